@@ -1,0 +1,55 @@
+//! A process that goes on by itself when its maker has ended.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Forks a process that runs `work` and ends, and that holds nothing of its maker's: it has its own session, `/` as
+/// its working directory, default signals, the name `name` in `ps`, and /dev/null behind every descriptor but `keep`.
+///
+/// Replaced and not closed, so that a number which other code still remembers (the recorder of steps) never names
+/// something else. It ends without a signal to its maker, and a `waitpid(-1)` of the maker does not see it; init reaps
+/// it. The caller must be single-threaded, as for every clone.
+pub fn spawn_detached(name: &CStr, keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> io::Result<()> {
+    // SAFETY: an all-zero clone_args is valid: no flags, null pointers and zero lengths mean "not given", and exit
+    // signal 0 means none.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    // SAFETY: `args` lives until the call returns and its size is passed beside it; without CLONE_VM and with a null
+    // stack the child returns on its own copy of this stack, as after fork.
+    match unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // A panic must not unwind into the frames of the maker, of which this process has a copy.
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                if let_go(name, keep).is_ok() {
+                    work();
+                }
+            }));
+            crate::fork::exit_now(i32::from(done.is_err()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn let_go(name: &CStr, keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    // SAFETY: both take no pointers but the NUL-terminated literals and names that outlive the calls.
+    unsafe {
+        libc::setsid();
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr());
+    }
+    std::env::set_current_dir("/")?;
+    crate::signal::reset_all();
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    let kept: Vec<i32> = keep.iter().map(AsRawFd::as_raw_fd).chain([null.as_raw_fd()]).collect();
+    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|fd| !kept.contains(fd))
+        .collect();
+    for fd in open {
+        // SAFETY: dup3 only changes what a number stands for. Every object of the maker that owns such a number is a
+        // copy in this process, which runs nothing but `work`, and finds /dev/null there. The number by which the
+        // directory above was read is closed already and becomes one more /dev/null.
+        unsafe { libc::dup3(null.as_raw_fd(), fd, libc::O_CLOEXEC) };
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Replacing this process by a program.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Argument or environment strings in the form that the kernel wants, made before the point of no return.
+#[derive(Debug)]
+pub struct Strings {
+    // The pointers below point into these heap blocks, which do not move when the struct does.
+    _owned: Vec<CString>,
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl Strings {
+    /// Takes the strings over.
+    pub fn new(owned: Vec<CString>) -> Strings {
+        let pointers = owned.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
+        Strings { _owned: owned, pointers }
+    }
+}
+
+/// `execveat`: this process becomes the program at `path` below `dir` (or `dir` itself when `path` is empty, which is
+/// how a program is run by descriptor). Returns only on failure. [execveat(2)]
+pub fn execveat(dir: BorrowedFd<'_>, path: &CStr, argv: &Strings, envp: &Strings) -> io::Result<Infallible> {
+    let flags = if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+    // SAFETY: `path` is NUL-terminated; both pointer arrays end in null and point to NUL-terminated strings that
+    // live as long as `argv` and `envp`, which outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            argv.pointers.as_ptr(),
+            envp.pointers.as_ptr(),
+            flags,
+        );
+    }
+    Err(io::Error::last_os_error())
+}
+
+/// Marks every descriptor from `first` on close-on-exec. In the kernel since 5.11. [close_range(2)]
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+    // SAFETY: no descriptor is closed now; only a flag of each changes.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether this process, with its effective ids, may execute the file that `file` names. In the kernel since 5.8.
+/// [faccessat2(2)]
+pub fn may_execute(file: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = libc::AT_EACCESS | libc::AT_EMPTY_PATH;
+    // SAFETY: the path is an empty, NUL-terminated literal.
+    let done = unsafe { libc::syscall(libc::SYS_faccessat2, file.as_raw_fd(), c"".as_ptr(), libc::X_OK, flags) };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

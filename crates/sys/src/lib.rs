@@ -1,0 +1,14 @@
+//! The one room with `unsafe`: system calls that rustix lacks, each a few lines with its SAFETY comment.
+//!
+//! Everything here is a thin, safe function over one system call; no policy, no state. Whatever rustix offers is used
+//! from rustix directly, by whoever needs it.
+
+pub mod bpf;
+pub mod detach;
+pub mod exec;
+pub mod fork;
+pub mod keyring;
+pub mod mount;
+pub mod net;
+pub mod seccomp;
+pub mod signal;

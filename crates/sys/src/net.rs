@@ -1,0 +1,25 @@
+//! Network interfaces of the namespace that this process is in.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// Brings `lo` up: one ioctl on a socket, where a netlink round trip would need a message built and an answer read.
+/// [netdevice(7)]
+pub fn loopback_up() -> io::Result<()> {
+    // SAFETY: socket takes no pointers; a descriptor that it returns belongs to nobody else.
+    let socket = unsafe {
+        let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        if fd == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        OwnedFd::from_raw_fd(fd)
+    };
+    // SAFETY: an all-zero ifreq is valid: an empty name and no flags.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: `request` is a whole ifreq with a NUL-terminated name and outlives the call.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

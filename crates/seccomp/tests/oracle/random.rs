@@ -1,0 +1,193 @@
+//! Random sections, the same ones for the same seed.
+
+use oci_spec::runtime::{
+    Arch, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompArgBuilder,
+    LinuxSeccompOperator as Operator, LinuxSyscall,
+};
+
+/// Calls for random rules: plain ones, multiplexed ones and those that few ABIs have.
+pub(crate) const NAMES: [&str; 64] = [
+    "read",
+    "write",
+    "open",
+    "openat",
+    "close",
+    "stat",
+    "fstat",
+    "mmap",
+    "mmap2",
+    "mprotect",
+    "ioctl",
+    "pread64",
+    "access",
+    "pipe",
+    "select",
+    "socket",
+    "connect",
+    "accept",
+    "accept4",
+    "sendto",
+    "recvfrom",
+    "sendmsg",
+    "recvmsg",
+    "bind",
+    "listen",
+    "getsockopt",
+    "setsockopt",
+    "socketpair",
+    "recvmmsg",
+    "sendmmsg",
+    "send",
+    "recv",
+    "semop",
+    "semget",
+    "semctl",
+    "semtimedop",
+    "shmget",
+    "shmat",
+    "shmctl",
+    "msgget",
+    "msgsnd",
+    "clone",
+    "clone3",
+    "fork",
+    "execve",
+    "kill",
+    "fcntl",
+    "personality",
+    "prctl",
+    "arch_prctl",
+    "ptrace",
+    "mount",
+    "setns",
+    "unshare",
+    "bpf",
+    "keyctl",
+    "futex",
+    "vm86",
+    "cacheflush",
+    "set_tls",
+    "socketcall",
+    "ipc",
+    "pidfd_open",
+    "no_such_call",
+];
+
+const OPERATORS: [Operator; 7] = [
+    Operator::ScmpCmpNe,
+    Operator::ScmpCmpLt,
+    Operator::ScmpCmpLe,
+    Operator::ScmpCmpEq,
+    Operator::ScmpCmpGe,
+    Operator::ScmpCmpGt,
+    Operator::ScmpCmpMaskedEq,
+];
+
+/// xorshift64*
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        (self.next() >> 33) % limit
+    }
+
+    pub(crate) fn choose<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len() as u64) as usize]
+    }
+}
+
+fn action(random: &mut Random) -> (Action, Option<u32>) {
+    match random.below(8) {
+        0 => (Action::ScmpActKillProcess, None),
+        1 => (Action::ScmpActKillThread, None),
+        2 => (Action::ScmpActTrap, None),
+        3 => (Action::ScmpActErrno, None),
+        4 => (Action::ScmpActErrno, Some(2 + random.below(4000) as u32)),
+        5 => (Action::ScmpActTrace, Some(2 + random.below(65000) as u32)),
+        6 => (Action::ScmpActLog, None),
+        _ => (Action::ScmpActAllow, None),
+    }
+}
+
+fn value(random: &mut Random, wide: bool) -> u64 {
+    let low = match random.below(4) {
+        0 => random.below(8),
+        1 => 0xffff_fff8 + random.below(8),
+        2 => 1 << random.below(32),
+        _ => random.next() & 0xffff_ffff,
+    };
+    let high = match random.below(4) {
+        0 => 0,
+        1 => random.below(3),
+        2 => 0xffff_ffff,
+        _ => random.next() & 0xffff_ffff,
+    };
+    if wide { low | high << 32 } else { low }
+}
+
+fn condition(random: &mut Random, arg: usize, wide: bool, operators: &[Operator]) -> LinuxSeccompArg {
+    let operator = *random.choose(operators);
+    let condition = LinuxSeccompArgBuilder::default().index(arg).op(operator).value(value(random, wide));
+    let condition = condition.value_two(value(random, wide));
+    condition.build().unwrap()
+}
+
+fn rule(name: &str, action: (Action, Option<u32>), args: Vec<LinuxSeccompArg>) -> LinuxSyscall {
+    let mut rule = LinuxSyscall::default();
+    rule.set_names(vec![name.to_owned()]).set_action(action.0).set_errno_ret(action.1);
+    rule.set_args((!args.is_empty()).then_some(args));
+    rule
+}
+
+/// A section without rules. The wide ABIs only, where values may be wide: libseccomp cuts them off on the others.
+fn empty(random: &mut Random, wide: bool) -> LinuxSeccomp {
+    let (default, errno) = action(random);
+    let mut archs = vec![Arch::ScmpArchX86_64, Arch::ScmpArchAarch64];
+    if !wide {
+        archs.extend([Arch::ScmpArchX86, Arch::ScmpArchX32, Arch::ScmpArchArm]);
+    }
+    archs.retain(|_| random.below(2) == 0);
+    let mut section = LinuxSeccomp::default();
+    section.set_default_action(default).set_default_errno_ret(errno).set_architectures(Some(archs));
+    section
+}
+
+/// For a name either one rule with several conditions, or several rules with one condition on the same argument and one
+/// action. libseccomp 2.5.4 decides other mixtures wrongly (and builds some for minutes): its tree loses alternatives.
+pub(crate) fn section(random: &mut Random, names: &[String], wide: bool) -> LinuxSeccomp {
+    let mut section = empty(random, wide);
+    let mut rules = Vec::new();
+    for _ in 0..1 + random.below(40) {
+        let name = random.choose(names).clone();
+        let action = action(random);
+        if rules.iter().any(|rule: &LinuxSyscall| rule.names()[0] == name) {
+            continue;
+        }
+        if random.below(2) == 0 {
+            let all: Vec<usize> = (0..6).filter(|_| random.below(3) == 0).collect();
+            let args = all.into_iter().map(|arg| condition(random, arg, wide, &OPERATORS)).collect();
+            rules.push(rule(&name, action, args));
+            continue;
+        }
+        let arg = random.below(6) as usize;
+        for _ in 0..1 + random.below(5) {
+            rules.push(rule(&name, action, vec![condition(random, arg, wide, &OPERATORS)]));
+        }
+    }
+    // One action a name: multiplexed calls share their entrance's command, and a name may have been chosen twice.
+    let mut first = std::collections::HashMap::new();
+    for rule in &mut rules {
+        let chosen = *first.entry(rule.names()[0].clone()).or_insert((rule.action(), rule.errno_ret()));
+        rule.set_action(chosen.0).set_errno_ret(chosen.1);
+    }
+    rules.retain(|rule| !matches!(rule.names()[0].as_str(), "socketcall" | "ipc"));
+    section.set_syscalls(Some(rules));
+    section
+}

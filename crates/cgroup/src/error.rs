@@ -1,0 +1,233 @@
+//! What can go wrong with a control group, a variant a step.
+
+use rustix::io::Errno;
+use std::path::PathBuf;
+
+/// Why a control group could not be made, limited, entered, emptied or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The list of this process's groups, or a file of a group, could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// Neither cgroup v2 nor any v1 controller is mounted at the usual places.
+    #[error("no cgroup file system is mounted at or under /sys/fs/cgroup")]
+    NotMounted,
+    /// The name cannot be a directory of its own.
+    #[error("{name:?} cannot name a cgroup: one path component of at most 200 bytes is needed")]
+    Name {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// A part of the resources that is not acted on, here or on this version of cgroups.
+    #[error("resource {resource} cannot be limited: {why}")]
+    Unsupported {
+        /// The field of the OCI `linux.resources`, such as `hugepageLimits`.
+        resource: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A value that no kernel would take, or that would be taken for another.
+    #[error("cannot set {resource} to {value}: {why}")]
+    Value {
+        /// The field of the OCI `linux.resources`, such as `memory.limit`.
+        resource: String,
+        /// The value that was asked for.
+        value: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The host lacks the controller that enforces this resource.
+    #[error("cannot set {resource} to {value}: {why}")]
+    NoController {
+        /// The field of the OCI `linux.resources`.
+        resource: String,
+        /// The value that was asked for.
+        value: String,
+        /// The controller's name on this version of cgroups.
+        controller: String,
+        /// Where the controller is, or that it is nowhere.
+        why: String,
+    },
+    /// The group could not be made.
+    #[error("cannot make the cgroup {path}: {source}{}", explain_make(*.source))]
+    Make {
+        /// The group's directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// A directory or file of the group could not be opened.
+    #[error("cannot open {path}: {source}")]
+    Open {
+        /// The directory or file.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// The controllers that the limits need could not be handed down to the group.
+    #[error("cannot enable the controllers {controllers} through {path}: {source}{}", explain_enable(*.source))]
+    Enable {
+        /// Such as `+memory +pids`.
+        controllers: String,
+        /// `cgroup.subtree_control` of the group's parent.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// The kernel refused a limit.
+    #[error("cannot set {resource} to {value}: writing {path} failed: {source}{}", explain_write(.path, *.source))]
+    Limit {
+        /// The field of the OCI `linux.resources`.
+        resource: String,
+        /// What was written.
+        value: String,
+        /// The file of the group.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// A device rule that is malformed, or that cgroup v1 has no way to express.
+    #[error("device rule \"{rule}\" cannot be applied: {why}")]
+    DeviceRule {
+        /// The rule, as v1 writes it: `c 1:3 rwm`.
+        rule: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The device program could not be loaded or attached.
+    #[error("cannot {act} the device program of {path}: {source}{}", explain_bpf(*.source))]
+    DeviceProgram {
+        /// `load` or `attach`.
+        act: &'static str,
+        /// The group's directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// This process could not enter the group.
+    #[error("cannot join the cgroup {path}: {source}{}", explain_join(.path, *.source))]
+    Join {
+        /// The group's directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// The group's processes could not be ended.
+    #[error("cannot kill the processes of the cgroup {path}: {source}")]
+    Kill {
+        /// The group's directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// The group could not be removed.
+    #[error("cannot remove the cgroup {path}: {source}{}", explain_remove(*.source))]
+    Remove {
+        /// The group's directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+}
+
+impl Error {
+    /// What a person can do about it, where that is known: one line for the `hint:` of the command line.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotMounted => Some("mount -t cgroup2 cgroup2 /sys/fs/cgroup".into()),
+            Self::NoController { controller, why, .. } if why.ends_with("not mounted") => Some(format!(
+                "mount it with `mount -t cgroup -o {controller} cgroup /sys/fs/cgroup/{controller}`, or boot with \
+                 systemd.unified_cgroup_hierarchy=1"
+            )),
+            Self::NoController { controller, why, .. } if why.contains("cgroup v2 half") => {
+                Some(format!("boot with systemd.unified_cgroup_hierarchy=1, or without cgroup_no_v1={controller}"))
+            }
+            Self::NoController { controller, .. } => {
+                Some(format!("look for cgroup_disable={controller} in /proc/cmdline, or leave the limit out"))
+            }
+            Self::Limit { path, source: Errno::NOENT, .. } if ends(path, "memory.memsw.limit_in_bytes") => {
+                Some("boot with swapaccount=1, or leave the swap limit out".into())
+            }
+            Self::Make { source: Errno::EXIST, .. } => Some("remove the container of that name first".into()),
+            Self::Make { source: Errno::ROFS | Errno::ACCESS | Errno::PERM, .. } => {
+                Some("inside another container, give that one a writable /sys/fs/cgroup (--privileged)".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn ends(path: &std::path::Path, name: &str) -> bool {
+    path.file_name().is_some_and(|last| last == name)
+}
+
+fn explain_make(source: Errno) -> &'static str {
+    match source {
+        Errno::EXIST => ": a container of that name exists or was left behind",
+        Errno::ROFS => ": the cgroup file system is mounted read-only here",
+        Errno::ACCESS | Errno::PERM => ": only root, or a user to whom this part of the tree is delegated, may do this",
+        Errno::AGAIN => ": cgroup.max.descendants or cgroup.max.depth of a parent is reached",
+        Errno::NOSPC => ": the kernel holds as many control groups as it can, many of them perhaps still dying",
+        _ => "",
+    }
+}
+
+fn explain_enable(source: Errno) -> &'static str {
+    match source {
+        Errno::BUSY => {
+            ": processes live in that group itself, as in a container inside a container; move them to a child of it"
+        }
+        Errno::ROFS => ": the cgroup file system is mounted read-only here",
+        Errno::NOENT => ": the parent of that group does not hand them down",
+        _ => "",
+    }
+}
+
+fn explain_write(path: &std::path::Path, source: Errno) -> &'static str {
+    match source {
+        Errno::BUSY => ": the group already uses more than that",
+        Errno::INVAL => ": the kernel does not take this value, or not beside the other limits",
+        Errno::RANGE => ": the value is outside of what the kernel takes",
+        Errno::NODEV | Errno::NXIO => ": there is no such block device",
+        Errno::ROFS => ": the cgroup file system is mounted read-only here",
+        Errno::PERM | Errno::ACCESS => ": a parent group does not permit it",
+        Errno::NOENT if ends(path, "memory.memsw.limit_in_bytes") => ": this kernel does not account swap",
+        Errno::NOENT if ends(path, "memory.swap.max") => ": this kernel does not account swap",
+        Errno::NOENT if ends(path, "blkio.bfq.weight") => ": weights need the bfq scheduler, which is not loaded",
+        Errno::NOENT if ends(path, "io.weight") => ": weights need the bfq scheduler or the kernel's iocost",
+        Errno::NOENT => ": this kernel does not offer it",
+        _ => "",
+    }
+}
+
+fn explain_bpf(source: Errno) -> &'static str {
+    match source {
+        Errno::PERM => ": it needs CAP_BPF and CAP_NET_ADMIN or CAP_SYS_ADMIN, and parents that allow several programs",
+        Errno::NOSYS | Errno::INVAL => ": the kernel needs CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF",
+        _ => "",
+    }
+}
+
+fn explain_join(path: &std::path::Path, source: Errno) -> &'static str {
+    match source {
+        Errno::NOSPC => ": its cpuset has no CPU or no memory node",
+        Errno::INVAL if path.starts_with("/sys/fs/cgroup/cpu") => {
+            ": the CPU controller takes no real-time process unless the group has real-time runtime"
+        }
+        Errno::BUSY => ": it hands controllers down to child groups, so no process may live in it",
+        _ => "",
+    }
+}
+
+fn explain_remove(source: Errno) -> &'static str {
+    match source {
+        Errno::BUSY => ": processes in it do not die (a hung disk or network file system can hold them)",
+        Errno::LOOP => ": groups inside it are nested too deep",
+        _ => "",
+    }
+}

@@ -1,0 +1,214 @@
+//! The line between the tool and the container's first process: one small enum each way.
+//!
+//! A socket pair of records, close-on-exec on both sides. The child's end closes when it execs or dies, and the parent
+//! tells the two apart by whether a failure was told before. The parent's end closes when the tool dies, and a child
+//! that has not been told to start then leaves.
+
+use crate::error::Error;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The longest message: an error text is cut to this many bytes.
+const LONGEST: usize = 4096;
+
+/// What the container's first process tells the tool.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// The controlling side of the container's terminal.
+    Terminal(OwnedFd),
+    /// A step failed; the process ends.
+    Failed(Failure),
+    /// The line is closed: the program runs, or the process died.
+    Closed,
+}
+
+/// A failure of the child, with what the exit code depends on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    pub(crate) program: String,
+    pub(crate) text: String,
+}
+
+/// Docker's exit codes tell these apart: 125, 127 and 126.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    Setup,
+    NotFound,
+    NotExecutable,
+}
+
+/// One end of the line.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+const TERMINAL: u8 = b'T';
+const START: u8 = b'S';
+
+/// A connected pair: the tool's end and the child's.
+pub(crate) fn pair() -> Result<(Channel, Channel), Error> {
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(Error::Channel)?;
+    Ok((Channel(ours), Channel(theirs)))
+}
+
+impl Channel {
+    /// Parent to child: run the program as soon as everything is ready.
+    pub(crate) fn send_start(&self) -> Result<(), Errno> {
+        rustix::net::send(&self.0, &[START], SendFlags::NOSIGNAL).map(drop)
+    }
+
+    /// Child: waits for the start. False when the parent is gone.
+    pub(crate) fn wait_for_start(&self) -> bool {
+        let mut byte = [0u8; 1];
+        loop {
+            match rustix::net::recv(&self.0, &mut byte, RecvFlags::empty()) {
+                Err(Errno::INTR) => {}
+                Ok((1, _)) => return byte[0] == START,
+                _ => return false,
+            }
+        }
+    }
+
+    /// Child to parent: the terminal's controlling side.
+    pub(crate) fn send_terminal(&self, terminal: &OwnedFd) -> Result<(), Errno> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds = [terminal.as_fd()];
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        rustix::net::sendmsg(&self.0, &[IoSlice::new(&[TERMINAL])], &mut control, SendFlags::NOSIGNAL).map(drop)
+    }
+
+    /// Child to parent: why it ends.
+    pub(crate) fn send_failure(&self, error: &Error) {
+        let mut bytes = Failure::of(error).to_bytes();
+        bytes.truncate(LONGEST);
+        // If the parent is gone there is nobody left to tell.
+        let _ = rustix::net::send(&self.0, &bytes, SendFlags::NOSIGNAL);
+    }
+
+    /// Parent: the next thing that the child tells.
+    pub(crate) fn receive(&self) -> Result<Told, Error> {
+        let mut bytes = [0u8; LONGEST];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let got = loop {
+            let mut slices = [IoSliceMut::new(&mut bytes)];
+            match rustix::net::recvmsg(&self.0, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => return Ok(Told::Closed),
+                Err(errno) => return Err(Error::Channel(errno)),
+                Ok(got) => break got.bytes,
+            }
+        };
+        let fd = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        match (bytes[..got].split_first(), fd) {
+            (None, _) => Ok(Told::Closed),
+            (Some((&TERMINAL, _)), Some(fd)) => Ok(Told::Terminal(fd)),
+            _ => Ok(Told::Failed(Failure::from_bytes(&bytes[..got]))),
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Failure {
+    fn of(error: &Error) -> Failure {
+        let (kind, program) = match error {
+            Error::NotFound { program, .. } => (FailureKind::NotFound, program.clone()),
+            Error::NotExecutable { program, .. } => (FailureKind::NotExecutable, program.clone()),
+            _ => (FailureKind::Setup, String::new()),
+        };
+        let text = match error {
+            Error::NotFound { reason, .. } | Error::NotExecutable { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        };
+        Failure { kind, program, text }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let kind = match self.kind {
+            FailureKind::Setup => b'F',
+            FailureKind::NotFound => b'N',
+            FailureKind::NotExecutable => b'X',
+        };
+        [&[kind], self.program.as_bytes(), b"\0", self.text.as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Failure {
+        let kind = match bytes.first() {
+            Some(b'N') => FailureKind::NotFound,
+            Some(b'X') => FailureKind::NotExecutable,
+            _ => FailureKind::Setup,
+        };
+        let rest = bytes.get(1..).unwrap_or_default();
+        let split = rest.iter().position(|b| *b == 0).unwrap_or(0);
+        let text = rest.get(split + 1..).unwrap_or_default();
+        Failure {
+            kind,
+            program: String::from_utf8_lossy(&rest[..split]).into_owned(),
+            text: String::from_utf8_lossy(text).into_owned(),
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        let Failure { kind, program, text } = failure;
+        match kind {
+            FailureKind::NotFound => Error::NotFound { program, reason: text },
+            FailureKind::NotExecutable => Error::NotExecutable { program, reason: text },
+            FailureKind::Setup => Error::InContainer(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_arrive_as_they_were_sent() {
+        let errors = [
+            Error::NotFound { program: "sh".into(), reason: "not in PATH".into() },
+            Error::NotExecutable { program: "/etc/passwd".into(), reason: "permission denied".into() },
+            Error::Terminal(Errno::NOENT),
+        ];
+        for error in errors {
+            let (ours, theirs) = pair().unwrap();
+            theirs.send_failure(&error);
+            drop(theirs);
+            let Told::Failed(failure) = ours.receive().unwrap() else { panic!("{error}") };
+            assert_eq!(Error::from(failure).to_string(), error.to_string());
+            assert!(matches!(ours.receive().unwrap(), Told::Closed));
+        }
+    }
+
+    #[test]
+    fn a_child_whose_parent_is_gone_does_not_start() {
+        let (ours, theirs) = pair().unwrap();
+        drop(ours);
+        assert!(!theirs.wait_for_start());
+    }
+
+    #[test]
+    fn any_bytes_make_a_failure() {
+        for bytes in [&b""[..], b"F", b"N", b"X\0", b"Nsh", b"F\xff\xfe\0\xff"] {
+            let _ = Failure::from_bytes(bytes);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Who the program runs as: limits, groups, ids, capabilities, no_new_privs, seccomp. The order is the substance.
+
+use crate::error::Error;
+use crate::plan::{CapabilityBits, PlannedProcess};
+use rustix::io::Errno;
+use rustix::process::{Gid, Rlimit, Uid, setrlimit, umask};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, configure_capability_in_ambient_set,
+    remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
+};
+use step::step;
+
+/// The kernel's highest capability may be newer than ours; asking beyond it says so.
+const MOST_CAPABILITIES: u32 = 63;
+
+/// Sets the resource limits. Raising a hard limit needs CAP_SYS_RESOURCE, so this comes before capabilities are dropped.
+pub(crate) fn set_limits(process: &PlannedProcess) -> Result<(), Error> {
+    for limit in &process.rlimits {
+        // The runtime-spec writes "unlimited" as the largest number; rustix as None.
+        let value = |n: u64| if n == u64::MAX { None } else { Some(n) };
+        let new = Rlimit { current: value(limit.soft), maximum: value(limit.hard) };
+        step(
+            "set-ulimit",
+            "asked for by --ulimit",
+            || format!("limit {} to {}:{}", limit.name, limit.soft, limit.hard),
+            || setrlimit(limit.resource, new),
+        )
+        .map_err(|source| Error::Rlimit {
+            name: limit.name.clone(),
+            soft: limit.soft,
+            hard: limit.hard,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// Becomes the user, with just the capabilities that it may have, and loads the system call filter.
+///
+/// Loading a filter needs no_new_privs or CAP_SYS_ADMIN. So without no_new_privs it is loaded while that capability is
+/// still there, as late as can be: only the last `capset` and the exec have to pass it.
+pub(crate) fn drop_to(process: &PlannedProcess, filter: Option<&seccomp::Program>) -> Result<(), Error> {
+    let sets = process.capabilities;
+    step(
+        "drop-bounding-set",
+        "what is not in it can never be gained again",
+        || format!("keep capabilities {:#x} at most", sets.bounding),
+        || limit_bounding_set(sets.bounding),
+    )
+    .map_err(Error::process("drop capabilities from the bounding set"))?;
+    step(
+        "become-user",
+        "the program's user and groups",
+        || format!("uid {} gid {} groups {:?}", process.uid, process.gid, process.groups),
+        || become_user(process),
+    )?;
+    if !process.no_new_privileges {
+        load(filter)?;
+    }
+    step("drop-capabilities", "root in the container is not root of the host", || told(&sets), || set(&sets))
+        .map_err(Error::process("set the capabilities"))?;
+    if process.no_new_privileges {
+        step("no-new-privs", "set-uid programs give nothing", || "set no_new_privs".into(), || set_no_new_privs(true))
+            .map_err(Error::process("set no_new_privs"))?;
+        load(filter)?;
+    }
+    Ok(())
+}
+
+fn told(sets: &CapabilityBits) -> String {
+    format!("effective {:#x}, permitted {:#x}, inheritable {:#x}", sets.effective, sets.permitted, sets.inheritable)
+}
+
+fn limit_bounding_set(keep: u64) -> Result<(), Errno> {
+    for number in (0..=MOST_CAPABILITIES).filter(|number| keep >> number & 1 == 0) {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+            Ok(()) => {}
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn become_user(process: &PlannedProcess) -> Result<(), Error> {
+    let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
+    let groups: Vec<Gid> = process.groups.iter().map(|g| Gid::from_raw(*g)).collect();
+    set_thread_groups(&groups).map_err(Error::process("set the groups"))?;
+    set_thread_res_gid(gid, gid, gid).map_err(Error::process(format!("become gid {}", process.gid)))?;
+    if process.uid != 0 {
+        set_keep_capabilities(true).map_err(Error::process("keep capabilities over the change of user"))?;
+        set_thread_res_uid(uid, uid, uid).map_err(Error::process(format!("become uid {}", process.uid)))?;
+        // Leaving uid 0 emptied the effective set; what follows needs it once more.
+        let all = rustix::thread::capabilities(None).map_err(Error::process("read the capabilities"))?;
+        let again = CapabilitySets { effective: all.permitted, ..all };
+        set_capabilities(None, again).map_err(Error::process("keep capabilities over the change of user"))?;
+    }
+    if let Some(mask) = process.umask {
+        umask(rustix::fs::Mode::from_raw_mode(mask));
+    }
+    Ok(())
+}
+
+fn set(sets: &CapabilityBits) -> Result<(), Errno> {
+    let have = rustix::thread::capabilities(None)?;
+    // A capability that we do not have ourselves cannot be given: leave it out rather than fail, as the others do.
+    let ours = have.permitted.bits();
+    let set = |bits: u64| CapabilitySet::from_bits_retain(bits & ours);
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: set(sets.effective),
+            permitted: set(sets.permitted),
+            inheritable: set(sets.inheritable),
+        },
+    )?;
+    if sets.ambient != 0 {
+        clear_ambient_capability_set()?;
+        for number in (0..=MOST_CAPABILITIES).filter(|n| sets.ambient & ours >> n & 1 == 1) {
+            configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(1 << number), true)?;
+        }
+    }
+    Ok(())
+}
+
+fn load(filter: Option<&seccomp::Program>) -> Result<(), Error> {
+    let Some(filter) = filter else { return Ok(()) };
+    step(
+        "load-seccomp",
+        "system calls that a container has no need of are refused",
+        || format!("load a filter of {} instructions", filter.instructions.len()),
+        || sys::seccomp::seccomp_load(&filter.to_bytes(), filter.flags).map(drop),
+    )
+    .map_err(|source| Error::Process { what: "load the seccomp filter".into(), source })
+}

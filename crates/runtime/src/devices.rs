@@ -1,0 +1,97 @@
+//! The nodes and links of /dev.
+
+use crate::error::Error;
+use crate::plan::Device;
+use crate::root::{Kind, Root, shown};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, makedev};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use step::step;
+
+/// Links that programs expect, beside the nodes. [runtime-spec config-linux.md "Dev symbolic links"]
+const LINKS: &[(&str, &str)] = &[
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Makes the nodes and the links.
+pub(crate) fn make(root: &Root, devices: &[Device]) -> Result<(), Error> {
+    step(
+        "make-devices",
+        "the few devices that a container may have",
+        || {
+            let paths: Vec<_> = devices.iter().map(|d| d.path.display().to_string()).collect();
+            format!("make {} and the usual links", paths.join(" "))
+        },
+        || {
+            // One directory serves almost all of them, so it is looked up once.
+            let dev = root.target(Path::new("dev"), Kind::Directory)?;
+            devices.iter().try_for_each(|device| make_one(root, dev.as_fd(), device))?;
+            make_links(dev.as_fd())
+        },
+    )
+}
+
+fn make_one(root: &Root, dev: BorrowedFd<'_>, device: &Device) -> Result<(), Error> {
+    let failed = |source| Error::Device { path: shown(&device.path), source };
+    let name = device.path.file_name().ok_or_else(|| failed(Errno::INVAL))?;
+    if device.path.parent() == Some(Path::new("/dev")) {
+        return node(dev, name, device).map_err(failed);
+    }
+    let parent = root.target(device.path.parent().unwrap_or(Path::new("/")), Kind::Directory)?;
+    node(parent.as_fd(), name, device).map_err(failed)
+}
+
+fn node(parent: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(device.mode);
+    let number = makedev(device.major, device.minor);
+    match rustix::fs::mknodat(parent, name, device.kind, mode, number) {
+        Ok(()) => {}
+        // A /dev that came with the root may have it already; then it must be the same thing and no link.
+        Err(Errno::EXIST) => return same(parent, name, device),
+        Err(errno) => return Err(errno),
+    }
+    // mknod's mode went through the umask. A new node has no link at its name: nobody else runs here yet.
+    rustix::fs::chmodat(parent, name, mode, AtFlags::empty())?;
+    if device.uid != 0 || device.gid != 0 {
+        let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+        rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}
+
+fn same(parent: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let existing: OwnedFd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&existing)?;
+    let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+    let number = makedev(device.major, device.minor);
+    if kind == device.kind && stat.st_rdev == number { Ok(()) } else { Err(Errno::EXIST) }
+}
+
+fn make_links(dev: BorrowedFd<'_>) -> Result<(), Error> {
+    for (name, target) in LINKS {
+        match rustix::fs::symlinkat(*target, dev, *name) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(source) => return Err(Error::Device { path: Path::new("/dev").join(name), source }),
+        }
+    }
+    Ok(())
+}
+
+/// A detached clone of the host's /dev/null, verified to be the null device. (CVE-2025-31133: a mask that is bound
+/// from something else.)
+pub(crate) fn host_null() -> Result<OwnedFd, Errno> {
+    use rustix::mount::{OpenTreeFlags, open_tree};
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let null = open_tree(rustix::fs::CWD, c"/dev/null", flags)?;
+    let stat = rustix::fs::fstat(&null)?;
+    let is_null = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::CharacterDevice
+        && stat.st_rdev == makedev(1, 3);
+    if is_null { Ok(null) } else { Err(Errno::NODEV) }
+}

@@ -1,0 +1,153 @@
+//! Mount options, as the runtime-spec lists them, become attribute bits, propagation, and what is left for the file
+//! system itself. [runtime-spec config.md "Linux mount options", mount(8)]
+
+use crate::error::Error;
+use sys::mount::{ATIME, Attributes, NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, RDONLY, STRICTATIME};
+
+/// A mount's options, taken apart.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// `bind` or `rbind` is among them.
+    pub(crate) bind: bool,
+    /// `rbind`: with everything mounted below the source.
+    pub(crate) recursive: bool,
+    /// For the mount itself.
+    pub(crate) attributes: Attributes,
+    /// For the mount and every mount below it (`rro`, `rnosuid`, ...).
+    pub(crate) recursive_attributes: Attributes,
+    /// Propagation change and whether it goes down the tree.
+    pub(crate) propagation: Option<(u64, bool)>,
+    /// What is left: options of the file system.
+    pub(crate) data: Vec<String>,
+}
+
+/// Attribute options: name, bits to set, bits to clear.
+const ATTRIBUTES: &[(&str, u64, u64)] = &[
+    ("ro", RDONLY, 0),
+    ("rw", 0, RDONLY),
+    ("nosuid", NOSUID, 0),
+    ("suid", 0, NOSUID),
+    ("nodev", NODEV, 0),
+    ("dev", 0, NODEV),
+    ("noexec", NOEXEC, 0),
+    ("exec", 0, NOEXEC),
+    ("noatime", NOATIME, ATIME),
+    ("atime", 0, ATIME),
+    ("relatime", 0, ATIME),
+    ("norelatime", STRICTATIME, ATIME),
+    ("strictatime", STRICTATIME, ATIME),
+    ("nostrictatime", 0, ATIME),
+    ("nodiratime", NODIRATIME, 0),
+    ("diratime", 0, NODIRATIME),
+    ("nosymfollow", NOSYMFOLLOW, 0),
+    ("symfollow", 0, NOSYMFOLLOW),
+];
+
+const PROPAGATION: &[(&str, u64)] = &[
+    ("private", libc_ms::PRIVATE),
+    ("slave", libc_ms::SLAVE),
+    ("shared", libc_ms::SHARED),
+    ("unbindable", libc_ms::UNBINDABLE),
+];
+
+/// The kernel's `MS_*` bits of propagation types.
+mod libc_ms {
+    pub(super) const UNBINDABLE: u64 = 1 << 17;
+    pub(super) const PRIVATE: u64 = 1 << 18;
+    pub(super) const SLAVE: u64 = 1 << 19;
+    pub(super) const SHARED: u64 = 1 << 20;
+}
+
+/// Nothing of a mount reaches another namespace, and nothing comes in.
+pub(crate) const PRIVATE: u64 = libc_ms::PRIVATE;
+
+/// Takes a list of options apart. Words that only `/etc/fstab` gives a meaning are an error, not dropped.
+pub(crate) fn parse(options: &[String]) -> Result<Options, Error> {
+    let mut parsed = Options::default();
+    for option in options {
+        let name = option.as_str();
+        let recursive_name = name.strip_prefix('r').filter(|_| name != "ro" && name != "rw" && name != "relatime");
+        match name {
+            "defaults" => {}
+            "bind" => parsed.bind = true,
+            "rbind" => (parsed.bind, parsed.recursive) = (true, true),
+            "idmap" | "ridmap" | "tmpcopyup" | "copy-symlink" | "dest-nofollow" | "src-nofollow" => {
+                return Err(Error::Unsupported(format!("the mount option {name:?}")));
+            }
+            _ => {
+                if let Some((_, set, clear)) = ATTRIBUTES.iter().find(|(known, ..)| *known == name) {
+                    add(&mut parsed.attributes, *set, *clear);
+                } else if let Some(propagation) = propagation_of(name) {
+                    parsed.propagation = Some((propagation, false));
+                } else if let Some(propagation) = recursive_name.and_then(propagation_of) {
+                    parsed.propagation = Some((propagation, true));
+                } else if let Some((_, set, clear)) =
+                    recursive_name.and_then(|r| ATTRIBUTES.iter().find(|(known, ..)| *known == r))
+                {
+                    add(&mut parsed.recursive_attributes, *set, *clear);
+                } else {
+                    parsed.data.push(option.clone());
+                }
+            }
+        }
+    }
+    Ok(parsed)
+}
+
+/// The bits of a propagation name, without a leading `r`.
+pub(crate) fn propagation_of(name: &str) -> Option<u64> {
+    PROPAGATION.iter().find(|(known, _)| *known == name).map(|(_, bits)| *bits)
+}
+
+/// The later of two contradicting options wins, as with mount(8).
+fn add(attributes: &mut Attributes, set: u64, clear: u64) {
+    attributes.set = attributes.set & !clear | set;
+    attributes.clear = attributes.clear & !set | clear;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &str) -> Options {
+        parse(&words.split(',').map(str::to_owned).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn words_become_bits() {
+        let cases: &[(&str, Options)] = &[
+            ("rbind", Options { bind: true, recursive: true, ..Options::default() }),
+            ("ro", Options { attributes: Attributes { set: RDONLY, ..Attributes::default() }, ..Options::default() }),
+            (
+                "ro,rw",
+                Options { attributes: Attributes { clear: RDONLY, ..Attributes::default() }, ..Options::default() },
+            ),
+            (
+                "rro,rnosuid",
+                Options {
+                    recursive_attributes: Attributes { set: RDONLY | NOSUID, ..Attributes::default() },
+                    ..Options::default()
+                },
+            ),
+            ("rprivate", Options { propagation: Some((libc_ms::PRIVATE, true)), ..Options::default() }),
+            ("shared", Options { propagation: Some((libc_ms::SHARED, false)), ..Options::default() }),
+            ("size=1m,mode=755", Options { data: vec!["size=1m".into(), "mode=755".into()], ..Options::default() }),
+        ];
+        for (words, expected) in cases {
+            assert_eq!(&parsed(words), expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn an_atime_mode_clears_the_others() {
+        let attributes = parsed("noatime,strictatime").attributes;
+        assert_eq!((attributes.set, attributes.clear & ATIME), (STRICTATIME, ATIME & !STRICTATIME));
+    }
+
+    #[test]
+    fn what_is_not_done_yet_is_refused() {
+        for option in ["idmap", "tmpcopyup"] {
+            assert!(matches!(parse(&[option.to_owned()]), Err(Error::Unsupported(_))), "{option}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The host's /proc, opened once, verified, and used by descriptor.
+//!
+//! A path below /proc that is looked up as a string can be led elsewhere by whatever is mounted over it
+//! (CVE-2019-16884 and its kind). Here the descriptor is known to be a procfs, and nothing below it may cross a mount.
+
+use crate::error::Error;
+use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A verified procfs.
+#[derive(Debug)]
+pub(crate) struct Procfs(OwnedFd);
+
+impl Procfs {
+    /// The host's, at /proc.
+    pub(crate) fn host() -> Result<Procfs, Error> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(CWD, c"/proc", flags, Mode::empty()).map_err(Error::Proc)?;
+        Procfs::verified(dir)
+    }
+
+    /// Takes a descriptor that must be of a procfs.
+    pub(crate) fn verified(dir: OwnedFd) -> Result<Procfs, Error> {
+        let stat = rustix::fs::fstatfs(&dir).map_err(Error::Proc)?;
+        if stat.f_type != PROC_SUPER_MAGIC {
+            return Err(Error::Proc(Errno::NODEV));
+        }
+        Ok(Procfs(dir))
+    }
+
+    /// Opens a path below it, never over a mount or a symlink on the way.
+    pub(crate) fn open(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+        rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), how)
+    }
+
+    /// Opens a namespace file, which is a magic link: only its last component is followed.
+    pub(crate) fn namespace(&self, pid: i32, kind: &str) -> Result<OwnedFd, Errno> {
+        let dir = self.open(&format!("{pid}/ns"), OFlags::PATH | OFlags::DIRECTORY)?;
+        rustix::fs::openat(dir.as_fd(), kind, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    }
+}
+
+impl AsFd for Procfs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,156 @@
+//! What can go wrong in the engine, with what a person can do about it.
+
+use rustix::io::Errno;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The container itself.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// Its network.
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    /// Its archive.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// Its seccomp profile.
+    #[error(transparent)]
+    Seccomp(#[from] seccomp::Error),
+    /// Not enough rights.
+    #[error("mycontainer needs root: {0}")]
+    NotRoot(&'static str),
+    /// ROOT names nothing.
+    #[error("there is no root file system at {0:?}")]
+    NoSuchRoot(String),
+    /// ROOT is neither a directory nor an archive.
+    #[error("{path}: it is {what}, not a directory or an archive")]
+    BadRoot {
+        /// As typed.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A file or directory of ours, or one that was named.
+    #[error("cannot {what} {path}: {source}")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The overlay could not be mounted.
+    #[error("cannot mount an overlay over {lower}: {source}")]
+    Overlay {
+        /// The shared layer.
+        lower: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// The kernel has no overlay file system.
+    #[error("this kernel has no overlay file system, which {0} needs")]
+    NoOverlay(PathBuf),
+    /// The name is taken.
+    #[error("the name {name:?} is in use by container {id}")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        id: String,
+    },
+    /// `-u` names nobody.
+    #[error("there is no {kind} {name:?} in the container's {file}")]
+    NoSuchUser {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// As typed.
+        name: String,
+        /// Where it was looked for.
+        file: &'static str,
+    },
+    /// A value that only shows to be wrong when it is used.
+    #[error("{flag} {value}: {reason}")]
+    BadValue {
+        /// The flag.
+        flag: &'static str,
+        /// As typed.
+        value: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Flags that contradict each other.
+    #[error("{0}")]
+    Conflict(String),
+    /// The root has neither the command's default.
+    #[error("the root has neither bash nor sh, and no command was given")]
+    NoShell,
+    /// `-t` without a terminal.
+    #[error("the input device is not a TTY")]
+    NotATerminal,
+    /// A standard stream that must not get into a container.
+    #[error("standard {0} is a directory: it would be a way out of the container")]
+    StreamIsDirectory(&'static str),
+    /// Terminal or stream handling broke.
+    #[error("cannot {what}: {source}")]
+    Terminal {
+        /// What was tried.
+        what: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(Errno) -> Error {
+        let path = path.into();
+        move |source| Error::File { what, path, source: source.into() }
+    }
+
+    pub(crate) fn terminal(what: &'static str) -> impl FnOnce(Errno) -> Error {
+        move |source| Error::Terminal { what, source: source.into() }
+    }
+
+    /// Docker's exit code for it: 126 for a program that cannot be executed, 127 for one that is not there, 125 for any
+    /// failure of ours.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Runtime(runtime::Error::NotExecutable { .. }) => 126,
+            Error::Runtime(runtime::Error::NotFound { .. }) => 127,
+            _ => 125,
+        }
+    }
+
+    /// What to do next, where we know.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Error::NotRoot(_) => "run it through sudo (running without root comes in a later release)",
+            Error::NoSuchRoot(_) => {
+                "ROOT is `host`, a directory, or an archive from `docker export`; image names come in a later release"
+            }
+            Error::NoOverlay(_) => "load it with `modprobe overlay`; a directory as ROOT runs without it",
+            Error::Overlay { source: Errno::INVAL, .. } => {
+                "/var/lib/mycontainer must be on a file system that can hold an overlay's upper layer \
+                 (not on another overlay or NFS)"
+            }
+            Error::NameTaken { .. } => "choose another --name, or end that container first",
+            Error::NoShell => "name a command after ROOT",
+            Error::NotATerminal => "leave -t away, or run it from a terminal",
+            Error::Runtime(runtime::Error::Cgroup(error)) => return error.hint(),
+            Error::Runtime(runtime::Error::MountSource { source: Errno::NOENT, .. }) => {
+                "create it first: a missing source is not made for you"
+            }
+            Error::Runtime(runtime::Error::NotFound { .. }) => "check the spelling, or give the path in the container",
+            Error::Runtime(runtime::Error::Clone(e)) if e.raw_os_error() == Some(1) => {
+                "it needs CAP_SYS_ADMIN: run it through sudo, and not inside a container that lacks it"
+            }
+            Error::File { source, .. } if source.raw_os_error() == Some(28) => "free some space on that file system",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,130 @@
+//! Copy-on-write: a writable layer of the container's own over a root that it shares.
+//!
+//! The overlay is mounted detached: it has no place in the host's mount table, and goes with the last process that
+//! holds it. On disk there is `/var/lib/mycontainer/containers/ID/{upper,work}`, removed with the container.
+//!
+//! `volatile` leaves out every sync of the layer: it does not outlive the container, so a crash of the machine can cost
+//! nothing. [Documentation/filesystems/overlayfs.rst, since Linux 5.10]
+
+use crate::error::Error;
+use crate::state::{self, Id};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+};
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use step::step;
+
+/// A container's writable layer.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+impl Layer {
+    /// Makes the layer's directory.
+    pub(crate) fn make(id: &Id) -> Result<Layer, Error> {
+        let path = state::layer_path(id);
+        let make = || {
+            match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)) {
+                Err(Errno::NOENT) => {
+                    state::make_private_directory(&state::layers_dir())?;
+                    rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700))
+                }
+                done => done,
+            }?;
+            open_directory(&path)
+        };
+        let what = || format!("make {}", path.display());
+        let dir = step("make-layer", "what the container writes goes here", what, make)
+            .map_err(Error::file("make the container's layer", &path))?;
+        Ok(Layer { dir, path })
+    }
+
+    /// An overlay of this layer over the directory `lower`. `part` names the pair of directories on disk.
+    pub(crate) fn over(&self, lower: &OwnedFd, shown: &Path, part: &str) -> Result<OwnedFd, Error> {
+        let what = || format!("mount an overlay over {}", shown.display());
+        let mount = || {
+            let upper = self.subdirectory(&format!("{part}upper"))?;
+            let work = self.subdirectory(&format!("{part}work"))?;
+            // An upper directory hides the mode and owner of the lower one, so it takes them over.
+            copy_attributes(lower, &self.dir, &format!("{part}upper"))?;
+            mount_overlay(lower, &upper, &work)
+        };
+        step("mount-overlay", "writing changes a layer of its own, not what is shared", what, mount).map_err(|source| {
+            match source {
+                Errno::NODEV => Error::NoOverlay(shown.to_owned()),
+                source => Error::Overlay { lower: shown.to_owned(), source },
+            }
+        })
+    }
+
+    /// A directory of the layer, made when it is missing. The upper directory's mode and owner are the root's own.
+    pub(crate) fn subdirectory(&self, name: &str) -> Result<OwnedFd, Errno> {
+        match rustix::fs::mkdirat(&self.dir, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.dir, name, flags, Mode::empty())
+    }
+
+    /// Where it is, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Gives a directory the mode and owner of another, with no system call more than needed.
+pub(crate) fn copy_attributes(from: &OwnedFd, parent: &OwnedFd, name: &str) -> Result<(), Errno> {
+    use rustix::fs::{AtFlags, Gid, Uid, chmodat, chownat, fstat, statat};
+    let (like, is) = (fstat(from)?, statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?);
+    if (like.st_uid, like.st_gid) != (is.st_uid, is.st_gid) {
+        let (uid, gid) = (Uid::from_raw(like.st_uid), Gid::from_raw(like.st_gid));
+        chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    if like.st_mode != is.st_mode {
+        chmodat(parent, name, Mode::from_raw_mode(like.st_mode & 0o7777), AtFlags::empty())?;
+    }
+    Ok(())
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn mount_overlay(lower: &OwnedFd, upper: &OwnedFd, work: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let fs = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&fs, c"source", c"mycontainer")?;
+    // By descriptor: a path may hold the `:` and `,` that overlay's options are split at, or be longer than the 255
+    // bytes that fsconfig takes.
+    for (key, dir) in [(c"lowerdir", lower), (c"upperdir", upper), (c"workdir", work)] {
+        let path = CString::new(format!("/proc/self/fd/{}", dir.as_raw_fd())).map_err(|_| Errno::INVAL)?;
+        fsconfig_set_string(&fs, key, &path)?;
+    }
+    fsconfig_set_flag(&fs, c"volatile")?;
+    fsconfig_create(&fs)?;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+}
+
+/// Removes a container's layer, whatever the container put into it.
+pub(crate) fn remove_layer(id: &Id) -> Result<(), Error> {
+    let dir = match open_directory(&state::layers_dir()) {
+        Ok(dir) => dir,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(Error::file("open", state::layers_dir())(errno)),
+    };
+    match rustix::fs::statat(&dir, id.as_str(), rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        _ => {}
+    }
+    let what = || format!("remove {}", state::layer_path(id).display());
+    step("remove-layer", "nothing written stays", what, || {
+        use std::os::fd::AsFd;
+        image::remove_tree(dir.as_fd(), std::ffi::OsStr::new(id.as_str())).map_err(Error::from)
+    })
+}

@@ -1,0 +1,209 @@
+//! While a container runs: bytes between its streams and ours, signals to it, and its end.
+//!
+//! One loop over `poll`. A pump reads only when it holds nothing and writes only when the other side takes something,
+//! so a slow reader stops its own stream and nothing else.
+
+use crate::error::Error;
+use crate::tty::Console;
+use runtime::Container;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use sys::signal::{SignalFd, SignalSet, send_to_pidfd};
+
+/// No write is larger: a pipe that polls as writable takes this much without blocking. [pipe(7)]
+const CHUNK: usize = 4096;
+/// After this many interrupts by hand, a program that ignores them is killed, as Docker's client gives up then.
+const PATIENCE: u32 = 3;
+/// How long a terminal that nobody in the container has open is left alone before it is looked at again.
+const TERMINAL_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+
+const SIGHUP: i32 = 1;
+const SIGINT: i32 = 2;
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+const SIGWINCH: i32 = 28;
+
+/// Signals that are not passed on: those that cannot be, those about our own children, pipes and job control (Ctrl-Z
+/// stops the tool), and faults of our own.
+const OURS: &[i32] = &[4, 5, 7, 8, 9, 11, 13, 17, 18, 19, 20, 21, 22, 23, 31, 32, 33];
+
+/// Which way a pump carries bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// What is typed: pointless once the container has ended.
+    Into,
+    /// What is printed: passed on to the last byte.
+    OutOf,
+    /// What is printed to the container's terminal. It ends whenever no program has the terminal open, and comes back
+    /// when one opens it again.
+    OutOfTerminal,
+}
+
+/// Bytes from one descriptor to another.
+#[derive(Debug)]
+pub(crate) struct Pump {
+    way: Way,
+    from: OwnedFd,
+    to: Option<OwnedFd>,
+    held: Vec<u8>,
+    ended: bool,
+}
+
+impl Pump {
+    /// Relays what can be read from `from` to `to`, and closes `to` at the end.
+    pub(crate) fn new(way: Way, from: OwnedFd, to: OwnedFd) -> Pump {
+        Pump { way, from, to: Some(to), held: Vec::new(), ended: false }
+    }
+
+    /// What to wait for: room to write when something is held, else something to read.
+    fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        match &self.to {
+            Some(to) if !self.held.is_empty() => Some((to.as_fd(), PollFlags::OUT)),
+            Some(_) if !self.ended => Some((self.from.as_fd(), PollFlags::IN)),
+            _ => None,
+        }
+    }
+
+    /// Moves what can be moved without waiting.
+    fn go(&mut self) {
+        if !self.held.is_empty() {
+            self.write();
+        } else if !self.ended {
+            self.read();
+        }
+        if self.ended && self.held.is_empty() && self.way != Way::OutOfTerminal {
+            self.to = None;
+        }
+    }
+
+    fn read(&mut self) {
+        let mut space = [0u8; CHUNK];
+        match rustix::io::read(&self.from, &mut space) {
+            Ok(0) => self.ended = true,
+            Ok(got) => self.held.extend_from_slice(&space[..got]),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            // EIO is how a terminal says that its other side is closed.
+            Err(_) => self.ended = true,
+        }
+    }
+
+    fn write(&mut self) {
+        let Some(to) = &self.to else { return };
+        match rustix::io::write(to, &self.held) {
+            Ok(wrote) => drop(self.held.drain(..wrote)),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            // Nobody reads any more: what is still to come has nowhere to go, and the writer is told by its own pipe.
+            Err(_) => {
+                self.held.clear();
+                (self.to, self.ended) = (None, true);
+            }
+        }
+    }
+
+    fn has_output_left(&self) -> bool {
+        self.way != Way::Into && self.to.is_some() && !(self.ended && self.held.is_empty())
+    }
+
+    fn is_paused_terminal(&self) -> bool {
+        self.way == Way::OutOfTerminal && self.ended
+    }
+}
+
+/// Signals that arrive while a container runs, blocked since before it was made.
+#[derive(Debug)]
+pub(crate) struct Signals(SignalFd);
+
+impl Signals {
+    /// Holds back every signal that is passed on, from here on.
+    pub(crate) fn hold() -> Result<Signals, Error> {
+        let passed: Vec<i32> = (1..=64).filter(|signal| !OURS.contains(signal)).collect();
+        let set = SignalSet::of(&passed);
+        let hold = || -> std::io::Result<SignalFd> {
+            sys::signal::block(set)?;
+            SignalFd::new(set)
+        };
+        hold().map(Signals).map_err(|source| Error::Terminal { what: "hold signals back", source })
+    }
+}
+
+/// Runs the relays until the container's first process has ended and all that it wrote has been passed on.
+pub(crate) fn run(
+    container: &Container,
+    signals: &Signals,
+    pumps: &mut [Pump],
+    mut console: Option<&mut Console>,
+) -> Result<(), Error> {
+    let mut interrupts = 0;
+    let mut alive = true;
+    while alive || pumps.iter().any(Pump::has_output_left) {
+        let paused = alive && pumps.iter().any(Pump::is_paused_terminal);
+        let (ended, ready) = wait(container, signals, pumps, alive, paused)?;
+        for n in ready {
+            pumps[n].go();
+        }
+        if paused {
+            pumps.iter_mut().filter(|pump| pump.way == Way::OutOfTerminal).for_each(|pump| pump.ended = false);
+        }
+        if alive {
+            pass_signals(container, signals, console.as_deref_mut(), &mut interrupts)?;
+        }
+        alive = alive && !ended;
+    }
+    Ok(())
+}
+
+/// Waits for something to do: whether the container has ended, and the pumps that can go on.
+fn wait(
+    container: &Container,
+    signals: &Signals,
+    pumps: &[Pump],
+    alive: bool,
+    paused: bool,
+) -> Result<(bool, Vec<usize>), Error> {
+    let mut watched: Vec<PollFd<'_>> = Vec::with_capacity(pumps.len() + 2);
+    if alive {
+        watched.push(PollFd::from_borrowed_fd(container.pidfd(), PollFlags::IN));
+        watched.push(PollFd::new(&signals.0, PollFlags::IN));
+    }
+    let before = watched.len();
+    let mut asked = Vec::with_capacity(pumps.len());
+    for (n, pump) in pumps.iter().enumerate() {
+        let wanted = pump.interest().filter(|_| alive || pump.way != Way::Into);
+        if let Some((fd, flags)) = wanted {
+            watched.push(PollFd::from_borrowed_fd(fd, flags));
+            asked.push(n);
+        }
+    }
+    match poll(&mut watched, paused.then_some(&TERMINAL_PAUSE)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(errno) => return Err(Error::terminal("wait for the container")(errno)),
+    }
+    let happened = |fd: &PollFd<'_>| !fd.revents().is_empty();
+    let ready = asked.iter().zip(&watched[before..]).filter(|(_, fd)| happened(fd)).map(|(n, _)| *n).collect();
+    Ok((alive && happened(&watched[0]), ready))
+}
+
+fn pass_signals(
+    container: &Container,
+    signals: &Signals,
+    mut console: Option<&mut Console>,
+    interrupts: &mut u32,
+) -> Result<(), Error> {
+    let failed = |source| Error::Terminal { what: "read signals", source };
+    while let Some(signal) = signals.0.next().map_err(failed)? {
+        match (signal, console.as_deref_mut()) {
+            (SIGWINCH, Some(console)) => console.resize(container),
+            (SIGWINCH, None) => {}
+            (signal, _) => {
+                if matches!(signal, SIGINT | SIGTERM | SIGHUP) {
+                    *interrupts += 1;
+                }
+                let signal = if *interrupts > PATIENCE { SIGKILL } else { signal };
+                // It may have ended in this moment; then the loop sees that.
+                let _ = send_to_pidfd(container.pidfd(), signal);
+            }
+        }
+    }
+    Ok(())
+}

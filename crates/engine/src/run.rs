@@ -1,0 +1,238 @@
+//! `run`: from the flags to the exit code. The order of things stands in [`run`]; read it first.
+
+use crate::error::Error;
+use crate::files;
+use crate::options::{NetworkMode, RunOptions};
+use crate::relay::{self, Signals};
+use crate::rootfs::{self, OpenRoot};
+use crate::spec::{self, Parts};
+use crate::state::{Facts, Id, Record};
+use crate::streams::{self, Streams};
+use crate::sweep::network;
+use crate::tty::{self, Console};
+use crate::user;
+use network::{Lease, Network, Owner};
+use oci_spec::runtime::Capability;
+use runtime::{Bundle, Container, Exit, Root, Stdio};
+use rustix::fs::OFlags;
+use std::collections::HashSet;
+use std::path::Path;
+use step::step;
+
+/// What became of a run: the exit code for the shell, and what the person should know beside it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The program's status; 128 and the signal's number when it died by one.
+    pub exit_code: i32,
+    /// The container reached its memory limit and the kernel killed a process of it.
+    pub oom_killed: bool,
+    /// What went wrong on the way that did not stop it: a warning of the network, a failed removal.
+    pub notes: Vec<String>,
+}
+
+/// Runs a container in the foreground and removes it.
+pub fn run(options: &RunOptions) -> Result<Outcome, Error> {
+    check(options)?;
+    let id = Id::random()?;
+    let record = step(
+        "write-record",
+        "the next command finds what a killed tool leaves",
+        || told(&id),
+        || Record::claim(id.clone(), &facts(options, &id)),
+    )?;
+    let network = network();
+    let ran = live(options, &id, &network);
+    let mut notes: Vec<String> = tear_down(&record, &network).iter().map(ToString::to_string).collect();
+    let mut outcome = ran?;
+    outcome.notes.append(&mut notes);
+    Ok(outcome)
+}
+
+fn told(id: &Id) -> String {
+    format!("record container {}", id.host_name())
+}
+
+/// Everything between the record and the removal.
+fn live(options: &RunOptions, id: &Id, network: &Network) -> Result<Outcome, Error> {
+    let root = rootfs::open(options, id)?;
+    let host_resolver = files::host_resolver();
+    let lease = match options.network {
+        NetworkMode::Bridge => Some(network.lease(id.as_str(), Owner::this_process()?, &host_resolver)?),
+        NetworkMode::None | NetworkMode::Host => None,
+    };
+    let hostname = hostname(options, id);
+    let files = files::files(options, &hostname, lease.as_ref(), &host_resolver);
+    let streams = choose_streams(options)?;
+    let signals = Signals::hold()?;
+    let (stdio, mut pumps) = match streams {
+        Some(Streams { fds, pumps }) => (Stdio::Fds(fds), pumps),
+        None => (Stdio::Terminal { size: tty::size() }, Vec::new()),
+    };
+    let bundle = bundle(options, id, root, files, &hostname, stdio)?;
+    let mut container = runtime::create(bundle, |newborn| match &lease {
+        None => Ok(()),
+        Some(lease) => connect(network, lease, newborn),
+    })?;
+    if let Err(error) = container.start() {
+        container.abandon();
+        return Err(error.into());
+    }
+    // While the program runs, what others left behind is cleared away.
+    let mut notes: Vec<String> = crate::sweep().iter().map(|e| format!("cannot clean up: {e}")).collect();
+    notes.extend(lease.and_then(|lease| lease.warning).map(str::to_owned));
+    let relayed = attend(options, &container, &signals, &mut pumps);
+    finish(container, relayed, notes)
+}
+
+fn connect(network: &Network, lease: &Lease, newborn: &runtime::Newborn) -> Result<(), Error> {
+    let namespace = newborn.network_namespace()?;
+    Ok(network.connect(lease, std::os::fd::AsFd::as_fd(&namespace))?)
+}
+
+/// Relays streams and signals until the end.
+fn attend(
+    options: &RunOptions,
+    container: &Container,
+    signals: &Signals,
+    pumps: &mut Vec<relay::Pump>,
+) -> Result<(), Error> {
+    if !options.tty {
+        return relay::run(container, signals, pumps, None);
+    }
+    let (mut console, mut pumps) = Console::connect(container, options.interactive)?;
+    let relayed = relay::run(container, signals, &mut pumps, Some(&mut console));
+    console.leave();
+    relayed
+}
+
+fn finish(container: Container, relayed: Result<(), Error>, mut notes: Vec<String>) -> Result<Outcome, Error> {
+    if let Err(error) = relayed {
+        container.abandon();
+        return Err(error);
+    }
+    let exit = container.wait()?;
+    // Only a death by SIGKILL can be one for want of memory of the program itself.
+    let oom_killed = match container.oom_killed() {
+        Ok(killed) => killed && matches!(exit, Exit::Signal(9) | Exit::Code(137)),
+        Err(error) => {
+            notes.push(format!("cannot tell whether memory ran out: {error}"));
+            false
+        }
+    };
+    notes.extend(container.remove().iter().map(ToString::to_string));
+    Ok(Outcome { exit_code: exit.shell_status(), oom_killed, notes })
+}
+
+/// Takes back what was made for the container, in the reverse order; goes on after an error.
+fn tear_down(record: &Record, network: &Network) -> Vec<Error> {
+    let mut errors: Vec<Error> = network.release(record.id.as_str()).into_iter().map(Error::from).collect();
+    errors.extend(crate::overlay::remove_layer(&record.id).err());
+    let forget = || -> Result<(), std::convert::Infallible> {
+        errors.extend(record.remove());
+        Ok(())
+    };
+    let _ = step("remove-record", "the container is gone", || "remove record and name".into(), forget);
+    errors
+}
+
+fn check(options: &RunOptions) -> Result<(), Error> {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    if let Some(nano) = options.limits.nano_cpus
+        && nano > cpus * 1_000_000_000
+    {
+        let value = format!("{}", nano as f64 / 1e9);
+        return Err(Error::BadValue { flag: "--cpus", value, reason: format!("this host has {cpus}") });
+    }
+    if let (Some(Some(total)), Some(memory)) = (options.limits.memory_swap, options.limits.memory)
+        && total < memory
+    {
+        let reason = "it counts memory and swap together, so it cannot be below --memory".into();
+        return Err(Error::BadValue { flag: "--memory-swap", value: total.to_string(), reason });
+    }
+    if options.limits.memory_swap.is_some() && options.limits.memory.is_none() {
+        return Err(Error::Conflict("--memory-swap needs --memory beside it".into()));
+    }
+    if options.tty && options.interactive && !rustix::termios::isatty(rustix::stdio::stdin()) {
+        return Err(Error::NotATerminal);
+    }
+    if options.network == NetworkMode::Host && options.sysctls.iter().any(|(name, _)| name.starts_with("net.")) {
+        return Err(Error::Conflict(
+            "--sysctl net.* cannot be used with --network host: it would be the host's".into(),
+        ));
+    }
+    if options.ephemeral && options.root == "host" {
+        return Err(Error::Conflict(
+            "--ephemeral is for a directory: a view of the host is copy-on-write anyway".into(),
+        ));
+    }
+    Ok(())
+}
+
+fn facts<'a>(options: &'a RunOptions, id: &'a Id) -> Facts<'a> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Facts {
+        id: id.as_str(),
+        name: options.name.as_deref(),
+        root: &options.root,
+        command: &options.command,
+        labels: options.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+        created_unix: now.map_or(0, |now| now.as_secs()),
+        tool_pid: std::process::id(),
+    }
+}
+
+fn hostname(options: &RunOptions, id: &Id) -> String {
+    options.hostname.clone().unwrap_or_else(|| id.host_name().to_owned())
+}
+
+fn choose_streams(options: &RunOptions) -> Result<Option<Streams>, Error> {
+    if options.tty { Ok(None) } else { streams::choose(options.interactive).map(Some) }
+}
+
+fn bundle(
+    options: &RunOptions,
+    id: &Id,
+    root: OpenRoot,
+    files: Vec<runtime::File>,
+    hostname: &str,
+    stdio: Stdio,
+) -> Result<Bundle, Error> {
+    let identity = user::resolve(&root.root, options.user.as_deref())?;
+    let capabilities: HashSet<Capability> = spec::capabilities(options);
+    let parts = Parts {
+        options,
+        hostname,
+        identity: &identity,
+        command: command(options, &root.root)?,
+        is_host_view: root.is_host,
+        has_swap_limit: has_swap_limit(),
+    };
+    Ok(Bundle {
+        cgroup: id.cgroup(),
+        spec: spec::spec(parts)?,
+        root: root.root,
+        trees: root.trees,
+        files,
+        seccomp: crate::seccomp::filter(&options.seccomp, options.privileged, &capabilities)?,
+        init: options.init,
+        stdio,
+    })
+}
+
+/// The words of the program: `--entrypoint` and COMMAND, else the root's best shell.
+fn command(options: &RunOptions, root: &Root) -> Result<Vec<String>, Error> {
+    let words: Vec<String> = options.entrypoint.iter().chain(&options.command).cloned().collect();
+    if !words.is_empty() {
+        return Ok(words);
+    }
+    let shells = ["bash", "sh"];
+    let places = ["bin", "usr/bin", "usr/local/bin"];
+    let has = |shell: &&&str| places.iter().any(|dir| root.open(&Path::new(dir).join(shell), OFlags::PATH).is_ok());
+    shells.iter().find(has).map(|shell| vec![(*shell).to_owned()]).ok_or(Error::NoShell)
+}
+
+/// Whether memory and swap together can be limited here: on v1 only where swap is accounted.
+fn has_swap_limit() -> bool {
+    let v1 = Path::new("/sys/fs/cgroup/memory");
+    if v1.exists() { v1.join("memory.memsw.limit_in_bytes").exists() } else { Path::new("/proc/swaps").exists() }
+}

@@ -1,0 +1,387 @@
+//! Flags become an OCI configuration. Docker's defaults stand here, once, as data.
+
+use crate::default_capabilities::DEFAULT;
+use crate::error::Error;
+use crate::hostview;
+use crate::options::{NetworkMode, RunOptions, Tmpfs, Volume};
+use crate::user::Identity;
+use oci_spec::runtime::{
+    Capability, Linux, LinuxCapabilities, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace,
+    LinuxNamespaceType, LinuxResources, Mount, PosixRlimitBuilder, Process, Root, Spec, User,
+};
+use rustix::fs::FileType;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+/// Mounts of every container: path, type, options. `-v` or `--tmpfs` at the same path replaces one.
+const MOUNTS: &[(&str, &str, &[&str])] = &[
+    ("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+    ("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+    ("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+    ("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+    ("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]),
+    ("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+    ("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777"]),
+];
+
+/// What shows or changes the host's kernel. [moby/oci/defaults.go]
+const MASKED: &[&str] = &[
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+
+const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Device nodes of every container.
+const DEVICES: &[(&str, i64, i64)] = &[
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// What may be opened or made: the nodes above, terminals, and the making (not the use) of any node.
+const DEVICE_RULES: &[(LinuxDeviceType, Option<i64>, Option<i64>, &str)] = &[
+    (LinuxDeviceType::C, None, None, "m"),
+    (LinuxDeviceType::B, None, None, "m"),
+    (LinuxDeviceType::C, Some(1), Some(3), "rwm"),
+    (LinuxDeviceType::C, Some(1), Some(5), "rwm"),
+    (LinuxDeviceType::C, Some(1), Some(7), "rwm"),
+    (LinuxDeviceType::C, Some(1), Some(8), "rwm"),
+    (LinuxDeviceType::C, Some(1), Some(9), "rwm"),
+    (LinuxDeviceType::C, Some(5), Some(0), "rwm"),
+    (LinuxDeviceType::C, Some(5), Some(2), "rwm"),
+    (LinuxDeviceType::C, Some(136), None, "rwm"),
+];
+
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const SHM_SIZE: u64 = 64 << 20;
+
+/// What the configuration is made of, beside the flags.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) options: &'a RunOptions,
+    pub(crate) hostname: &'a str,
+    pub(crate) identity: &'a Identity,
+    pub(crate) command: Vec<String>,
+    pub(crate) is_host_view: bool,
+    pub(crate) has_swap_limit: bool,
+}
+
+/// The capabilities of a container: Docker's default, all for --privileged, changed by --cap-add and --cap-drop.
+pub(crate) fn capabilities(options: &RunOptions) -> HashSet<Capability> {
+    let everything = || runtime::capabilities::ALL.into_iter().collect::<HashSet<_>>();
+    if options.privileged {
+        return everything();
+    }
+    let drop_all = options.cap_drop.contains(&None);
+    let mut set: HashSet<Capability> = if options.cap_add.contains(&None) {
+        everything()
+    } else if drop_all {
+        HashSet::new()
+    } else {
+        DEFAULT.into_iter().collect()
+    };
+    for dropped in options.cap_drop.iter().flatten() {
+        set.remove(dropped);
+    }
+    set.extend(options.cap_add.iter().flatten().filter(|added| !options.cap_drop.contains(&Some(**added))));
+    set
+}
+
+/// The whole configuration.
+pub(crate) fn spec(parts: Parts<'_>) -> Result<Spec, Error> {
+    let options = parts.options;
+    let (nodes, rules) = devices(options)?;
+    let mut spec = Spec::default();
+    let mut root = Root::default();
+    root.set_readonly(Some(options.read_only));
+    spec.set_root(Some(root));
+    // In the host's own uts namespace there is no name to set.
+    spec.set_hostname(Some(parts.hostname.to_owned()));
+    spec.set_mounts(Some(mounts(&parts)?));
+    spec.set_process(Some(process(&parts)?));
+    spec.set_linux(Some(linux(&parts, nodes, rules)));
+    Ok(spec)
+}
+
+fn process(parts: &Parts<'_>) -> Result<Process, Error> {
+    let Parts { options, identity, .. } = parts;
+    let mut user = User::default();
+    user.set_uid(identity.uid);
+    user.set_gid(identity.gid);
+    user.set_additional_gids((!identity.groups.is_empty()).then(|| identity.groups.clone()));
+    let mut process = Process::default();
+    process.set_terminal(Some(options.tty));
+    process.set_user(user);
+    process.set_args(Some(parts.command.clone()));
+    process.set_env(Some(environment(parts)));
+    process.set_cwd(options.workdir.clone().unwrap_or_else(|| "/".into()));
+    process.set_no_new_privileges(Some(options.no_new_privileges));
+    process.set_capabilities(Some(capability_sets(options, identity)));
+    let limits = options.ulimits.iter().map(|ulimit| {
+        let limit = PosixRlimitBuilder::default().typ(ulimit.kind).soft(ulimit.soft).hard(ulimit.hard).build();
+        limit.map_err(|e| Error::Conflict(format!("--ulimit: {e}")))
+    });
+    let limits = limits.collect::<Result<Vec<_>, _>>()?;
+    process.set_rlimits(Some(limits));
+    Ok(process)
+}
+
+/// Inheritable and ambient sets stay empty: file capabilities of the image give nothing more. (CVE-2022-24769)
+fn capability_sets(options: &RunOptions, identity: &Identity) -> LinuxCapabilities {
+    let set = capabilities(options);
+    // A user that is not root starts without any, and can gain those of the bounding set by set-uid programs only.
+    let own = if identity.uid == 0 { set.clone() } else { HashSet::new() };
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(Some(set));
+    sets.set_effective(Some(own.clone()));
+    sets.set_permitted(Some(own));
+    sets.set_inheritable(None);
+    sets.set_ambient(None);
+    sets
+}
+
+/// Docker's few variables, then the person's, of which the last with a name wins.
+fn environment(parts: &Parts<'_>) -> Vec<String> {
+    let mut env = vec![PATH.to_owned(), format!("HOSTNAME={}", parts.hostname)];
+    if parts.options.tty {
+        env.push("TERM=xterm".into());
+    }
+    env.push(format!("HOME={}", parts.identity.home));
+    for wanted in &parts.options.env {
+        let name = wanted.split('=').next().unwrap_or_default();
+        env.retain(|known| known.split('=').next() != Some(name));
+        env.push(wanted.clone());
+    }
+    env
+}
+
+fn linux(parts: &Parts<'_>, nodes: Vec<LinuxDevice>, rules: Vec<LinuxDeviceCgroup>) -> Linux {
+    let options = parts.options;
+    let mut linux = Linux::default();
+    linux.set_namespaces(Some(namespaces(options)));
+    linux.set_devices(Some(nodes));
+    let mut resources: LinuxResources = options.limits.resources(parts.has_swap_limit);
+    resources.set_devices(Some(rules));
+    linux.set_resources(Some(resources));
+    let paths = |list: &[&str]| list.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
+    let mut masked = if options.privileged { Vec::new() } else { paths(MASKED) };
+    if parts.is_host_view {
+        masked.extend(paths(hostview::HIDDEN));
+        masked.extend(hostview::other_homes().iter().map(|home| home.to_string_lossy().into_owned()));
+        // What the person put somewhere on purpose is not hidden again.
+        masked.retain(|path| !is_taken(options, Path::new(path)));
+    }
+    linux.set_masked_paths(Some(masked));
+    linux.set_readonly_paths(Some(if options.privileged { Vec::new() } else { paths(READONLY) }));
+    let sysctls: HashMap<String, String> = options.sysctls.iter().cloned().collect();
+    linux.set_sysctl((!sysctls.is_empty()).then_some(sysctls));
+    linux.set_seccomp(None);
+    linux.set_cgroups_path(None);
+    linux
+}
+
+fn is_taken(options: &RunOptions, path: &Path) -> bool {
+    let targets = options.volumes.iter().map(|v| &v.target).chain(options.tmpfs.iter().map(|t| &t.target));
+    targets.into_iter().any(|target| target.starts_with(path))
+}
+
+fn namespaces(options: &RunOptions) -> Vec<LinuxNamespace> {
+    use LinuxNamespaceType as T;
+    let mut kinds = vec![T::Pid, T::Mount, T::Uts, T::Ipc, T::Cgroup];
+    if options.network != NetworkMode::Host {
+        kinds.push(T::Network);
+    }
+    let namespace = |kind| {
+        let mut namespace = LinuxNamespace::default();
+        namespace.set_typ(kind);
+        namespace.set_path(None);
+        namespace
+    };
+    kinds.into_iter().map(namespace).collect()
+}
+
+fn mounts(parts: &Parts<'_>) -> Result<Vec<Mount>, Error> {
+    let options = parts.options;
+    let mut asked: Vec<Mount> = options.volumes.iter().map(volume).collect();
+    asked.extend(options.tmpfs.iter().map(tmpfs));
+    if parts.is_host_view {
+        let emptied = hostview::EMPTIED.iter().map(|(path, mode)| {
+            let options = vec!["nosuid".into(), "nodev".into(), "exec".into(), format!("mode={mode}")];
+            mount(path.as_ref(), "tmpfs", "tmpfs".as_ref(), options)
+        });
+        let free: Vec<Mount> = emptied.filter(|m| !asked.iter().any(|a| a.destination() == m.destination())).collect();
+        asked.extend(free);
+    }
+    // A mount on /a/b comes after one on /a, or would be covered by it.
+    asked.sort_by_key(|mount| mount.destination().components().count());
+    refuse_doubles(&asked)?;
+    let own = MOUNTS.iter().map(|(path, fstype, words)| {
+        let mut words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+        if *path == "/dev/shm" {
+            words.push(format!("size={}", options.shm_size.unwrap_or(SHM_SIZE)));
+        }
+        if options.privileged {
+            words.retain(|word| word != "ro");
+        }
+        mount(path.as_ref(), fstype, fstype.as_ref(), words)
+    });
+    let own = own.filter(|m| !asked.iter().any(|a| a.destination() == m.destination()));
+    Ok(own.chain(asked.iter().cloned()).collect())
+}
+
+fn refuse_doubles(mounts: &[Mount]) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    match mounts.iter().find(|mount| !seen.insert(mount.destination())) {
+        None => Ok(()),
+        Some(twice) => Err(Error::Conflict(format!("{} is mounted on twice", twice.destination().display()))),
+    }
+}
+
+fn mount(target: &Path, fstype: &str, source: &Path, words: Vec<String>) -> Mount {
+    let mut mount = Mount::default();
+    mount.set_destination(target.to_owned());
+    mount.set_typ(Some(fstype.to_owned()));
+    mount.set_source(Some(source.to_owned()));
+    mount.set_options(Some(words));
+    mount
+}
+
+fn volume(volume: &Volume) -> Mount {
+    let bind = if volume.non_recursive { "bind" } else { "rbind" };
+    let mut words = vec![bind.to_owned(), volume.propagation.clone().unwrap_or_else(|| "rprivate".into())];
+    if volume.read_only {
+        // A volume that is read-only is so all the way down: Docker does the same since 25.
+        words.push(if volume.non_recursive { "ro".into() } else { "rro".into() });
+    }
+    mount(&volume.target, "bind", &volume.source, words)
+}
+
+fn tmpfs(tmpfs: &Tmpfs) -> Mount {
+    let mut words: Vec<String> = ["nosuid", "nodev", "noexec"].map(str::to_owned).into();
+    // What the person says about a word replaces the default, as `exec` does `noexec`.
+    words.retain(|word| !tmpfs.options.iter().any(|asked| word.strip_prefix("no") == Some(asked)));
+    words.extend(tmpfs.options.iter().cloned());
+    mount(&tmpfs.target, "tmpfs", "tmpfs".as_ref(), words)
+}
+
+fn devices(options: &RunOptions) -> Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgroup>), Error> {
+    let mut nodes: Vec<LinuxDevice> = Vec::new();
+    let mut rules: Vec<LinuxDeviceCgroup> = Vec::new();
+    if options.privileged {
+        nodes.extend(host_devices(Path::new("/dev"), Path::new("/dev"))?);
+        rules.push(rule(LinuxDeviceType::A, None, None, "rwm"));
+    } else {
+        rules.extend(DEVICE_RULES.iter().map(|(kind, major, minor, access)| rule(*kind, *major, *minor, access)));
+    }
+    for wanted in &options.devices {
+        let found = host_devices(&wanted.source, &wanted.target)?;
+        if found.is_empty() {
+            let value = wanted.source.display().to_string();
+            return Err(Error::BadValue { flag: "--device", value, reason: "it is no device".into() });
+        }
+        rules.extend(found.iter().map(|d| rule(d.typ(), Some(d.major()), Some(d.minor()), &wanted.access)));
+        nodes.extend(found);
+    }
+    for (path, major, minor) in DEVICES {
+        if !nodes.iter().any(|node| node.path() == Path::new(path)) {
+            nodes.push(node(path.as_ref(), LinuxDeviceType::C, *major, *minor, 0o666));
+        }
+    }
+    Ok((nodes, rules))
+}
+
+fn rule(kind: LinuxDeviceType, major: Option<i64>, minor: Option<i64>, access: &str) -> LinuxDeviceCgroup {
+    let mut rule = LinuxDeviceCgroup::default();
+    rule.set_allow(true);
+    rule.set_typ(Some(kind));
+    rule.set_major(major);
+    rule.set_minor(minor);
+    rule.set_access(Some(access.to_owned()));
+    rule
+}
+
+fn node(path: &Path, kind: LinuxDeviceType, major: i64, minor: i64, mode: u32) -> LinuxDevice {
+    let mut device = LinuxDevice::default();
+    device.set_path(path.to_owned());
+    device.set_typ(kind);
+    device.set_major(major);
+    device.set_minor(minor);
+    device.set_file_mode(Some(mode));
+    device.set_uid(Some(0));
+    device.set_gid(Some(0));
+    device
+}
+
+/// The nodes at a path of the host: one, or all in a directory. Terminals and shared memory are the container's own.
+fn host_devices(source: &Path, target: &Path) -> Result<Vec<LinuxDevice>, Error> {
+    const OWN: &[&str] = &["pts", "shm", "mqueue", "console", "fd", "ptmx"];
+    let stat = rustix::fs::stat(source).map_err(Error::file("look at the device", source))?;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::CharacterDevice => LinuxDeviceType::C,
+        FileType::BlockDevice => LinuxDeviceType::B,
+        FileType::Directory => {
+            let mut found = Vec::new();
+            for name in crate::state::file_names(source) {
+                let path: PathBuf = source.join(&name);
+                let is_link =
+                    rustix::fs::lstat(&path).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Symlink);
+                if !is_link && !OWN.iter().any(|own| name == *own) {
+                    found.extend(host_devices(&path, &target.join(&name)).unwrap_or_default());
+                }
+            }
+            return Ok(found);
+        }
+        _ => return Ok(Vec::new()),
+    };
+    let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    let mut device = node(target, kind, i64::from(major), i64::from(minor), stat.st_mode & 0o777);
+    device.set_uid(Some(stat.st_uid));
+    device.set_gid(Some(stat.st_gid));
+    Ok(vec![device])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(add: &[Option<Capability>], drop: &[Option<Capability>]) -> RunOptions {
+        RunOptions { cap_add: add.into(), cap_drop: drop.into(), ..RunOptions::default() }
+    }
+
+    #[test]
+    fn capabilities_add_up_as_dockers_do() {
+        use Capability::{Chown, NetAdmin, SysAdmin};
+        assert_eq!(capabilities(&options(&[], &[])).len(), 14);
+        assert!(capabilities(&options(&[Some(NetAdmin)], &[])).contains(&NetAdmin));
+        assert!(!capabilities(&options(&[], &[Some(Chown)])).contains(&Chown));
+        assert_eq!(capabilities(&options(&[Some(Chown)], &[None])), [Chown].into());
+        let all_but = capabilities(&options(&[None], &[Some(SysAdmin)]));
+        assert!(all_but.len() == 40 && !all_but.contains(&SysAdmin));
+        let privileged = RunOptions { privileged: true, ..RunOptions::default() };
+        assert_eq!(capabilities(&privileged).len(), 41);
+    }
+
+    #[test]
+    fn a_tmpfs_is_noexec_unless_told_otherwise() {
+        let words = |options: &[&str]| {
+            let options = options.iter().map(|o| (*o).to_owned()).collect();
+            tmpfs(&Tmpfs { target: "/x".into(), options }).options().clone().unwrap()
+        };
+        assert_eq!(words(&[]), ["nosuid", "nodev", "noexec"]);
+        assert_eq!(words(&["exec", "size=1m"]), ["nosuid", "nodev", "exec", "size=1m"]);
+    }
+}

@@ -1,0 +1,269 @@
+//! The records of containers, and who holds them.
+//!
+//! `containers/ID` is a JSON file under a lock that the tool holds as long as it lives: a record that can be locked is
+//! what a killed tool left behind. `names/NAME` is a symbolic link whose target is the id; making it fails when it
+//! exists, which is what makes names unique. Everything else that belongs to a container is found by its id.
+
+use crate::error::Error;
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, flock};
+use rustix::io::Errno;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Where records live. It need not outlive a boot.
+pub(crate) const RUN_DIR: &str = "/run/mycontainer";
+/// Where writable layers and unpacked archives live.
+pub(crate) const DATA_DIR: &str = "/var/lib/mycontainer";
+
+/// A container's id: 64 hex digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Id(String);
+
+impl Id {
+    /// A new random one.
+    pub(crate) fn random() -> Result<Id, Error> {
+        let mut bytes = [0u8; 32];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            filled +=
+                rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).map_err(|e| {
+                    Error::File { what: "read random bytes from", path: "the kernel".into(), source: e.into() }
+                })?;
+        }
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let hex = bytes.iter().flat_map(|b| [HEX[usize::from(b >> 4)], HEX[usize::from(b & 15)]]);
+        Ok(Id(hex.map(char::from).collect()))
+    }
+
+    /// An id from a file name; anything else in that directory is not ours.
+    pub(crate) fn from_file_name(name: &[u8]) -> Option<Id> {
+        let hex = name.len() == 64 && name.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        hex.then(|| Id(String::from_utf8_lossy(name).into_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The container's host name by default.
+    pub(crate) fn host_name(&self) -> &str {
+        &self.0[..8]
+    }
+
+    /// Its control group's name.
+    pub(crate) fn cgroup(&self) -> String {
+        format!("mycontainer-{}", self.0)
+    }
+}
+
+/// What a record says. Written once, at the beginning, for a person or a later command to read.
+#[derive(Debug, Serialize)]
+pub(crate) struct Facts<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) root: &'a str,
+    pub(crate) command: &'a [String],
+    pub(crate) labels: BTreeMap<&'a str, &'a str>,
+    pub(crate) created_unix: u64,
+    pub(crate) tool_pid: u32,
+}
+
+/// A container's record, held by this process.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) id: Id,
+    name: Option<String>,
+    _lock: OwnedFd,
+}
+
+impl Record {
+    /// Makes the record of a new container and takes its name, if it has one.
+    pub(crate) fn claim(id: Id, facts: &Facts<'_>) -> Result<Record, Error> {
+        let path = record_path(&id);
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = with_directory("containers", || rustix::fs::openat(CWD, &path, flags, Mode::from_raw_mode(0o600)))
+            .map_err(Error::file("create the record", &path))?;
+        let record = Record { id, name: None, _lock: file };
+        // Between creation and lock somebody may take the record for a dead one; then its file is gone again.
+        let locked = flock(&record._lock, FlockOperation::NonBlockingLockExclusive)
+            .and_then(|()| rustix::fs::fstat(&record._lock))
+            .is_ok_and(|stat| stat.st_nlink == 1);
+        if !locked {
+            return Err(Error::file("lock the record", &path)(Errno::AGAIN));
+        }
+        let text = serde_json::to_vec(facts).unwrap_or_default();
+        rustix::io::write(&record._lock, &text).map_err(Error::file("write the record", &path))?;
+        record.with_name(facts.name)
+    }
+
+    fn with_name(mut self, name: Option<&str>) -> Result<Record, Error> {
+        let Some(name) = name else { return Ok(self) };
+        match take_name(name, &self.id) {
+            Ok(()) => {
+                self.name = Some(name.to_owned());
+                Ok(self)
+            }
+            Err(error) => {
+                self.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives up name and record: the last thing that is done for a container.
+    pub(crate) fn remove(&self) -> Vec<Error> {
+        let mut errors = Vec::new();
+        if let Some(name) = &self.name {
+            errors.extend(unlink(&name_path(name)).err());
+        }
+        errors.extend(unlink(&record_path(&self.id)).err());
+        errors
+    }
+}
+
+fn record_path(id: &Id) -> PathBuf {
+    Path::new(RUN_DIR).join("containers").join(id.as_str())
+}
+
+fn name_path(name: &str) -> PathBuf {
+    Path::new(RUN_DIR).join("names").join(name)
+}
+
+/// Where a container's writable layer is.
+pub(crate) fn layer_path(id: &Id) -> PathBuf {
+    layers_dir().join(id.as_str())
+}
+
+/// The directory of all writable layers.
+pub(crate) fn layers_dir() -> PathBuf {
+    Path::new(DATA_DIR).join("containers")
+}
+
+/// Tries something in a directory of `/run/mycontainer`, which is made only when it turns out to be missing.
+fn with_directory<T>(name: &str, attempt: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+    match attempt() {
+        Err(Errno::NOENT) => {
+            let dir = Path::new(RUN_DIR).join(name);
+            make_private_directory(&dir)?;
+            attempt()
+        }
+        done => done,
+    }
+}
+
+/// Makes a directory that only root may look into, and those above it.
+pub(crate) fn make_private_directory(path: &Path) -> Result<(), Errno> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o700)) {
+        Err(Errno::EXIST) => Ok(()),
+        Err(Errno::NOENT) => {
+            make_private_directory(path.parent().ok_or(Errno::NOENT)?)?;
+            make_private_directory(path)
+        }
+        done => done,
+    }
+}
+
+fn take_name(name: &str, id: &Id) -> Result<(), Error> {
+    let path = name_path(name);
+    // A dead holder is removed and the name tried once more; a living one keeps it.
+    for attempt in 0..2 {
+        match with_directory("names", || rustix::fs::symlink(id.as_str(), &path)) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(Error::file("take the name", path)(errno)),
+        }
+        let holder = rustix::fs::readlink(&path, Vec::new()).unwrap_or_default();
+        let holder = Id::from_file_name(holder.to_bytes());
+        let taken =
+            Error::NameTaken { name: name.to_owned(), id: holder.as_ref().map_or("?", |id| id.host_name()).to_owned() };
+        if attempt == 1 {
+            return Err(taken);
+        }
+        match holder {
+            Some(holder) => match try_hold(&holder) {
+                Ok(Held::Alive) => return Err(taken),
+                Ok(Held::Dead(file)) => drop((crate::sweep::remove_container(&holder), file)),
+                Ok(Held::Gone) | Err(_) => {
+                    let _ = unlink(&path);
+                }
+            },
+            None => drop(unlink(&path)),
+        }
+    }
+    Ok(())
+}
+
+/// Whether somebody holds a record.
+pub(crate) enum Held {
+    /// A tool is running the container.
+    Alive,
+    /// Nobody does; the lock is ours now.
+    Dead(OwnedFd),
+    /// There is no such record.
+    Gone,
+}
+
+/// Looks whether a record is held, and takes it when it is not.
+pub(crate) fn try_hold(id: &Id) -> Result<Held, Error> {
+    let path = record_path(id);
+    let file = match rustix::fs::openat(CWD, &path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(Held::Gone),
+        Err(errno) => return Err(Error::file("open the record", path)(errno)),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(Held::Alive),
+        Err(errno) => return Err(Error::file("lock the record", path)(errno)),
+        Ok(()) => {}
+    }
+    // Its owner may have removed it, or a new one may have just made it and not locked it yet: a new record is empty.
+    let stat = rustix::fs::fstat(&file).map_err(Error::file("look at the record", &path))?;
+    if stat.st_nlink == 0 { Ok(Held::Gone) } else { Ok(Held::Dead(file)) }
+}
+
+/// Removes a dead container's record and every name that leads to it. The caller holds the record.
+pub(crate) fn forget(id: &Id) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let names = Path::new(RUN_DIR).join("names");
+    for name in file_names(&names) {
+        let path = names.join(std::ffi::OsStr::new(&name));
+        if rustix::fs::readlink(&path, Vec::new()).is_ok_and(|target| target.to_bytes() == id.as_str().as_bytes()) {
+            errors.extend(unlink(&path).err());
+        }
+    }
+    errors.extend(unlink(&record_path(id)).err());
+    errors
+}
+
+/// The ids of all records, dead or alive.
+pub(crate) fn all() -> Vec<Id> {
+    let dir = Path::new(RUN_DIR).join("containers");
+    file_names(&dir).into_iter().filter_map(|name| Id::from_file_name(name.as_encoded_bytes())).collect()
+}
+
+/// The names in a directory; none when it is missing.
+pub(crate) fn file_names(dir: &Path) -> Vec<std::ffi::OsString> {
+    use std::os::unix::ffi::OsStringExt;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(fd) = rustix::fs::openat(CWD, dir, flags, Mode::empty()) else { return Vec::new() };
+    let mut space = [MaybeUninit::uninit(); 8192];
+    let mut entries = RawDir::new(fd.as_fd(), &mut space);
+    let mut names = Vec::new();
+    while let Some(Ok(entry)) = entries.next() {
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(std::ffi::OsString::from_vec(name.to_vec()));
+        }
+    }
+    names
+}
+
+fn unlink(path: &Path) -> Result<(), Error> {
+    match rustix::fs::unlinkat(CWD, path, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(Error::file("remove", path)(errno)),
+    }
+}

@@ -1,0 +1,69 @@
+//! Which descriptors a container's program gets as its standard streams.
+//!
+//! A file or a pipe is handed over as it is: nothing is copied, so nothing can be slow or torn. A terminal is never
+//! handed over without `-t`: a program that holds one can read what is typed later, or type into it (TIOCSTI), so
+//! it gets a pipe and the bytes are relayed. A directory would be a way out of the root and is refused.
+
+use crate::error::Error;
+use crate::relay::{Pump, Way};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The three streams for the container, and the relays that the tool has to run for them.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    pub(crate) fds: [OwnedFd; 3],
+    pub(crate) pumps: Vec<Pump>,
+}
+
+/// Chooses the streams. Without `interactive` standard input is empty.
+pub(crate) fn choose(interactive: bool) -> Result<Streams, Error> {
+    let mut pumps = Vec::new();
+    let input = if interactive {
+        input_of(&mut pumps)?
+    } else {
+        rustix::fs::openat(CWD, c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(Error::file("open", "/dev/null"))?
+    };
+    let output = output_of(rustix::stdio::stdout(), "output", &mut pumps)?;
+    let error = output_of(rustix::stdio::stderr(), "error", &mut pumps)?;
+    Ok(Streams { fds: [input, output, error], pumps })
+}
+
+fn input_of(pumps: &mut Vec<Pump>) -> Result<OwnedFd, Error> {
+    let stdin = rustix::stdio::stdin();
+    refuse_directory(stdin, "input")?;
+    if !rustix::termios::isatty(stdin) {
+        return duplicate(stdin);
+    }
+    let (reader, writer) = pipe()?;
+    pumps.push(Pump::new(Way::Into, duplicate(stdin)?, writer));
+    Ok(reader)
+}
+
+fn output_of(stream: BorrowedFd<'_>, name: &'static str, pumps: &mut Vec<Pump>) -> Result<OwnedFd, Error> {
+    refuse_directory(stream, name)?;
+    if !rustix::termios::isatty(stream) {
+        return duplicate(stream);
+    }
+    let (reader, writer) = pipe()?;
+    pumps.push(Pump::new(Way::OutOf, reader, duplicate(stream)?));
+    Ok(writer)
+}
+
+fn refuse_directory(stream: BorrowedFd<'_>, name: &'static str) -> Result<(), Error> {
+    let stat = rustix::fs::fstat(stream).map_err(Error::terminal("look at a standard stream"))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Err(Error::StreamIsDirectory(name)),
+        _ => Ok(()),
+    }
+}
+
+fn duplicate(stream: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+    rustix::io::fcntl_dupfd_cloexec(stream.as_fd(), 3).map_err(Error::terminal("duplicate a standard stream"))
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+    pipe_with(PipeFlags::CLOEXEC).map_err(Error::terminal("make a pipe"))
+}

@@ -1,0 +1,76 @@
+//! What a killed tool left behind, found and removed by the next command.
+//!
+//! A record that can be locked belongs to nobody alive. Its container's processes are killed through its control group,
+//! then group, lease, writable layer, name and record go, in the order in which a crash in the middle leaves the rest
+//! findable: the record last. Layers without a record are older than the last boot, and go as well.
+
+use crate::error::Error;
+use crate::state::{self, Held, Id};
+use std::path::Path;
+use step::step;
+
+/// Removes every dead container. Goes on after an error and returns them all.
+pub fn sweep() -> Vec<Error> {
+    let mut errors = Vec::new();
+    for id in state::all() {
+        match state::try_hold(&id) {
+            Ok(Held::Dead(_lock)) => errors.extend(remove_container(&id)),
+            Ok(Held::Alive | Held::Gone) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    errors.extend(sweep_layers());
+    errors.extend(network().sweep().into_iter().map(Error::from));
+    match image::Store::open(Path::new(state::DATA_DIR)) {
+        Ok(store) => errors.extend(store.sweep().into_iter().map(Error::from)),
+        Err(error) => errors.push(error.into()),
+    }
+    errors
+}
+
+/// The default network.
+pub(crate) fn network() -> network::Network {
+    network::Network::open(&Path::new(state::RUN_DIR).join("network"))
+}
+
+/// Removes all that a dead container left. The caller holds its record.
+pub(crate) fn remove_container(id: &Id) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let what = || format!("remove what is left of container {}", id.host_name());
+    let _ = step("sweep-container", "its tool was killed", what, || {
+        errors.extend(remove_parts(id));
+        Ok::<(), Error>(())
+    });
+    errors
+}
+
+fn remove_parts(id: &Id) -> Vec<Error> {
+    let mut errors = remove_cgroup(id);
+    errors.extend(network().release(id.as_str()).into_iter().map(Error::from));
+    errors.extend(crate::overlay::remove_layer(id).err());
+    errors.extend(state::forget(id));
+    errors
+}
+
+fn remove_cgroup(id: &Id) -> Vec<Error> {
+    let open = cgroup::Host::detect().and_then(|host| cgroup::Cgroup::open(&host, &id.cgroup()));
+    let wrap = |error| Error::from(runtime::Error::from(error));
+    match open {
+        Ok(group) if group.exists() => {
+            let mut errors: Vec<Error> = group.kill().err().into_iter().map(wrap).collect();
+            errors.extend(group.remove().into_iter().map(wrap));
+            errors
+        }
+        Ok(_) => Vec::new(),
+        Err(error) => vec![wrap(error)],
+    }
+}
+
+/// Layers whose record is gone: the machine was started anew, and /run with it.
+fn sweep_layers() -> Vec<Error> {
+    let names = state::file_names(&state::layers_dir());
+    let ids = names.iter().filter_map(|name| Id::from_file_name(name.as_encoded_bytes()));
+    ids.filter(|id| matches!(state::try_hold(id), Ok(Held::Gone)))
+        .filter_map(|id| crate::overlay::remove_layer(&id).err())
+        .collect()
+}

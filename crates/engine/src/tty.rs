@@ -1,0 +1,102 @@
+//! Our side of a container's terminal: raw mode, window size, and a guard that gives the person's terminal back.
+//!
+//! In raw mode every key goes to the container, Ctrl-C and Ctrl-Z too. If the tool is killed the terminal would stay
+//! so, without echo: a small child of ours in a session of its own holds the end of a pipe, and when that closes (the
+//! tool is gone, however it went) it sets the terminal back and ends.
+
+use crate::error::Error;
+use crate::relay::{Pump, Way};
+use runtime::Container;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The person's terminal while a container uses it.
+#[derive(Debug)]
+pub(crate) struct Console {
+    raw: Option<Raw>,
+}
+
+#[derive(Debug)]
+struct Raw {
+    before: Termios,
+    // A byte here sends the guard home; closing it without one tells it that we are gone.
+    alive: OwnedFd,
+}
+
+/// Columns and rows of the person's terminal, if there is one.
+pub(crate) fn size() -> Option<(u16, u16)> {
+    let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let size = streams.iter().find_map(|stream| tcgetwinsize(stream).ok())?;
+    Some((size.ws_col, size.ws_row))
+}
+
+impl Console {
+    /// Connects a started container's terminal with ours; with `interactive` ours becomes raw.
+    pub(crate) fn connect(container: &Container, interactive: bool) -> Result<(Console, Vec<Pump>), Error> {
+        let duplicate = |fd: BorrowedFd<'_>| {
+            rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(Error::terminal("duplicate a standard stream"))
+        };
+        let terminal = container.terminal().ok_or(Error::NotATerminal)?;
+        let mut pumps = Vec::new();
+        let mut raw = None;
+        if interactive {
+            pumps.push(Pump::new(Way::Into, duplicate(rustix::stdio::stdin())?, duplicate(terminal)?));
+            raw = Some(Raw::enter()?);
+        }
+        pumps.push(Pump::new(Way::OutOfTerminal, duplicate(terminal)?, duplicate(rustix::stdio::stdout())?));
+        let console = Console { raw };
+        // It may have changed since the container's terminal was made.
+        console.resize(container);
+        Ok((console, pumps))
+    }
+
+    /// Gives the container's terminal the size of ours.
+    pub(crate) fn resize(&self, container: &Container) {
+        let size = [rustix::stdio::stdin(), rustix::stdio::stdout()].iter().find_map(|s| tcgetwinsize(s).ok());
+        if let (Some(size), Some(terminal)) = (size, container.terminal()) {
+            let _ = tcsetwinsize(terminal, size);
+        }
+    }
+
+    /// Gives the person's terminal back.
+    pub(crate) fn leave(self) {
+        if let Some(raw) = self.raw {
+            raw.leave();
+        }
+    }
+}
+
+impl Raw {
+    fn enter() -> Result<Raw, Error> {
+        let stdin = rustix::stdio::stdin();
+        let before = tcgetattr(stdin).map_err(Error::terminal("read the terminal's settings"))?;
+        // The guard stands before anything is changed.
+        let alive = guard(&before)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(stdin, OptionalActions::Drain, &raw).map_err(Error::terminal("set the terminal to raw mode"))?;
+        Ok(Raw { before, alive })
+    }
+
+    fn leave(self) {
+        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &self.before);
+        let _ = rustix::io::write(&self.alive, b"!");
+    }
+}
+
+/// Starts the guard and returns our end of its pipe. It stands in a session of its own, so that what is sent to the
+/// tool's group (Ctrl-C, a kill of the whole group) does not reach it, and holds nothing else of ours open.
+fn guard(before: &Termios) -> Result<OwnedFd, Error> {
+    let (wait, alive) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(Error::terminal("make a pipe"))?;
+    let stdin = rustix::stdio::stdin();
+    let stand = || {
+        let told = rustix::io::retry_on_intr(|| rustix::io::read(&wait, &mut [0u8; 1]));
+        if told != Ok(1) {
+            let _ = tcsetattr(stdin, OptionalActions::Drain, before);
+        }
+    };
+    sys::detach::spawn_detached(c"mc-terminal", &[stdin, wait.as_fd()], stand)
+        .map_err(|source| Error::Terminal { what: "start the terminal's guard", source })?;
+    Ok(alive)
+}

@@ -1,0 +1,183 @@
+//! `-u`: a name or a number, looked up in the container's own /etc/passwd and /etc/group.
+//!
+//! These files are hostile: they are opened inside the root, must be regular, and are read to a bound. What is not a
+//! number in full is a name; there is no "starts with a number" (CVE-2026-30892).
+
+use crate::error::Error;
+use runtime::Root;
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+use std::path::Path;
+
+/// Ids above this do not exist: -1 is "unchanged" in many system calls. [credentials(7)]
+const HIGHEST_ID: u32 = i32::MAX as u32;
+/// More of a passwd or group file is not read.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Whom the program runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) home: String,
+}
+
+/// Resolves `-u USER[:GROUP]`; root without it.
+pub(crate) fn resolve(root: &Root, wanted: Option<&str>) -> Result<Identity, Error> {
+    let passwd = read(root, "etc/passwd")?;
+    let (user, group) = match wanted {
+        None => ("0", None),
+        Some(text) => text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group))),
+    };
+    // `:group` and `user:` mean what they leave out.
+    let user = if user.is_empty() { "0" } else { user };
+    let group = group.filter(|g| !g.is_empty());
+    if wanted == Some("") {
+        return Err(Error::BadValue { flag: "--user", value: "\"\"".into(), reason: "it names nobody".into() });
+    }
+    let entry = find_user(&passwd, user);
+    let uid = match (&entry, id(user)) {
+        (Some(entry), _) => entry.uid,
+        (None, Some(uid)) => uid,
+        (None, None) => return Err(missing("user", user, "/etc/passwd")),
+    };
+    let groups_file = if group.is_some() || entry.is_some() { read(root, "etc/group")? } else { String::new() };
+    let gid = match group {
+        Some(group) => find_group(&groups_file, group)
+            .or_else(|| id(group))
+            .ok_or_else(|| missing("group", group, "/etc/group"))?,
+        None => entry.as_ref().map_or(0, |entry| entry.gid),
+    };
+    let groups = match (&entry, group) {
+        (Some(entry), None) => groups_of(&groups_file, &entry.name, gid),
+        _ => Vec::new(),
+    };
+    let home = entry.map(|entry| entry.home).filter(|home| home.starts_with('/')).unwrap_or_else(|| "/".into());
+    Ok(Identity { uid, gid, groups, home })
+}
+
+fn missing(kind: &'static str, name: &str, file: &'static str) -> Error {
+    Error::NoSuchUser { kind, name: name.to_owned(), file }
+}
+
+/// A number in full, in range; nothing else.
+fn id(text: &str) -> Option<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().filter(|id| *id <= HIGHEST_ID)
+}
+
+struct Entry {
+    name: String,
+    uid: u32,
+    gid: u32,
+    home: String,
+}
+
+fn find_user(passwd: &str, user: &str) -> Option<Entry> {
+    let number = id(user);
+    let entries = || passwd.lines().filter_map(parse_user);
+    // A name wins over a number, as with chown(1).
+    entries().find(|e| e.name == user).or_else(|| entries().find(|e| Some(e.uid) == number))
+}
+
+fn parse_user(line: &str) -> Option<Entry> {
+    let mut fields = line.split(':');
+    let name = fields.next()?.to_owned();
+    let _password = fields.next()?;
+    let (uid, gid) = (id(fields.next()?)?, id(fields.next()?)?);
+    let _comment = fields.next();
+    Some(Entry { name, uid, gid, home: fields.next().unwrap_or_default().to_owned() })
+}
+
+fn find_group(groups: &str, name: &str) -> Option<u32> {
+    groups.lines().filter_map(parse_group).find(|(known, ..)| *known == name).map(|(_, gid, _)| gid)
+}
+
+fn groups_of(groups: &str, user: &str, primary: u32) -> Vec<u32> {
+    let member = |(_, gid, members): (&str, u32, &str)| {
+        (gid != primary && members.split(',').any(|member| member == user)).then_some(gid)
+    };
+    groups.lines().filter_map(parse_group).filter_map(member).collect()
+}
+
+fn parse_group(line: &str) -> Option<(&str, u32, &str)> {
+    let mut fields = line.split(':');
+    let name = fields.next()?;
+    let _password = fields.next()?;
+    let gid = id(fields.next()?)?;
+    Some((name, gid, fields.next().unwrap_or_default()))
+}
+
+/// The text of a small file inside the root; empty when it is not there.
+fn read(root: &Root, path: &str) -> Result<String, Error> {
+    let failed = |errno| Error::file("read the container's", Path::new("/").join(path))(errno);
+    // Not blocking: a FIFO in its place must not hold us up.
+    let file = match root.open(Path::new(path), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(String::new()),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let stat = rustix::fs::fstat(&file).map_err(failed)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(String::new());
+    }
+    let mut bytes = vec![0; usize::try_from(stat.st_size).unwrap_or(0).min(MOST_BYTES)];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::io::read(&file, &mut bytes[filled..]).map_err(failed)? {
+            0 => break,
+            got => filled += got,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:100:Ann:/home/ann:/bin/sh\n7up:x:1007:100::/:\n\
+                          odd:x:zero:0::/:\n12:x:1012:12::/twelve:\n";
+    const GROUP: &str = "root:x:0:\nusers:x:100:\nwheel:x:10:root,ann\nvideo:x:44:ann\n";
+
+    fn look(wanted: Option<&str>) -> Result<Identity, Error> {
+        let dir = std::env::temp_dir().join(format!("mycontainer-user-{}-{:?}", std::process::id(), wanted));
+        let dir = std::path::PathBuf::from(dir.to_string_lossy().replace(['"', '(', ')', ':', '\\'], "_"));
+        std::fs::create_dir_all(dir.join("etc")).unwrap();
+        std::fs::write(dir.join("etc/passwd"), PASSWD).unwrap();
+        std::fs::write(dir.join("etc/group"), GROUP).unwrap();
+        let found = resolve(&Root::open_host(&dir).unwrap(), wanted);
+        std::fs::remove_dir_all(&dir).unwrap();
+        found
+    }
+
+    #[test]
+    fn users_and_groups() {
+        let who =
+            |uid, gid, groups: &[u32], home: &str| Identity { uid, gid, groups: groups.into(), home: home.into() };
+        let cases: &[(Option<&str>, Identity)] = &[
+            (None, who(0, 0, &[10], "/root")),
+            (Some("ann"), who(1000, 100, &[10, 44], "/home/ann")),
+            (Some("1000"), who(1000, 100, &[10, 44], "/home/ann")),
+            (Some("ann:video"), who(1000, 44, &[], "/home/ann")),
+            (Some("ann:7"), who(1000, 7, &[], "/home/ann")),
+            (Some("4242"), who(4242, 0, &[], "/")),
+            (Some("4242:4343"), who(4242, 4343, &[], "/")),
+            (Some("7up"), who(1007, 100, &[], "/")),
+            (Some("12"), who(1012, 12, &[], "/twelve")),
+        ];
+        for (wanted, expected) in cases {
+            assert_eq!(look(*wanted).unwrap(), *expected, "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_neither_a_name_nor_a_number_is_refused() {
+        for wanted in ["", "bob", "0x0", "+0", "-1", "4294967295", "2147483648", " 0", "0 ", "odd", "ann:nobody", "7:x"]
+        {
+            assert!(look(Some(wanted)).is_err(), "{wanted:?}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Times whole container runs of `/bin/true`: mycontainer against the floor and its peers.
+//!
+//! It makes a root file system and the floor (`floor.c`: the same work with nothing but system calls) in a scratch
+//! directory, finds out who works here, times everybody interleaved (`timer.rs`) through workers (`worker.rs`), once
+//! back to back and once with 50 ms of idleness before each run, and writes a table and a chart. Nothing stays on the
+//! host but those two files, and what peers themselves leave until the next boot: podman its bridge and firewall
+//! chains, podman and docker the empty cgroups above their containers'.
+
+mod bundle;
+mod chart;
+mod contenders;
+mod machine;
+mod profile;
+mod report;
+mod rootfs;
+mod timer;
+mod worker;
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use timer::Mode;
+
+const USAGE: &str = "\
+usage: mycontainer-bench [--tool PATH] [--rounds N] [--only NAME,...] [--out DIR]
+       mycontainer-bench filter FILE
+
+  --tool PATH   the mycontainer to time (default: this workspace's release build)
+  --rounds N    runs of each, back to back (default 100); with idleness before each there are 3 for every 5 of these
+  --only NAMES  only those whose name begins with one of these, and the floor
+  --out DIR     where README.md and run.svg go (default: this workspace's docs/bench)
+
+  filter FILE   only write Docker's default seccomp filter, compiled, to try the floor by hand
+";
+
+struct Options {
+    tool: PathBuf,
+    rounds: usize,
+    only: Vec<String>,
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mycontainer-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let mut parser = lexopt::Parser::from_env();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut options =
+        Options { tool: built_tool(&workspace), rounds: 100, only: Vec::new(), out: workspace.join("docs/bench") };
+    while let Some(argument) = parser.next()? {
+        use lexopt::prelude::*;
+        match argument {
+            Long("tool") => options.tool = parser.value()?.into(),
+            Long("rounds") => options.rounds = parser.value()?.parse()?,
+            Long("only") => options.only = parser.value()?.string()?.split(',').map(str::to_owned).collect(),
+            Long("out") => options.out = parser.value()?.into(),
+            Long("help") | Short('h') => {
+                print!("{USAGE}");
+                return Ok(());
+            }
+            Value(word) if word == "worker" => {
+                return worker::serve(worker::View::from_arg(&parser.value()?.string()?));
+            }
+            Value(word) if word == "filter" => {
+                return profile::write_filter(Path::new(&parser.value()?));
+            }
+            other => bail!("{}\n{USAGE}", other.unexpected()),
+        }
+    }
+    bench(&options)
+}
+
+fn bench(options: &Options) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("only root may make these containers: run it through sudo");
+    }
+    let machine = machine::Machine::here();
+    if machine.is_busy() {
+        eprintln!("this machine is busy with something else: the figures will be worse than they should be");
+    }
+    let scratch = rootfs::Scratch::new()?;
+    rootfs::make(&scratch)?;
+    rootfs::make_programs(&scratch)?;
+    profile::write_filter(&scratch.path("filter"))?;
+    bundle::write(&scratch.path("bundle"), &scratch.path("root"))?;
+
+    // Declared after `scratch`, so that the workers and what they mounted are gone before it is removed.
+    let mut workers = timer::Workers::default();
+    let (contenders, absent) = contenders::find(&scratch, &options.tool, &options.only, &mut workers)?;
+    for absent in &absent {
+        eprintln!("not measured: {}: {}", absent.name, absent.why);
+    }
+    if contenders.first().is_none_or(|first| first.name != "floor") {
+        bail!("the floor does not work here, and without it there is nothing to compare with");
+    }
+    let hot = timer::measure(&contenders, Mode::Hot, options.rounds, &mut workers);
+    let idle = timer::measure(&contenders, Mode::Idle, options.rounds, &mut workers);
+    contenders::clean_up(&contenders);
+
+    let report =
+        report::Report { machine, rows: report::rows(contenders, hot?, idle?), absent, rounds: options.rounds };
+    print!("{}", report.table());
+    std::fs::create_dir_all(&options.out).with_context(|| format!("cannot make {}", options.out.display()))?;
+    for (name, text) in [("README.md", report.page()), ("run.svg", chart::draw(&report))] {
+        let path = options.out.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Where a release build puts the tool: under the target's name when it was built for one, as the static one is.
+fn built_tool(workspace: &Path) -> PathBuf {
+    let target = workspace.join("target");
+    let of_musl = target.join(format!("{}-unknown-linux-musl/release/mycontainer", std::env::consts::ARCH));
+    if of_musl.exists() { of_musl } else { target.join("release/mycontainer") }
+}

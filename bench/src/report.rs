@@ -1,0 +1,156 @@
+//! The figures as Markdown: a table for the terminal, and a page for the documentation.
+
+use crate::contenders::{Absent, Contender};
+use crate::machine::Machine;
+use crate::timer::{Mode, Samples};
+use std::fmt::Write;
+
+/// Everything that was found out.
+pub(crate) struct Report {
+    /// Where.
+    pub(crate) machine: Machine,
+    /// Who and how fast, the floor first.
+    pub(crate) rows: Vec<Row>,
+    /// Who was not measured.
+    pub(crate) absent: Vec<Absent>,
+    /// How many were asked for.
+    pub(crate) rounds: usize,
+}
+
+/// One contender's figures.
+pub(crate) struct Row {
+    /// Who.
+    pub(crate) contender: Contender,
+    /// Back to back.
+    pub(crate) hot: Samples,
+    /// With idleness before each run.
+    pub(crate) idle: Samples,
+}
+
+/// Puts the contenders and their samples together.
+pub(crate) fn rows(contenders: Vec<Contender>, hot: Vec<Samples>, idle: Vec<Samples>) -> Vec<Row> {
+    let samples = hot.into_iter().zip(idle);
+    contenders.into_iter().zip(samples).map(|(contender, (hot, idle))| Row { contender, hot, idle }).collect()
+}
+
+const HEADER: &str = "\
+| | back to back, ms | p10 to p90 | × floor | after 50 ms idle, ms | p10 to p90 | × floor | peak RSS, MiB | failed |
+|---|--:|:-:|--:|--:|:-:|--:|--:|--:|
+";
+
+const HOW_TO_READ: &str = "\
+Each figure is a whole command as a person types it, from its start to its end, running a static `/bin/true`: medians
+of wall-clock times. All commands take turns in a shuffled order, so that a noisy moment is noisy for all of them. The
+*floor* ([floor.c](../../bench/floor.c)) is a static C program that does the work of the OCI default isolation and
+nothing else: what the kernel itself charges here. `mycontainer` uses a directory as the root, without a network;
+what the others do otherwise stands beside their names. The second half waits 50 ms before each run, for
+some costs (moving a process between cgroups, above all) only show on a machine that was idle. Runs that failed are
+counted, not timed. Peak RSS is that of the largest process among the command and the descendants it waited for: a
+daemon or a detached monitor is not in it.
+";
+
+impl Report {
+    /// The table alone.
+    pub(crate) fn table(&self) -> String {
+        let (floor_hot, floor_idle) =
+            self.rows.first().map_or((None, None), |row| (row.hot.median_ms(), row.idle.median_ms()));
+        let mut table = HEADER.to_owned();
+        for Row { contender, hot, idle } in &self.rows {
+            let differs = if contender.differs.is_empty() { "" } else { &format!(" ({})", contender.differs) };
+            let _ = writeln!(
+                table,
+                "| **{}**{differs} | {} | {} | {} | {} |",
+                contender.name,
+                times(hot, floor_hot),
+                times(idle, floor_idle),
+                in_mib(contender.peak_kib),
+                failures(hot, idle),
+            );
+        }
+        table
+    }
+
+    /// The page that holds table, chart and what a reader must know beside them.
+    pub(crate) fn page(&self) -> String {
+        let mut page = format!(
+            "# A whole run of `/bin/true`\n\nWritten by `make bench`, on {}.\n\n{}\n{HOW_TO_READ}\n![the table as a \
+             chart](run.svg)\n\n",
+            self.machine,
+            self.table()
+        );
+        let runs = |mode: Mode, is_slow| mode.runs(self.rounds, is_slow);
+        let _ = writeln!(
+            page,
+            "There were {} runs back to back and {} after idleness, of those that take long {} and {}.\n",
+            runs(Mode::Hot, false),
+            runs(Mode::Idle, false),
+            runs(Mode::Hot, true),
+            runs(Mode::Idle, true),
+        );
+        let mut versions: Vec<&str> = self.rows.iter().map(|row| &*row.contender.version).collect();
+        versions.retain(|version| !version.is_empty());
+        versions.dedup();
+        if !versions.is_empty() {
+            let _ = writeln!(page, "Versions: {}.\n", versions.join("; "));
+        }
+        if !self.absent.is_empty() {
+            page += "Not measured:\n\n";
+            for Absent { name, why } in &self.absent {
+                let _ = writeln!(page, "- {name}: {why}");
+            }
+        }
+        page.truncate(page.trim_end().len());
+        page + "\n"
+    }
+}
+
+/// The three columns of one mode.
+fn times(samples: &Samples, floor_ms: Option<f64>) -> String {
+    let ms = |share| samples.quantile_ms(share).map_or("-".to_owned(), three_digits);
+    let ratio = samples.median_ms().zip(floor_ms).map_or("-".to_owned(), |(own, floor)| format!("{:.2}", own / floor));
+    format!("{} | {} to {} | {ratio}", ms(0.5), ms(0.1), ms(0.9))
+}
+
+/// A figure with three significant digits, or two places when it is small.
+pub(crate) fn three_digits(value: f64) -> String {
+    let places = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.places$}")
+}
+
+/// The kernel counts pages by 32 and more at a time on each CPU, so what is smaller than that cannot be told.
+fn in_mib(kib: u64) -> String {
+    if kib < 256 { "< 0.25".to_owned() } else { three_digits(kib as f64 / 1024.0) }
+}
+
+fn failures(hot: &Samples, idle: &Samples) -> String {
+    match hot.failed + idle.failed {
+        0 => "0".to_owned(),
+        failed => format!("**{failed}** of {}", hot.runs() + idle.runs()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_three_digits() {
+        for (ms, expected) in [(2.341, "2.34"), (9.996, "10.0"), (34.56, "34.6"), (307.4, "307"), (0.047, "0.05")] {
+            assert_eq!(three_digits(ms), expected);
+        }
+    }
+
+    #[test]
+    fn memory_is_in_mib_as_far_as_it_can_be_told() {
+        for (kib, expected) in [(0, "< 0.25"), (255, "< 0.25"), (1843, "1.80"), (36_700, "35.8")] {
+            assert_eq!(in_mib(kib), expected);
+        }
+    }
+
+    #[test]
+    fn a_contender_whose_every_run_failed_has_no_times() {
+        let failed = Samples { failed: 3, ..Samples::default() };
+        assert_eq!(times(&failed, Some(2.0)), "- | - to - | -");
+        assert_eq!(failures(&failed, &Samples::default()), "**3** of 3");
+    }
+}

@@ -1,0 +1,204 @@
+//! A worker: a copy of this program that runs commands one at a time and times each of them.
+//!
+//! Every timed command is started by a worker, because some need another view of the machine than ours: crun refuses
+//! a hybrid host, so its worker lives in a mount namespace in which the v2 half is not mounted. The host's own mounts
+//! are never touched. Requests and answers are JSON lines on the worker's stdin and stdout, outside of what is timed.
+//!
+//! The time is from just before the spawn to the moment the kernel says that the process has ended, both on the
+//! monotonic clock. The commands' standard streams are /dev/null.
+
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a worker sees of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum View {
+    /// The machine as it is.
+    Host,
+    /// Its own mount namespace without a hybrid host's cgroup v2 mount. What is mounted there goes with the worker.
+    Private,
+}
+
+impl View {
+    const PRIVATE: &'static str = "private";
+
+    fn as_arg(self) -> &'static str {
+        match self {
+            View::Host => "host",
+            View::Private => View::PRIVATE,
+        }
+    }
+
+    /// The view that [`View::as_arg`] named.
+    pub(crate) fn from_arg(word: &str) -> View {
+        if word == View::PRIVATE { View::Private } else { View::Host }
+    }
+}
+
+/// One command to run and time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Request {
+    /// The program by its absolute path, and its arguments.
+    pub(crate) argv: Vec<String>,
+    /// After this many seconds the command and its process group are killed.
+    pub(crate) timeout_s: u16,
+    /// Where its stderr goes instead of /dev/null.
+    pub(crate) stderr: Option<PathBuf>,
+}
+
+/// How one run went.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Timing {
+    /// Wall-clock time of the whole run.
+    pub(crate) micros: u64,
+    /// Why this run is not a time, if it is not one.
+    pub(crate) failure: Option<String>,
+}
+
+/// The harness's end of a worker.
+pub(crate) struct Worker {
+    process: Child,
+    requests: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    /// Starts one with `view`.
+    pub(crate) fn start(view: View) -> Result<Worker> {
+        let myself = std::env::current_exe().context("cannot find this program's own file")?;
+        let mut process = Command::new(myself)
+            .args(["worker", view.as_arg()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start a worker")?;
+        let requests = process.stdin.take();
+        let answers = BufReader::new(process.stdout.take().context("the worker has no stdout")?);
+        Ok(Worker { process, requests, answers })
+    }
+
+    /// Has the worker run and time one command.
+    pub(crate) fn time(&mut self, request: &Request) -> Result<Timing> {
+        let requests = self.requests.as_mut().context("the worker has no stdin")?;
+        requests
+            .write_all(format!("{}\n", serde_json::to_string(request)?).as_bytes())
+            .context("the worker is gone")?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).context("cannot read the worker's answer")?;
+        serde_json::from_str(&answer).context("the worker did not answer; its own error is above")
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.requests.take()); // the end of its input ends it
+        let _ = self.process.wait();
+    }
+}
+
+/// What a worker does: answers requests until there are no more.
+pub(crate) fn serve(view: View) -> Result<()> {
+    if view == View::Private {
+        hide_unified()?;
+    }
+    for line in std::io::stdin().lock().lines() {
+        let request: Request = serde_json::from_str(&line?).context("cannot read a request")?;
+        let timing = run(&request)?;
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(format!("{}\n", serde_json::to_string(&timing)?).as_bytes())?;
+        stdout.flush()?;
+    }
+    Ok(())
+}
+
+fn hide_unified() -> Result<()> {
+    use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+    sys::fork::unshare(sys::fork::Namespaces::MOUNT).context("cannot make a mount namespace")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .context("cannot make the mounts private")?;
+    let unified = Path::new("/sys/fs/cgroup/unified");
+    if unified.is_dir() {
+        unmount(unified, UnmountFlags::DETACH).context("cannot unmount the v2 half of a hybrid host's cgroups")?;
+    }
+    Ok(())
+}
+
+fn run(request: &Request) -> Result<Timing> {
+    let [program, arguments @ ..] = request.argv.as_slice() else { bail!("a request without a command") };
+    let stderr = request.stderr.as_ref().map(File::create).transpose().context("cannot make a file for stderr")?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+    command.stderr(stderr.map_or_else(Stdio::null, Stdio::from));
+
+    let start = Instant::now();
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(e) => return Ok(Timing { micros: 0, failure: Some(format!("cannot start {program}: {e}")) }),
+    };
+    let pid = child.id() as i32;
+    let in_time = ends_within(pid, Duration::from_secs(request.timeout_s.into()))?;
+    let took = start.elapsed();
+    if !in_time && let Some(group) = Pid::from_raw(pid) {
+        kill_process_group(group, Signal::KILL).context("cannot kill a command that took too long")?;
+    }
+    let status = child.wait().context("cannot wait for a command")?;
+    let failure = match (in_time, status.success()) {
+        (false, _) => Some(format!("killed after {} s", request.timeout_s)),
+        (true, false) => Some(status.to_string()),
+        (true, true) => None,
+    };
+    Ok(Timing { micros: took.as_micros() as u64, failure })
+}
+
+/// Waits until the child has ended, without reaping it; false when the time ran out first.
+fn ends_within(pid: i32, limit: Duration) -> Result<bool> {
+    let pid = Pid::from_raw(pid).context("a child without a pid")?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("cannot open a pidfd")?;
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            ready => return Ok(ready.context("cannot wait for a command's end")? > 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timed(script: &str, timeout_s: u16) -> Timing {
+        run(&Request { argv: ["/bin/sh", "-c", script].map(String::from).to_vec(), timeout_s, stderr: None }).unwrap()
+    }
+
+    #[test]
+    fn a_time_is_the_whole_run() {
+        let timing = timed("sleep 0.1", 10);
+        assert_eq!(timing.failure, None);
+        assert!((100_000..2_000_000).contains(&timing.micros), "{timing:?}");
+    }
+
+    #[test]
+    fn a_command_that_fails_is_not_a_time() {
+        assert_eq!(timed("exit 3", 10).failure.as_deref(), Some("exit status: 3"));
+        let missing = run(&Request { argv: vec!["/nonexistent/x".into()], timeout_s: 1, stderr: None }).unwrap();
+        assert!(missing.failure.unwrap().starts_with("cannot start /nonexistent/x"));
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_killed_with_its_children() {
+        let timing = timed("sleep 60 & sleep 60", 1);
+        assert_eq!(timing.failure.as_deref(), Some("killed after 1 s"));
+        assert!(timing.micros < 10_000_000, "{timing:?}");
+    }
+}

@@ -1,0 +1,169 @@
+//! What can go wrong, each with what it failed on and the system's reason.
+
+use rustix::io::Errno;
+use std::io;
+use std::path::PathBuf;
+
+/// A failed step of the image store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store's directory cannot be named.
+    #[error("cannot tell where {path:?} is: {source}")]
+    Absolute {
+        /// The path as given.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A directory of the store cannot be made or opened.
+    #[error("cannot prepare the image store's directory {path:?}: {source}")]
+    Prepare {
+        /// The directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The archive cannot be opened.
+    #[error("cannot open the archive {path:?}: {source}")]
+    Open {
+        /// The archive.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// The archive is a directory, a pipe or the like.
+    #[error("cannot unpack {path:?}: it is {what}, not a file")]
+    NotAFile {
+        /// The archive.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// Something is wrong with the archive, or an entry of it cannot be made.
+    #[error("cannot unpack {path:?}: {source}")]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<Fault>,
+    },
+    /// The disk is full. What had been unpacked is removed again.
+    #[error(
+        "cannot unpack {path:?}: no space left in {store:?} after {written} bytes (at {entry:?}); they are freed again"
+    )]
+    DiskFull {
+        /// The archive.
+        path: PathBuf,
+        /// Where it was unpacked to.
+        store: PathBuf,
+        /// Bytes of file content written, and about to be, when it was full.
+        written: u64,
+        /// The entry that found no room.
+        entry: PathBuf,
+    },
+    /// The archive was written to while it was read.
+    #[error("cannot unpack {path:?}: it changed while it was being read")]
+    Changed {
+        /// The archive.
+        path: PathBuf,
+    },
+    /// The finished tree cannot be written to disk, or given its name.
+    #[error("cannot keep the unpacked {path:?}: {source}")]
+    Keep {
+        /// The tree.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// The tree's lock cannot be had.
+    #[error("cannot lock {path:?}: {source}")]
+    Lock {
+        /// The tree's directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// Something in a tree cannot be removed.
+    #[error("cannot remove {path:?}: {source}")]
+    Remove {
+        /// What is left, as seen from the directory that the tree is in. Its tail only, when it lies very deep.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+}
+
+/// What is wrong with an archive, or with one of its entries.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it; `offset` is in bytes of the uncompressed archive")]
+pub enum Fault {
+    #[error("it is empty (0 bytes)")]
+    NoBytes,
+    #[error("it is an empty tar archive: it has no entries")]
+    NoEntries,
+    #[error("it is not a tar archive: {looks_like}")]
+    NotTar { looks_like: String },
+    #[error(
+        "it is an image archive of `docker save` or of OCI layout ({entry:?} in it says so), not a root file system: \
+         make one with `docker export CONTAINER`"
+    )]
+    ImageArchive { entry: PathBuf },
+    #[error("cannot read it after {offset} bytes: {source}")]
+    Read { offset: u64, source: io::Error },
+    #[error("its compressed data is truncated: it ends early, after {offset} uncompressed bytes")]
+    CompressedTruncated { offset: u64 },
+    #[error("its compressed data is damaged after {offset} uncompressed bytes: {source}")]
+    CompressedDamaged { offset: u64, source: io::Error },
+    #[error("it is truncated: it ends after {offset} bytes, in {entry:?}")]
+    Truncated { offset: u64, entry: PathBuf },
+    #[error("it is truncated: it ends after {offset} bytes, without an end-of-archive marker")]
+    NoEnd { offset: u64 },
+    #[error("it is damaged: the header at byte {offset} does not match its checksum")]
+    Checksum { offset: u64 },
+    #[error("it has data after its end-of-archive marker (byte {offset}): two archives in one file, or a damaged one")]
+    Trailing { offset: u64 },
+    #[error("the extended header before byte {offset} has no entry after it")]
+    Orphan { offset: u64 },
+    #[error("the extended header at byte {offset} is the second of its kind for one entry")]
+    Twice { offset: u64 },
+    #[error("the extended header at byte {offset} is too large: {size} bytes")]
+    MetaTooBig { offset: u64, size: u64 },
+    #[error("the extended header at byte {offset} is wrong: {reason}")]
+    Pax { offset: u64, reason: &'static str },
+    #[error("the header at byte {offset} is wrong: its {field} is no number or out of range")]
+    Number { field: &'static str, offset: u64 },
+    #[error("entry {entry:?} has a type that a root file system cannot have: {typeflag:?}")]
+    Type { entry: PathBuf, typeflag: String },
+    #[error("entry {entry:?} has {size} bytes of data, which only a file can have")]
+    Size { entry: PathBuf, size: u64 },
+    #[error("entry {entry:?} has a wrong map of its holes: {reason}")]
+    Sparse { entry: PathBuf, reason: &'static str },
+    #[error("entry {entry:?} has a bad name: {reason}")]
+    Name { entry: PathBuf, reason: &'static str },
+    #[error("entry {entry:?} has a bad link target: {reason}")]
+    Target { entry: PathBuf, reason: &'static str },
+    #[error("entry {entry:?} is a whiteout (character device 0/0), which would hide files instead of being one")]
+    Whiteout { entry: PathBuf },
+    #[error("cannot {act} entry {entry:?}: {source}")]
+    Make { act: &'static str, entry: PathBuf, source: Errno },
+    #[error("cannot link entry {entry:?} to {target:?}: {source}")]
+    Link { entry: PathBuf, target: PathBuf, source: Errno },
+    #[error("cannot set attribute {name:?} of entry {entry:?}: {source}")]
+    Xattr { entry: PathBuf, name: PathBuf, source: Errno },
+    #[error("cannot replace entry {entry:?}, which the archive has more than once: {source}")]
+    Replace { entry: PathBuf, source: Box<Error> },
+    #[error("no space left for entry {entry:?} after {written} bytes")]
+    NoSpace { entry: PathBuf, written: u64 },
+}
+
+impl Fault {
+    /// An error of the stream under the reader: decoders tell damage through [`io::Error`] too.
+    pub(crate) fn read(offset: u64, source: io::Error) -> Fault {
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof => Fault::CompressedTruncated { offset },
+            // What the system says has a number; what a decoder says has none.
+            _ if source.raw_os_error().is_none() => Fault::CompressedDamaged { offset, source },
+            _ => Fault::Read { offset, source },
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! An archive's bytes on their way to the tar reader: read once, hashed as they are read, decompressed.
+
+use crate::sniff::{Compression, compression};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+
+/// One read of the file; large, for each costs a system call, and fits the level 2 cache with what is made of it.
+const CHUNK: usize = 256 << 10;
+
+/// A file that is hashed while it is read, in order, once.
+pub(crate) struct Hashed<'a> {
+    file: &'a File,
+    sha: Sha256,
+    buffer: Box<[u8]>,
+    position: usize,
+    filled: usize,
+}
+
+impl<'a> Hashed<'a> {
+    pub(crate) fn new(file: &'a File) -> Hashed<'a> {
+        let buffer = vec![0; CHUNK].into_boxed_slice();
+        Hashed { file, sha: Sha256::new(), buffer, position: 0, filled: 0 }
+    }
+
+    /// Reads what is left, and gives the digest of the whole file: 64 hexadecimal digits.
+    pub(crate) fn finish(mut self) -> io::Result<String> {
+        loop {
+            match self.fill_buf()?.len() {
+                0 => break,
+                length => self.consume(length),
+            }
+        }
+        let mut hex = String::with_capacity(64);
+        for byte in self.sha.finalize() {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        Ok(hex)
+    }
+
+    /// The archive in the file, decompressed as its first bytes say.
+    pub(crate) fn archive(&mut self) -> io::Result<Box<dyn BufRead + '_>> {
+        // A decoder that yields little at a time would cost a write for each piece.
+        const OUT: usize = 256 << 10;
+        Ok(match compression(self.fill_buf()?) {
+            Compression::None => Box::new(self),
+            Compression::Gzip => Box::new(BufReader::with_capacity(OUT, Gzip::new(self))),
+            Compression::Zstd => {
+                let decoder = zstd::stream::read::Decoder::with_buffer(self)?;
+                Box::new(BufReader::with_capacity(OUT, decoder))
+            }
+        })
+    }
+}
+
+impl Read for Hashed<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let from = self.fill_buf()?;
+        let length = from.len().min(to.len());
+        to[..length].copy_from_slice(&from[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl BufRead for Hashed<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.position == self.filled {
+            match self.file.read(&mut self.buffer) {
+                Ok(length) => {
+                    self.sha.update(&self.buffer[..length]);
+                    (self.position, self.filled) = (0, length);
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(&self.buffer[self.position..self.filled])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.position = self.filled.min(self.position.saturating_add(amount));
+    }
+}
+
+/// Gzip members one after the other, and zeros after the last, as tapes and block devices leave them.
+struct Gzip<R: BufRead> {
+    /// `None` once only padding may follow.
+    member: Option<flate2::bufread::GzDecoder<R>>,
+    padding: Option<R>,
+}
+
+impl<R: BufRead> Gzip<R> {
+    fn new(input: R) -> Gzip<R> {
+        Gzip { member: Some(flate2::bufread::GzDecoder::new(input)), padding: None }
+    }
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        while let Some(mut member) = self.member.take() {
+            let length = match member.read(to) {
+                Ok(length) => length,
+                Err(error) => {
+                    self.member = Some(member);
+                    return Err(error);
+                }
+            };
+            if length > 0 || to.is_empty() {
+                self.member = Some(member);
+                return Ok(length);
+            }
+            let mut input = member.into_inner();
+            match input.fill_buf()? {
+                [] => return Ok(0),
+                [0, ..] => self.padding = Some(input),
+                _ => self.member = Some(flate2::bufread::GzDecoder::new(input)),
+            }
+        }
+        let Some(padding) = &mut self.padding else { return Ok(0) };
+        loop {
+            let piece = padding.fill_buf()?;
+            if piece.is_empty() {
+                return Ok(0);
+            }
+            if piece.iter().any(|byte| *byte != 0) {
+                return Err(io::Error::other("something that is not gzip follows its compressed data"));
+            }
+            let length = piece.len();
+            padding.consume(length);
+        }
+    }
+}

@@ -42,7 +42,7 @@ pub fn run(options: &RunOptions) -> Result<Outcome, Error> {
     )?;
     let network = network();
     let ran = live(options, &id, &network);
-    let mut notes: Vec<String> = tear_down(&record, &network).iter().map(ToString::to_string).collect();
+    let mut notes: Vec<String> = tear_down(options, &record, &network).iter().map(ToString::to_string).collect();
     let mut outcome = ran?;
     outcome.notes.append(&mut notes);
     Ok(outcome)
@@ -124,8 +124,11 @@ fn finish(container: Container, relayed: Result<(), Error>, mut notes: Vec<Strin
 }
 
 /// Takes back what was made for the container, in the reverse order; goes on after an error.
-fn tear_down(record: &Record, network: &Network) -> Vec<Error> {
-    let mut errors: Vec<Error> = network.release(record.id.as_str()).into_iter().map(Error::from).collect();
+fn tear_down(options: &RunOptions, record: &Record, network: &Network) -> Vec<Error> {
+    let mut errors = Vec::new();
+    if options.network == NetworkMode::Bridge {
+        errors.extend(network.release(record.id.as_str()).into_iter().map(Error::from));
+    }
     errors.extend(crate::overlay::remove_layer(&record.id).err());
     let forget = || -> Result<(), std::convert::Infallible> {
         errors.extend(record.remove());
@@ -136,12 +139,12 @@ fn tear_down(record: &Record, network: &Network) -> Vec<Error> {
 }
 
 fn check(options: &RunOptions) -> Result<(), Error> {
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-    if let Some(nano) = options.limits.nano_cpus
-        && nano > cpus * 1_000_000_000
-    {
-        let value = format!("{}", nano as f64 / 1e9);
-        return Err(Error::BadValue { flag: "--cpus", value, reason: format!("this host has {cpus}") });
+    if let Some(nano) = options.limits.nano_cpus {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+        if nano > cpus * 1_000_000_000 {
+            let value = format!("{}", nano as f64 / 1e9);
+            return Err(Error::BadValue { flag: "--cpus", value, reason: format!("this host has {cpus}") });
+        }
     }
     if let (Some(Some(total)), Some(memory)) = (options.limits.memory_swap, options.limits.memory)
         && total < memory
@@ -205,7 +208,7 @@ fn bundle(
         identity: &identity,
         command: command(options, &root.root)?,
         is_host_view: root.is_host,
-        has_swap_limit: has_swap_limit(),
+        has_swap_limit: options.limits.memory.is_some() && has_swap_limit(),
     };
     Ok(Bundle {
         cgroup: id.cgroup(),

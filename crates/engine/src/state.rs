@@ -76,26 +76,18 @@ pub(crate) struct Facts<'a> {
 pub(crate) struct Record {
     pub(crate) id: Id,
     name: Option<String>,
-    _lock: OwnedFd,
+    // Held, not read: the lock ends with the descriptor.
+    lock: OwnedFd,
 }
 
 impl Record {
     /// Makes the record of a new container and takes its name, if it has one.
     pub(crate) fn claim(id: Id, facts: &Facts<'_>) -> Result<Record, Error> {
         let path = record_path(&id);
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = with_directory("containers", || rustix::fs::openat(CWD, &path, flags, Mode::from_raw_mode(0o600)))
-            .map_err(Error::file("create the record", &path))?;
-        let record = Record { id, name: None, _lock: file };
-        // Between creation and lock somebody may take the record for a dead one; then its file is gone again.
-        let locked = flock(&record._lock, FlockOperation::NonBlockingLockExclusive)
-            .and_then(|()| rustix::fs::fstat(&record._lock))
-            .is_ok_and(|stat| stat.st_nlink == 1);
-        if !locked {
-            return Err(Error::file("lock the record", &path)(Errno::AGAIN));
-        }
+        let file = create_locked(&path).map_err(Error::file("create the record", &path))?;
+        let record = Record { id, name: None, lock: file };
         let text = serde_json::to_vec(facts).unwrap_or_default();
-        rustix::io::write(&record._lock, &text).map_err(Error::file("write the record", &path))?;
+        rustix::io::write(&record.lock, &text).map_err(Error::file("write the record", &path))?;
         record.with_name(facts.name)
     }
 
@@ -123,6 +115,28 @@ impl Record {
         errors
     }
 }
+
+/// Creates a file and locks it. A sweep that comes between the two takes the file for a dead one's and removes it; then
+/// it is made once more. Nothing else of the container exists yet, so the sweep can do no harm.
+fn create_locked(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    for _ in 0..MOST_SWEEPS {
+        match with_directory("containers", || rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o600))) {
+            Ok(file) => {
+                flock(&file, FlockOperation::LockExclusive)?;
+                if rustix::fs::fstat(&file)?.st_nlink == 1 {
+                    return Ok(file);
+                }
+            }
+            Err(Errno::EXIST) => std::thread::yield_now(),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// How often a record is made again before we give up.
+const MOST_SWEEPS: usize = 1000;
 
 fn record_path(id: &Id) -> PathBuf {
     Path::new(RUN_DIR).join("containers").join(id.as_str())

@@ -14,6 +14,9 @@ use step::step;
 /// The kernel's highest capability may be newer than ours; asking beyond it says so.
 const MOST_CAPABILITIES: u32 = 63;
 
+/// What a program starts with when the configuration does not say. [runc, crun]
+const DEFAULT_UMASK: u32 = 0o022;
+
 /// Sets the resource limits. Raising a hard limit needs CAP_SYS_RESOURCE, so this comes before capabilities are dropped.
 pub(crate) fn set_limits(process: &PlannedProcess) -> Result<(), Error> {
     for limit in &process.rlimits {
@@ -96,9 +99,7 @@ fn become_user(process: &PlannedProcess) -> Result<(), Error> {
         let again = CapabilitySets { effective: all.permitted, ..all };
         set_capabilities(None, again).map_err(Error::process("keep capabilities over the change of user"))?;
     }
-    if let Some(mask) = process.umask {
-        umask(rustix::fs::Mode::from_raw_mode(mask));
-    }
+    umask(rustix::fs::Mode::from_raw_mode(process.umask.unwrap_or(DEFAULT_UMASK)));
     Ok(())
 }
 

@@ -56,8 +56,6 @@ fn node(parent: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<(), Err
         Err(Errno::EXIST) => return same(parent, name, device),
         Err(errno) => return Err(errno),
     }
-    // mknod's mode went through the umask. A new node has no link at its name: nobody else runs here yet.
-    rustix::fs::chmodat(parent, name, mode, AtFlags::empty())?;
     if device.uid != 0 || device.gid != 0 {
         let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
         rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;

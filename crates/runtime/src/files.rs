@@ -10,46 +10,51 @@ use crate::options::Options;
 use crate::root::{Kind, Root, shown};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, UnmountFlags, open_tree, unmount};
+use rustix::mount::{OpenTreeFlags, open_tree};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use step::step;
 use sys::mount::{Attributes, NODEV, NOEXEC, NOSUID};
 
-/// Where the tmpfs stands while files are cloned out of it: any directory of the new root that surely exists.
+/// Where the tmpfs stands: under the container's own /dev, which is mounted over it, so that nothing has to be unmounted
+/// (the kernel waits for an RCU grace period then: 0.1 to 2 ms).
 const STAGE: &str = "dev";
 
+/// The files as detached mounts, in order. Must run before the configuration's mounts, which cover the stage.
+pub(crate) fn prepare(root: &Root, files: &[File]) -> Result<Vec<OwnedFd>, Error> {
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let what = || format!("write {}", list(files));
+    step("write-files", "names and resolver are the container's own, and nothing of them is on the host", what, || {
+        let failed = |source| Error::Mount { fstype: "tmpfs".into(), target: shown(Path::new(STAGE)), source };
+        let options = Options {
+            data: vec!["size=1m".into(), "mode=755".into()],
+            attributes: Attributes { set: NOSUID | NODEV | NOEXEC, ..Attributes::default() },
+            ..Options::default()
+        };
+        let stage = make("tmpfs", Path::new("tmpfs"), &options, Path::new(STAGE))?;
+        // Only an attached mount can be cloned before Linux 6.15, so the stage has to stand somewhere.
+        attach(stage.as_fd(), root.target(Path::new(STAGE), Kind::Directory)?.as_fd()).map_err(failed)?;
+        let named = files.iter().enumerate();
+        named.map(|(n, file)| write(&stage, &n.to_string(), &file.content).map_err(failed)).collect()
+    })
+}
+
 /// Mounts each file at its path.
-pub(crate) fn put(root: &Root, files: &[File]) -> Result<(), Error> {
+pub(crate) fn put(root: &Root, files: &[File], prepared: &[OwnedFd]) -> Result<(), Error> {
     if files.is_empty() {
         return Ok(());
     }
-    let paths = || files.iter().map(|f| f.path.display().to_string()).collect::<Vec<_>>().join(" ");
-    step(
-        "put-files",
-        "names and resolver are the container's own",
-        || format!("mount {}", paths()),
-        || {
-            let failed = |source| Error::Mount { fstype: "tmpfs".into(), target: "/etc".into(), source };
-            let options = Options {
-                data: vec!["size=1m".into(), "mode=755".into()],
-                attributes: Attributes { set: NOSUID | NODEV | NOEXEC, ..Attributes::default() },
-                ..Options::default()
-            };
-            let stage = make("tmpfs", Path::new("tmpfs"), &options, Path::new("/etc"))?;
-            // Only an attached mount can be cloned before Linux 6.15, so it stands somewhere for a moment.
-            attach(stage.as_fd(), root.target(Path::new(STAGE), Kind::Directory)?.as_fd()).map_err(failed)?;
-            let put = files.iter().enumerate().try_for_each(|(n, file)| {
-                let cloned = write(&stage, &n.to_string(), &file.content).map_err(failed)?;
-                Ok((cloned, file)).and_then(|(cloned, file)| put_one(root, cloned, file))
-            });
-            let cleared = clear(&stage).map_err(failed);
-            put.and(cleared)
-        },
-    )
+    let put_all = || files.iter().zip(prepared).try_for_each(|(file, mount)| put_one(root, mount, file));
+    step("put-files", "the root's own are the image's or the host's", || format!("mount {}", list(files)), put_all)
 }
 
-fn put_one(root: &Root, cloned: OwnedFd, file: &File) -> Result<(), Error> {
+fn list(files: &[File]) -> String {
+    files.iter().map(|f| f.path.display().to_string()).collect::<Vec<_>>().join(" ")
+}
+
+fn put_one(root: &Root, cloned: &OwnedFd, file: &File) -> Result<(), Error> {
     let target = root.target(&file.path, Kind::File)?;
     attach(cloned.as_fd(), target.as_fd()).map_err(|source| Error::Mount {
         fstype: "bind".into(),
@@ -68,11 +73,4 @@ fn write(stage: &OwnedFd, name: &str, content: &[u8]) -> Result<OwnedFd, Errno> 
         rest = &rest[wrote..];
     }
     open_tree(stage, name, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
-}
-
-/// Takes the stage away again: the files' own mounts keep the tmpfs alive.
-fn clear(stage: &OwnedFd) -> Result<(), Errno> {
-    rustix::process::fchdir(stage)?;
-    let unmounted = unmount(c".", UnmountFlags::DETACH);
-    rustix::process::chdir(c"/").and(unmounted)
 }

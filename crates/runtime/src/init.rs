@@ -44,6 +44,8 @@ fn become_container(birth: &Birth<'_>, parent: &Channel) -> Result<Infallible, E
     let Birth { plan, root, .. } = birth;
     let process = &plan.process;
     die_with_parent()?;
+    // Modes are as they are asked for; the program gets a mask of its own at the end.
+    rustix::process::umask(rustix::fs::Mode::empty());
     birth.cgroup.join()?;
     enter_cgroup_namespace(plan.namespaces)?;
     set_names(plan)?;
@@ -53,9 +55,10 @@ fn become_container(birth: &Birth<'_>, parent: &Channel) -> Result<Infallible, E
     mounts::detach_from_host()?;
     mounts::attach_root(root, plan.root_propagation)?;
     attach_trees(root, birth.trees)?;
+    let files = files::prepare(root, birth.files)?;
     mount_all(birth, sources)?;
     devices::make(root, &plan.devices)?;
-    files::put(root, birth.files)?;
+    files::put(root, birth.files, &files)?;
     let terminal = open_terminal(root, birth.stdio)?;
     set_sysctls(plan)?;
     mask::mask(root, &plan.masked)?;

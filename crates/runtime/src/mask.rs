@@ -68,23 +68,16 @@ fn mask_one(root: &Root, path: &Path, covers: &mut Covers) -> Result<(), Errno> 
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(errno) => return Err(errno),
     };
-    let cover = if is_directory(target.as_fd())? {
-        if covers.directory.is_none() {
-            covers.directory = Some(empty_directory()?);
-        }
-        covers.directory.as_ref()
-    } else {
-        if covers.file.is_none() {
-            covers.file = Some(host_null()?);
-        }
-        covers.file.as_ref()
-    };
-    let cover = cover.ok_or(Errno::INVAL)?;
-    // The first use attaches the cover itself, which later ones clone: an attached mount can be cloned on any kernel.
-    match attach(cover.as_fd(), target.as_fd()) {
-        Ok(()) => Ok(()),
-        Err(_) => attach(clone(cover)?.as_fd(), target.as_fd()),
+    let is_directory = is_directory(target.as_fd())?;
+    let kept = if is_directory { &mut covers.directory } else { &mut covers.file };
+    // Only the first is attached itself. Attached once more it would move, and uncover what it hid before.
+    if let Some(cover) = kept {
+        return attach(clone(cover)?.as_fd(), target.as_fd());
     }
+    let cover = if is_directory { empty_directory()? } else { host_null()? };
+    attach(cover.as_fd(), target.as_fd())?;
+    *kept = Some(cover);
+    Ok(())
 }
 
 fn empty_directory() -> Result<OwnedFd, Errno> {

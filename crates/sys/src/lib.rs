@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod detach;
 pub mod exec;
 pub mod fork;
+pub mod iptables;
 pub mod keyring;
 pub mod mount;
 pub mod net;

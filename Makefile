@@ -1,0 +1,70 @@
+# make run     a root shell in a container, in one command (ROOTFS=DIR or TAR, CMD="ps -e")
+# make test    installs what the tests need and runs all of them
+# make bench   times whole runs against a floor of bare system calls and against the peers
+# make build   the static binary; `make install` puts it into /usr/local/bin
+
+CARGO ?= cargo
+# Only what needs root is run through sudo, and sudo asks.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+MUSL := $(shell uname -m)-unknown-linux-musl
+
+# Static with musl where its standard library is there or can be had (it starts in a third of the time), else with glibc.
+HAS_MUSL := $(shell [ -d "$$(rustc --print target-libdir --target $(MUSL) 2>/dev/null)" ] \
+	|| rustup target add $(MUSL) >/dev/null 2>&1 && echo yes)
+ifeq ($(HAS_MUSL),yes)
+TARGET := $(MUSL)
+STATIC :=
+else
+TARGET := $(HOST)
+STATIC := RUSTFLAGS="-C target-feature=+crt-static"
+endif
+TOOL := target/$(TARGET)/release/mycontainer
+
+ROOTFS ?= $(if $(wildcard rootfs),./rootfs,host)
+CMD ?=
+
+.PHONY: build run test test-vm lint bench install
+
+build:
+	@$(STATIC) $(CARGO) build -q --release --target $(TARGET) -p mycontainer
+
+run: build
+	@flags=-i; [ -t 0 ] && [ -t 1 ] && flags=-it; $(SUDO) $(TOOL) run --rm $$flags $(ROOTFS) $(CMD)
+
+install: build
+	$(SUDO) install -m 755 $(TOOL) /usr/local/bin/mycontainer
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy -q --workspace --all-targets --all-features -- -D warnings
+
+# The programs under test run as root; they are built as who you are.
+RUNNER := CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
+AS_ROOT := $(if $(SUDO),$(RUNNER)="sudo -E")
+
+test: lint
+	scripts/setup-tests
+	$(AS_ROOT) $(CARGO) test -q --workspace --no-fail-fast
+	$(MAKE) --no-print-directory test-faults test-vm
+
+# Alone, for it kills what it finds: the tool at every step that it names.
+.PHONY: test-faults
+test-faults:
+	$(CARGO) build -q -p mycontainer --features fault-injection --target-dir target/fault
+	MYCONTAINER_FAULT_BIN=$(CURDIR)/target/fault/debug/mycontainer $(AS_ROOT) \
+		$(CARGO) test -q -p mycontainer --test faults -- --ignored --nocapture
+
+# The same limits on cgroup v2: another kernel, under QEMU, with these files under it.
+test-vm:
+	@if why=$$(tests/vm/available 2>&1); then \
+		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run" $(CARGO) test -q -p mycontainer-cgroup && \
+		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run" $(CARGO) test -q -p mycontainer --test limits --test inside; \
+	else \
+		echo "skipped the tests on cgroup v2: $$why"; [ "$${CI:-}" != true ]; \
+	fi
+
+bench: build
+	scripts/setup-bench
+	$(CARGO) build -q --release -p mycontainer-bench
+	$(SUDO) target/release/mycontainer-bench --tool $(TOOL) --out docs/bench

@@ -1,0 +1,367 @@
+//! The file of leases: which container has which address.
+//!
+//! ```text
+//! mycontainer leases: given 7 last 172.17.0.8 rules 12 resolver -
+//! 172.17.0.7      <64 hex digits of the container's id> 4711 1234567
+//! free
+//! ```
+//!
+//! Each line is 128 bytes with its newline, padded with spaces, and is only ever written whole and in place by one
+//! `pwrite`: 128 divides the page size, so that not even a SIGKILL in the middle of the call tears a line, and no file
+//! is made or renamed for a lease (250 to 500 µs on some file systems). The first line holds what the next lease needs:
+//! how many were ever given, the last address (the next one is searched from there on, so that an address rests as long
+//! as possible before it is somebody else's), the generation of the rule set that has our rules, and the resolver they
+//! forward to. A line of a lease is address, id, pid and start time of the process whose life the lease is bound to. A
+//! line that does not read as one is free.
+//!
+//! Whoever touches the file holds the lock of the directory. The janitor removes it when the network is gone.
+
+use crate::error::Error;
+use crate::owner::Owner;
+use crate::subnet::Subnet;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::{Errno, pread, pwrite};
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// The file's name in the run directory.
+pub(crate) const NAME: &str = "leases";
+const LINE: usize = 128;
+/// More than a /16 has addresses; whatever is longer was not written by us.
+const MOST_LINES: usize = 65_536;
+const TITLE: &str = "mycontainer leases:";
+const FREE: &str = "free";
+
+/// One leased address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) container: String,
+    pub(crate) owner: Owner,
+}
+
+/// The first line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Leases ever given.
+    pub(crate) given: u64,
+    /// The last address given.
+    pub(crate) last: Option<Ipv4Addr>,
+    /// Generation of the rule set in which our rules were complete.
+    pub(crate) rules: Option<u32>,
+    /// The host's name server to which those rules forward.
+    pub(crate) resolver: Option<Ipv4Addr>,
+}
+
+/// The file, open and read.
+pub(crate) struct Leases {
+    file: OwnedFd,
+    path: PathBuf,
+    pub(crate) head: Head,
+    lines: Vec<Option<Entry>>,
+}
+
+impl Leases {
+    /// Opens and reads the file in `dir`, whose lock is held; makes it when `create`, else `None` when there is none.
+    pub(crate) fn open(dir: BorrowedFd<'_>, path: &Path, create: bool) -> Result<Option<Leases>, Error> {
+        let path = path.join(NAME);
+        let fail = |action, source| Error::Leases { action, path: path.clone(), source };
+        let make = if create { OFlags::CREATE } else { OFlags::empty() };
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | make;
+        let file = match openat(dir, NAME, flags, Mode::from_raw_mode(0o600)) {
+            Ok(file) => file,
+            Err(Errno::NOENT) if !create => return Ok(None),
+            Err(errno) => return Err(fail("open", errno)),
+        };
+        let text = read_all(&file).map_err(|errno| fail("read", errno))?;
+        let mut lines = text.chunks_exact(LINE);
+        let head = lines.next().map(parse_head).unwrap_or_default();
+        let lines = lines.map(parse_entry).collect();
+        Ok(Some(Leases { file, path, head, lines }))
+    }
+
+    /// The descriptor, on which the janitor holds its lock.
+    pub(crate) fn file(&self) -> &OwnedFd {
+        &self.file
+    }
+
+    /// All leases, with the place of each.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (usize, &Entry)> {
+        self.lines.iter().enumerate().filter_map(|(at, line)| Some((at, line.as_ref()?)))
+    }
+
+    /// The place of a container's lease.
+    pub(crate) fn find(&self, container: &str) -> Option<usize> {
+        self.entries().find(|(_, entry)| entry.container == container).map(|(at, _)| at)
+    }
+
+    /// Leases the next free address to the container, or the one it has.
+    pub(crate) fn give(&mut self, container: &str, owner: Owner, subnet: Subnet) -> Result<Ipv4Addr, Error> {
+        let had = self.find(container);
+        let kept = had.and_then(|at| self.lines[at].as_ref()).map(|entry| entry.address);
+        let address = match kept.filter(|address| subnet.offers(*address)) {
+            Some(address) => address,
+            None => self.next_free(subnet)?,
+        };
+        let at = had.or_else(|| self.lines.iter().position(Option::is_none)).unwrap_or(self.lines.len());
+        // The lease before the head: a crash between the two leaves a taken address that the next search steps over.
+        self.put(at, Some(Entry { address, container: container.to_owned(), owner }))?;
+        self.head = Head { given: self.head.given.wrapping_add(1), last: Some(address), ..self.head };
+        self.write_head()?;
+        Ok(address)
+    }
+
+    /// Gives a lease back.
+    pub(crate) fn free(&mut self, at: usize) -> Result<(), Error> {
+        self.put(at, None)
+    }
+
+    /// Writes the first line.
+    pub(crate) fn write_head(&self) -> Result<(), Error> {
+        let Head { given, last, rules, resolver } = self.head;
+        let or_dash = |address: Option<Ipv4Addr>| address.map_or_else(|| "-".to_owned(), |a| a.to_string());
+        let rules = rules.map_or_else(|| "-".to_owned(), |generation| generation.to_string());
+        self.write(
+            0,
+            &format!("{TITLE} given {given} last {} rules {rules} resolver {}", or_dash(last), or_dash(resolver)),
+        )
+    }
+
+    fn next_free(&mut self, subnet: Subnet) -> Result<Ipv4Addr, Error> {
+        if let Some(address) = self.search(subnet) {
+            return Ok(address);
+        }
+        // Only now is it worth asking for each lease whether its owner still lives.
+        let gone: Vec<usize> = self.entries().filter(|(_, entry)| entry.owner.is_gone()).map(|(at, _)| at).collect();
+        for at in gone {
+            self.free(at)?;
+        }
+        let leased = self.entries().count();
+        self.search(subnet).ok_or(Error::NoFreeAddress { network: subnet.network(), prefix: subnet.prefix, leased })
+    }
+
+    fn search(&self, subnet: Subnet) -> Option<Ipv4Addr> {
+        let taken: HashSet<Ipv4Addr> = self.entries().map(|(_, entry)| entry.address).collect();
+        let (first, end) = (subnet.network().to_bits(), subnet.broadcast().to_bits());
+        let start = self.head.last.filter(|last| subnet.offers(*last)).map_or(first, Ipv4Addr::to_bits);
+        let addresses = (start + 1..=end).chain(first..=start).map(Ipv4Addr::from_bits);
+        addresses.into_iter().find(|address| subnet.offers(*address) && !taken.contains(address))
+    }
+
+    fn put(&mut self, at: usize, entry: Option<Entry>) -> Result<(), Error> {
+        let line = entry.as_ref().map_or_else(|| FREE.to_owned(), line_of);
+        if self.lines.is_empty() {
+            self.write_head()?;
+        }
+        self.write(at + 1, &line)?;
+        if at >= self.lines.len() {
+            self.lines.resize(at + 1, None);
+        }
+        self.lines[at] = entry;
+        Ok(())
+    }
+
+    fn write(&self, nth: usize, line: &str) -> Result<(), Error> {
+        let fail = |source| Error::Leases { action: "write", path: self.path.clone(), source };
+        let line = format!("{line:<width$}\n", width = LINE - 1);
+        match pwrite(&self.file, line.as_bytes(), (nth * LINE) as u64) {
+            Ok(LINE) => Ok(()),
+            Ok(_) => Err(fail(Errno::NOSPC)),
+            Err(errno) => Err(fail(errno)),
+        }
+    }
+}
+
+fn read_all(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
+    let mut text = vec![0; 64 * LINE];
+    let mut length = 0;
+    loop {
+        match pread(file, &mut text[length..], length as u64) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        if length == text.len() {
+            if length >= MOST_LINES * LINE {
+                return Err(Errno::FBIG);
+            }
+            text.resize(length * 2, 0);
+        } else {
+            break;
+        }
+    }
+    text.truncate(length);
+    Ok(text)
+}
+
+fn line_of(entry: &Entry) -> String {
+    let Entry { address, container, owner } = entry;
+    format!("{:<15} {container} {} {}", address.to_string(), owner.pid, owner.start_time)
+}
+
+fn parse_entry(line: &[u8]) -> Option<Entry> {
+    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let address = words.next()?.parse().ok()?;
+    let container = words.next().filter(|id| is_id(id))?.to_owned();
+    let owner = Owner { pid: words.next()?.parse().ok()?, start_time: words.next()?.parse().ok()? };
+    words.next().is_none().then_some(Entry { address, container, owner })
+}
+
+fn parse_head(line: &[u8]) -> Head {
+    let text = std::str::from_utf8(line).unwrap_or_default();
+    let mut words = text.strip_prefix(TITLE).unwrap_or_default().split_ascii_whitespace();
+    let mut head = Head::default();
+    while let (Some(key), Some(value)) = (words.next(), words.next()) {
+        match key {
+            "given" => head.given = value.parse().unwrap_or(0),
+            "last" => head.last = value.parse().ok(),
+            "rules" => head.rules = value.parse().ok(),
+            "resolver" => head.resolver = value.parse().ok(),
+            _ => {}
+        }
+    }
+    head
+}
+
+/// True for a container's id: 64 lower-case hex digits.
+pub(crate) fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::CWD;
+    use std::os::fd::AsFd;
+
+    const SUBNET: Subnet = Subnet { gateway: Ipv4Addr::new(172, 17, 0, 1), prefix: 29 };
+
+    fn id(nth: u32) -> String {
+        format!("{nth:064x}")
+    }
+
+    /// A directory of its own for each test, removed at the end.
+    struct Dir(PathBuf, OwnedFd);
+
+    impl Dir {
+        fn new(name: &str) -> Dir {
+            let path = std::env::temp_dir().join(format!("mycontainer-leases-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            let fd = openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+            Dir(path, fd)
+        }
+
+        fn open(&self) -> Leases {
+            Leases::open(self.1.as_fd(), &self.0, true).unwrap().unwrap()
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn addresses_go_round_and_rest_after_use() {
+        let dir = Dir::new("round");
+        let me = Owner::this_process().unwrap();
+        let give = |nth| dir.open().give(&id(nth), me, SUBNET).map(|address| address.octets()[3]);
+        assert_eq!(
+            [give(1).unwrap(), give(2).unwrap(), give(1).unwrap()],
+            [2, 3, 2],
+            "the same container keeps its own"
+        );
+        let free = |nth| {
+            let mut leases = dir.open();
+            let at = leases.find(&id(nth)).unwrap();
+            leases.free(at).unwrap();
+        };
+        free(1);
+        free(2);
+        let give = |nth| dir.open().give(&id(nth), me, SUBNET).map(|address| address.octets()[3]);
+        let given: Vec<u8> = (3..=7).map(|nth| give(nth).unwrap()).collect();
+        assert_eq!(given, [3, 4, 5, 6, 2], "from the last one on, then from the start");
+        let error = give(8).unwrap_err().to_string();
+        assert!(error.contains("172.17.0.0/29") && error.contains("all 5"), "{error}");
+        free(5);
+        assert_eq!(dir.open().give(&id(8), me, SUBNET).unwrap().octets()[3], 5);
+    }
+
+    #[test]
+    fn a_full_subnet_takes_back_what_the_dead_hold() {
+        let dir = Dir::new("dead");
+        let me = Owner::this_process().unwrap();
+        let dead = Owner { start_time: me.start_time + 1, ..me };
+        for nth in 1..=5 {
+            dir.open().give(&id(nth), if nth == 3 { dead } else { me }, SUBNET).unwrap();
+        }
+        assert_eq!(dir.open().give(&id(9), me, SUBNET).unwrap(), Ipv4Addr::new(172, 17, 0, 4));
+    }
+
+    #[test]
+    fn the_file_is_lines_that_a_person_can_read() {
+        let dir = Dir::new("text");
+        let me = Owner::this_process().unwrap();
+        let mut leases = dir.open();
+        leases.give(&id(7), me, SUBNET).unwrap();
+        leases.head.rules = Some(12);
+        leases.write_head().unwrap();
+        let text = std::fs::read_to_string(dir.0.join(NAME)).unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert_eq!(lines[0], "mycontainer leases: given 1 last 172.17.0.2 rules 12 resolver -");
+        assert_eq!(lines[1], format!("172.17.0.2      {} {} {}", id(7), me.pid, me.start_time));
+        assert_eq!(text.len(), 2 * LINE);
+        assert_eq!(dir.open().head, leases.head);
+        let longest = Entry {
+            address: Ipv4Addr::BROADCAST,
+            container: id(u32::MAX),
+            owner: Owner { pid: i32::MAX, start_time: u64::MAX },
+        };
+        assert!(line_of(&longest).len() < LINE);
+        assert_eq!(parse_entry(line_of(&longest).as_bytes()), Some(longest));
+    }
+
+    #[test]
+    fn what_is_no_lease_is_free() {
+        let good = format!("172.17.0.2 {} 1 2", id(1));
+        assert!(parse_entry(good.as_bytes()).is_some());
+        let table = [
+            "free".to_owned(),
+            String::new(),
+            good.replace("172", "572"),
+            good.replace(" 1 2", " -x 2"),
+            format!("{good} 3"),
+            format!("172.17.0.2 {}", id(1)),
+            format!("172.17.0.2 {} 1 2", "Z".repeat(64)),
+            format!("172.17.0.2 {} 1 99999999999999999999999", id(1)),
+            "\0".repeat(LINE),
+        ];
+        for bad in table {
+            assert_eq!(parse_entry(bad.as_bytes()), None, "{bad:?}");
+        }
+        assert_eq!(parse_entry(&[0xff; LINE]), None);
+        assert_eq!(parse_head(&[0xff; LINE]), Head::default());
+        assert_eq!(parse_head(b"mycontainer leases: given x last y rules -1 resolver"), Head::default());
+    }
+
+    #[test]
+    fn a_damaged_file_still_gives_addresses() {
+        let me = Owner::this_process().unwrap();
+        let mut state = 1_u64;
+        let dir = Dir::new("damaged");
+        for round in 0..300 {
+            let mut text = vec![b' '; (state >> 33) as usize % (6 * LINE)];
+            for byte in &mut text {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *byte = (state >> 35) as u8;
+            }
+            std::fs::write(dir.0.join(NAME), &text).unwrap();
+            assert!(SUBNET.offers(dir.open().give(&id(round), me, SUBNET).unwrap()));
+            assert!(dir.open().find(&id(round)).is_some(), "what was given is found again");
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Links, addresses and routes, over rtnetlink.
+//!
+//! One function a request or batch of requests; no policy. Requests are typed (`netlink-packet-route`), replies are
+//! walked (see [`crate::wire`]). [rtnetlink(7)]
+
+use crate::error::{Cause, Error};
+use crate::socket::{Netlink, Refused};
+use crate::wire::{self, ACK, Batch, CREATE, DUMP, EXCLUSIVE, Message, read_u32};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rustix::io::Errno;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// The index of `lo`, first in every network namespace.
+const LOOPBACK: u32 = 1;
+
+/// A link of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    /// `bridge`, `veth`, ...; empty for hardware.
+    pub(crate) kind: String,
+    pub(crate) mtu: u32,
+    pub(crate) up: bool,
+    /// Index of the bridge of which it is a port.
+    pub(crate) master: Option<u32>,
+}
+
+/// An IPv4 address of a link, or the destination of a route through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Net {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) prefix: u8,
+    /// Index of the link; 0 when a route names none.
+    pub(crate) link: u32,
+}
+
+/// The link called `name`, when there is one, and all IPv4 addresses of the host.
+pub(crate) fn link_and_addresses(netlink: &Netlink, name: &str) -> Result<(Option<Link>, Vec<Net>), Error> {
+    let mut batch = Batch::default();
+    batch.route(ACK, &get_link(name));
+    batch.route(DUMP, &RouteNetlinkMessage::GetAddress(address_message(0, None)));
+    let (mut link, mut addresses) = (None, Vec::new());
+    let done = netlink.exchange(&batch, |message| match message.sequence {
+        0 => link = parse_link(message),
+        _ => addresses.extend(parse_address(message)),
+    });
+    match done {
+        Ok(()) => Ok((link, addresses)),
+        Err(Refused { request: 0, errno: Errno::NODEV }) => Ok((None, addresses)),
+        Err(refused) => Err(Error::List { objects: "links and addresses", source: refused.errno.into() }),
+    }
+}
+
+/// The link called `name`. Asking also makes the kernel finish a change of its carrier that it has noted but not yet
+/// acted upon (Linux 6.8 and later): without that a new veth drops packets until a kernel worker gets round to it, and
+/// a lost ARP request costs a whole second.
+pub(crate) fn link(netlink: &Netlink, name: &str) -> Result<Option<Link>, Errno> {
+    let mut found = None;
+    match netlink.exchange(Batch::default().route(ACK, &get_link(name)), |message| found = parse_link(message)) {
+        Ok(()) => Ok(found),
+        Err(Refused { errno: Errno::NODEV, .. }) => Ok(None),
+        Err(refused) => Err(refused.errno),
+    }
+}
+
+/// All links.
+pub(crate) fn links(netlink: &Netlink) -> Result<Vec<Link>, Error> {
+    let mut found = Vec::new();
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    netlink
+        .exchange(Batch::default().route(DUMP, &RouteNetlinkMessage::GetLink(message)), |message| {
+            found.extend(parse_link(message));
+        })
+        .map_err(|refused| Error::List { objects: "links", source: refused.errno.into() })?;
+    Ok(found)
+}
+
+/// The destinations of all IPv4 routes of all tables; the default route is 0.0.0.0/0.
+pub(crate) fn routes(netlink: &Netlink) -> Result<Vec<Net>, Error> {
+    let mut found = Vec::new();
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet;
+    netlink
+        .exchange(Batch::default().route(DUMP, &RouteNetlinkMessage::GetRoute(message)), |message| {
+            found.extend(parse_route(message));
+        })
+        .map_err(|refused| Error::List { objects: "routes", source: refused.errno.into() })?;
+    Ok(found)
+}
+
+/// Makes a bridge and brings it up. Its hardware address is fixed: else it would follow its ports' and change with them.
+pub(crate) fn create_bridge(netlink: &Netlink, name: &str, mac: [u8; 6], mtu: u32) -> Result<(), Errno> {
+    let mut message = up(LinkMessage::default());
+    message.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Address(mac.to_vec()),
+        LinkAttribute::Mtu(mtu),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
+    ];
+    one(netlink, ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewLink(message))
+}
+
+/// Brings a link up.
+pub(crate) fn set_up(netlink: &Netlink, index: u32) -> Result<(), Errno> {
+    one(netlink, ACK, &RouteNetlinkMessage::SetLink(up(by_index(index))))
+}
+
+/// Brings `lo` of the current namespace up.
+pub(crate) fn loopback_up(netlink: &Netlink) -> Result<(), Errno> {
+    set_up(netlink, LOOPBACK)
+}
+
+/// Gives a link an IPv4 address; it is no failure when it has it already.
+pub(crate) fn add_address(netlink: &Netlink, net: Net) -> Result<(), Errno> {
+    match one(netlink, ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewAddress(address_of(net))) {
+        Err(Errno::EXIST) => Ok(()),
+        done => done,
+    }
+}
+
+/// Makes a veth pair in one request: the host's end up and a port of the bridge, its peer `eth0`, still down, directly
+/// in the container's namespace.
+pub(crate) fn create_veth(
+    netlink: &Netlink,
+    name: &str,
+    bridge: u32,
+    mtu: u32,
+    peer_mac: [u8; 6],
+    netns: BorrowedFd<'_>,
+) -> Result<(), Errno> {
+    let mut peer = LinkMessage::default();
+    peer.attributes = vec![
+        LinkAttribute::IfName("eth0".to_owned()),
+        LinkAttribute::Address(peer_mac.to_vec()),
+        LinkAttribute::Mtu(mtu),
+        LinkAttribute::NetNsFd(netns.as_raw_fd()),
+    ];
+    let mut message = up(LinkMessage::default());
+    message.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Mtu(mtu),
+        LinkAttribute::Controller(bridge),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]),
+    ];
+    one(netlink, ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewLink(message))
+}
+
+/// What [`configure`] does, in order; the n-th text belongs to its n-th request.
+const CONFIGURE: [&str; 4] = ["bring lo up", "bring eth0 up", "give eth0 its address", "add the default route"];
+
+/// In the container's namespace: `lo` and `eth0` up, its address, the default route. One batch.
+pub(crate) fn configure(netlink: &Netlink, net: Net, gateway: Ipv4Addr) -> Result<(), Error> {
+    let mut route = RouteMessage::default();
+    route.header = RouteHeader {
+        address_family: AddressFamily::Inet,
+        table: RouteHeader::RT_TABLE_MAIN,
+        protocol: RouteProtocol::Boot,
+        scope: RouteScope::Universe,
+        kind: RouteType::Unicast,
+        ..RouteHeader::default()
+    };
+    route.attributes = vec![RouteAttribute::Gateway(RouteAddress::Inet(gateway)), RouteAttribute::Oif(net.link)];
+    let mut batch = Batch::default();
+    batch
+        .route(ACK, &RouteNetlinkMessage::SetLink(up(by_index(LOOPBACK))))
+        .route(ACK, &RouteNetlinkMessage::SetLink(up(by_index(net.link))))
+        .route(ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewAddress(address_of(net)))
+        .route(ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewRoute(route));
+    netlink.exchange(&batch, |_| ()).map_err(|refused| Error::Configure {
+        action: CONFIGURE.get(refused.request).copied().unwrap_or("configure eth0"),
+        source: refused.errno.into(),
+    })
+}
+
+/// Removes a link by name; it is no failure when there is none.
+pub(crate) fn delete_link(netlink: &Netlink, name: &str) -> Result<(), Error> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    match one(netlink, ACK, &RouteNetlinkMessage::DelLink(message)) {
+        Ok(()) | Err(Errno::NODEV) => Ok(()),
+        Err(errno) => Err(Error::Remove { link: name.to_owned(), source: Cause::from(errno) }),
+    }
+}
+
+fn one(netlink: &Netlink, flags: u16, message: &RouteNetlinkMessage) -> Result<(), Errno> {
+    netlink.exchange(Batch::default().route(flags, message), |_| ()).map_err(|refused| refused.errno)
+}
+
+fn get_link(name: &str) -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        // Counters of all processors would have to be summed up.
+        LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]),
+    ];
+    RouteNetlinkMessage::GetLink(message)
+}
+
+fn by_index(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+fn up(mut message: LinkMessage) -> LinkMessage {
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message
+}
+
+fn address_message(index: u32, net: Option<Net>) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.index = index;
+    message.header.prefix_len = net.map_or(0, |net| net.prefix);
+    message
+}
+
+fn address_of(net: Net) -> AddressMessage {
+    let mut message = address_message(net.link, Some(net));
+    let hosts = u32::MAX.checked_shr(net.prefix.into()).unwrap_or(0);
+    message.attributes = vec![
+        AddressAttribute::Local(IpAddr::V4(net.address)),
+        AddressAttribute::Address(IpAddr::V4(net.address)),
+        AddressAttribute::Broadcast(Ipv4Addr::from_bits(net.address.to_bits() | hosts)),
+    ];
+    message
+}
+
+// Kernel numbers of the messages and attributes that are read. [linux/rtnetlink.h, if_link.h, if_addr.h]
+const RTM_NEWLINK: u16 = 16;
+const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const AF_INET: u8 = 2;
+/// A route the kernel has for each address of its own; the addresses are looked at themselves.
+const RT_TABLE_LOCAL: u8 = 255;
+
+fn parse_link(message: &Message) -> Option<Link> {
+    if message.kind != RTM_NEWLINK {
+        return None;
+    }
+    let mut link = Link {
+        index: read_u32(message.payload, 4)?,
+        up: read_u32(message.payload, 8)? & LinkFlags::Up.bits() != 0,
+        ..Link::default()
+    };
+    for (kind, value) in message.attributes(16) {
+        match kind {
+            IFLA_IFNAME => link.name = wire::text(value).to_owned(),
+            IFLA_MTU => link.mtu = read_u32(value, 0)?,
+            IFLA_MASTER => link.master = read_u32(value, 0),
+            IFLA_LINKINFO => {
+                let kind = wire::attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
+                link.kind = kind.map_or_else(String::new, |(_, value)| wire::text(value).to_owned());
+            }
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+fn parse_address(message: &Message) -> Option<Net> {
+    if message.kind != RTM_NEWADDR || *message.payload.first()? != AF_INET {
+        return None;
+    }
+    let (prefix, link) = (*message.payload.get(1)?, read_u32(message.payload, 4)?);
+    // IFA_ADDRESS is the other side's on a point-to-point link, where IFA_LOCAL is our own.
+    let of_kind = |wanted| message.attributes(8).find(|(kind, _)| *kind == wanted).and_then(|(_, value)| ipv4(value));
+    Some(Net { address: of_kind(IFA_LOCAL).or_else(|| of_kind(IFA_ADDRESS))?, prefix, link })
+}
+
+fn parse_route(message: &Message) -> Option<Net> {
+    let header = message.payload.get(..12)?;
+    if message.kind != RTM_NEWROUTE || header[0] != AF_INET || header[4] == RT_TABLE_LOCAL {
+        return None;
+    }
+    let mut route = Net { address: Ipv4Addr::UNSPECIFIED, prefix: header[1], link: 0 };
+    for (kind, value) in message.attributes(12) {
+        match kind {
+            RTA_DST => route.address = ipv4(value)?,
+            RTA_OIF => route.link = read_u32(value, 0)?,
+            _ => {}
+        }
+    }
+    Some(route)
+}
+
+fn ipv4(value: &[u8]) -> Option<Ipv4Addr> {
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn truncated_replies_are_no_objects() {
+        let mut batch = Batch::default();
+        let mut link = by_index(7);
+        link.attributes = vec![LinkAttribute::IfName("br0".into()), LinkAttribute::Mtu(1400)];
+        batch.route(0, &RouteNetlinkMessage::NewLink(up(link)));
+        let net = Net { address: Ipv4Addr::new(172, 17, 0, 1), prefix: 16, link: 7 };
+        batch.route(0, &RouteNetlinkMessage::NewAddress(address_of(net)));
+        let whole: Vec<Message> = wire::messages(batch.bytes()).collect();
+        let expected = Link { index: 7, name: "br0".into(), mtu: 1400, up: true, ..Link::default() };
+        assert_eq!(parse_link(&whole[0]), Some(expected));
+        assert_eq!(parse_address(&whole[1]), Some(net));
+        assert_eq!(parse_link(&whole[1]), None);
+        for message in whole {
+            for length in 0..message.payload.len() {
+                let cut = Message { payload: &message.payload[..length], ..message };
+                let _ = (parse_link(&cut), parse_address(&cut));
+                let _ = parse_route(&Message { kind: RTM_NEWROUTE, ..cut });
+            }
+        }
+    }
+}

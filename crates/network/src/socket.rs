@@ -1,0 +1,103 @@
+//! A netlink socket: one `send` for a whole batch, then its answers.
+//!
+//! rtnetlink and nfnetlink act while `send` runs, so every answer is waiting when it returns and nothing here ever
+//! blocks: an answer that is missing is an error, not a hang.
+
+use crate::error::Error;
+use crate::wire::{self, Batch, Message};
+use rustix::io::Errno;
+use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+
+/// A socket to one of the kernel's netlink families, in the network namespace in which it was opened.
+pub(crate) struct Netlink {
+    fd: OwnedFd,
+    // The kernel fills at most 32 KiB a datagram when it dumps; a single object is far smaller.
+    buffer: RefCell<Vec<u8>>,
+}
+
+/// The first request of a batch that the kernel refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Its place in the batch, from 0.
+    pub(crate) request: usize,
+    /// Why.
+    pub(crate) errno: Errno,
+}
+
+const BUFFER: usize = 32 << 10;
+
+impl Netlink {
+    /// Links, addresses and routes. [rtnetlink(7)]
+    pub(crate) fn route() -> Result<Netlink, Error> {
+        // Protocol 0 of the family.
+        Netlink::open(None, "rtnetlink")
+    }
+
+    /// nf_tables.
+    pub(crate) fn netfilter() -> Result<Netlink, Error> {
+        Netlink::open(Some(netlink::NETFILTER), "netfilter netlink")
+    }
+
+    fn open(protocol: Option<Protocol>, family: &'static str) -> Result<Netlink, Error> {
+        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
+            .map_err(|source| Error::Socket { family, source: source.into() })?;
+        Ok(Netlink { fd, buffer: RefCell::new(vec![0; BUFFER]) })
+    }
+
+    /// Sends the batch and hands every object that comes back to `each`. Every request of it that asks for an
+    /// acknowledgement or a dump must be answered.
+    pub(crate) fn exchange(&self, batch: &Batch, mut each: impl FnMut(&Message)) -> Result<(), Refused> {
+        let mut answers = batch.answers();
+        self.talk(batch, |message| match message.kind {
+            wire::ERROR | wire::DONE => {
+                answers = answers.saturating_sub(1);
+                answers > 0
+            }
+            _ => {
+                each(message);
+                true
+            }
+        })
+    }
+
+    /// Sends an nf_tables transaction. Each of its messages is acknowledged, unless the transaction is refused as a
+    /// whole (no permission, stale generation): that is said once, of its first message.
+    pub(crate) fn transact(&self, batch: &Batch) -> Result<(), Refused> {
+        let mut answers = batch.answers();
+        self.talk(batch, |message| {
+            answers = answers.saturating_sub(1);
+            answers > 0 && message.sequence != 0
+        })
+    }
+
+    /// Sends, then reads until `go_on` has seen enough. The first error is kept, the rest is read all the same.
+    fn talk(&self, batch: &Batch, mut go_on: impl FnMut(&Message) -> bool) -> Result<(), Refused> {
+        let whole = |errno| Refused { request: 0, errno };
+        sendto(&self.fd, batch.bytes(), SendFlags::empty(), &SocketAddrNetlink::new(0, 0)).map_err(whole)?;
+        let mut buffer = self.buffer.borrow_mut();
+        let mut refused = None;
+        let mut more = batch.answers() > 0;
+        while more {
+            let received = match recv(&self.fd, &mut buffer[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+                Ok((_, length)) => buffer.get(..length).ok_or(whole(Errno::MSGSIZE))?,
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(refused.unwrap_or(whole(errno))),
+            };
+            for message in wire::messages(received) {
+                let sequence = message.sequence as usize;
+                if sequence >= batch.len() {
+                    continue;
+                }
+                let errno = if matches!(message.kind, wire::ERROR | wire::DONE) { message.errno() } else { 0 };
+                if errno != 0 && refused.is_none() {
+                    refused = Some(Refused { request: sequence, errno: Errno::from_raw_os_error(errno) });
+                }
+                more = go_on(&message) && more;
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+}

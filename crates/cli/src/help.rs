@@ -68,6 +68,32 @@ fn spelled(flag: &Flag) -> String {
 mod tests {
     use super::*;
 
+    /// docs/flags.md, made from the table.
+    fn page() -> String {
+        let mut text = String::from(
+            "# The flags of `run`\n\n\
+             Names and meanings are Docker's, so that fingers need not relearn; `--ephemeral` and `--explain` are our own.\n\
+             This page is made from the table that the parser reads (`UPDATE_DOCS=1 cargo test -p mycontainer`).\n",
+        );
+        for group in Group::ALL {
+            let _ = write!(text, "\n## {}\n\n| Flag | What it does |\n|---|---|\n", group.heading());
+            for flag in RUN.iter().filter(|flag| flag.group == group) {
+                let _ = writeln!(text, "| `{}` | {} |", spelled(flag).trim(), flag.help);
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn the_page_of_flags_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/flags.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, page()).unwrap();
+        }
+        let there = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(there, page(), "run UPDATE_DOCS=1 cargo test -p mycontainer");
+    }
+
     #[test]
     fn every_flag_is_in_the_help_and_fits() {
         let text = run();

@@ -18,6 +18,7 @@ pub(crate) fn run(words: &[OsString]) -> Result<Request, Misuse> {
     let mut request = Request::default();
     let mut parser = Parser::from_args(words.iter().cloned());
     while let Some(arg) = parser.next().map_err(|e| misuse(e.to_string()))? {
+        let is_long = matches!(arg, Arg::Long(_));
         let (shown, flag) = match arg {
             Arg::Value(root) => {
                 request.options.root = text(root)?;
@@ -28,7 +29,8 @@ pub(crate) fn run(words: &[OsString]) -> Result<Request, Misuse> {
             Arg::Long(name) => (format!("--{name}"), find_long(name)?),
             Arg::Short(letter) => (format!("-{letter}"), find_short(letter)?),
         };
-        let value = value_of(&mut parser, flag, &shown)?;
+        // What follows a letter without a value is the next letter: -it.
+        let value = if is_long || flag.value.is_some() { value_of(&mut parser, flag, &shown)? } else { None };
         if let Some("false") = value.as_deref().filter(|_| flag.value.is_none()) {
             continue;
         }

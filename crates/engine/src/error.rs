@@ -20,9 +20,12 @@ pub enum Error {
     /// Its seccomp profile.
     #[error(transparent)]
     Seccomp(#[from] seccomp::Error),
-    /// Not enough rights.
-    #[error("mycontainer needs root: {0}")]
-    NotRoot(&'static str),
+    /// An ordinary user's process.
+    #[error("only root can run containers with this release")]
+    NotRoot,
+    /// Root in name only, as in a container.
+    #[error("cannot make mounts: this process is root, but lacks CAP_SYS_ADMIN")]
+    NoAdmin,
     /// ROOT names nothing.
     #[error("there is no root file system at {0:?}")]
     NoSuchRoot(String),
@@ -128,7 +131,8 @@ impl Error {
     /// What to do next, where we know.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Error::NotRoot(_) => "run it through sudo (running without root comes in a later release)",
+            Error::NotRoot => "run it through sudo (running without root comes in a later release)",
+            Error::NoAdmin => "run it outside of the container or sandbox, or give that one CAP_SYS_ADMIN",
             Error::NoSuchRoot(_) => {
                 "ROOT is `host`, a directory, or an archive from `docker export`; image names come in a later release"
             }

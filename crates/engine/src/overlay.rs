@@ -58,6 +58,7 @@ impl Layer {
         step("mount-overlay", "writing changes a layer of its own, not what is shared", what, mount).map_err(|source| {
             match source {
                 Errno::NODEV => Error::NoOverlay(shown.to_owned()),
+                Errno::PERM => Error::NoAdmin,
                 source => Error::Overlay { lower: shown.to_owned(), source },
             }
         })
@@ -118,9 +119,9 @@ pub(crate) fn remove_layer(id: &Id) -> Result<(), Error> {
         Err(Errno::NOENT) => return Ok(()),
         Err(errno) => return Err(Error::file("open", state::layers_dir())(errno)),
     };
-    match rustix::fs::statat(&dir, id.as_str(), rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => return Ok(()),
-        _ => {}
+    let layer = rustix::fs::statat(&dir, id.as_str(), rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+    if layer.is_err_and(|errno| errno == Errno::NOENT) {
+        return Ok(());
     }
     let what = || format!("remove {}", state::layer_path(id).display());
     step("remove-layer", "nothing written stays", what, || {

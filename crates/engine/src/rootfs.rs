@@ -20,8 +20,8 @@ pub(crate) struct OpenRoot {
     pub(crate) trees: Vec<Tree>,
     /// True for a view of the host, which needs its secrets hidden.
     pub(crate) is_host: bool,
-    /// Keeps an unpacked archive from being removed under us.
-    pub(crate) _archive: Option<image::Unpacked>,
+    /// Holds an unpacked archive, so that nobody removes it while it is used.
+    pub(crate) archive: Option<image::Unpacked>,
 }
 
 /// Opens ROOT.
@@ -58,16 +58,16 @@ fn in_place(path: &Path) -> Result<OpenRoot, Error> {
     let what = || format!("clone the mount at {}", path.display());
     let tree = step("open-root", "the directory is used in place", what, || open_tree(CWD, path, flags));
     let tree = tree.map_err(|errno| match errno {
-        Errno::PERM => Error::NotRoot("only root may make mounts and namespaces"),
+        Errno::PERM => Error::NoAdmin,
         errno => Error::file("open the root", path)(errno),
     })?;
-    Ok(OpenRoot { root: Root::new(tree), trees: Vec::new(), is_host: false, _archive: None })
+    Ok(OpenRoot { root: Root::new(tree), trees: Vec::new(), is_host: false, archive: None })
 }
 
 fn over(lower: &OwnedFd, shown: &Path, id: &Id, archive: Option<image::Unpacked>) -> Result<OpenRoot, Error> {
     let layer = Layer::make(id)?;
     let root = Root::new(layer.over(lower, shown, "")?);
-    Ok(OpenRoot { root, trees: Vec::new(), is_host: false, _archive: archive })
+    Ok(OpenRoot { root, trees: Vec::new(), is_host: false, archive })
 }
 
 fn open_host(id: &Id) -> Result<OpenRoot, Error> {
@@ -76,7 +76,7 @@ fn open_host(id: &Id) -> Result<OpenRoot, Error> {
     hostview::lock_passwords(&layer)?;
     let root = Root::new(layer.over(&lower, Path::new("/"), "")?);
     let trees = hostview::other_filesystems(&layer)?;
-    Ok(OpenRoot { root, trees, is_host: true, _archive: None })
+    Ok(OpenRoot { root, trees, is_host: true, archive: None })
 }
 
 fn open_archive(path: &Path, id: &Id) -> Result<OpenRoot, Error> {

@@ -12,10 +12,9 @@ use crate::sweep::network;
 use crate::tty::{self, Console};
 use crate::user;
 use network::{Lease, Network, Owner};
-use oci_spec::runtime::Capability;
+use oci_spec::runtime::Spec;
 use runtime::{Bundle, Container, Exit, Root, Stdio};
 use rustix::fs::OFlags;
-use std::collections::HashSet;
 use std::path::Path;
 use step::step;
 
@@ -54,7 +53,7 @@ fn told(id: &Id) -> String {
 
 /// Everything between the record and the removal.
 fn live(options: &RunOptions, id: &Id, network: &Network) -> Result<Outcome, Error> {
-    let root = rootfs::open(options, id)?;
+    let OpenRoot { root, trees, is_host, archive } = rootfs::open(options, id)?;
     let host_resolver = files::host_resolver();
     let lease = match options.network {
         NetworkMode::Bridge => Some(network.lease(id.as_str(), Owner::this_process()?, &host_resolver)?),
@@ -68,7 +67,16 @@ fn live(options: &RunOptions, id: &Id, network: &Network) -> Result<Outcome, Err
         Some(Streams { fds, pumps }) => (Stdio::Fds(fds), pumps),
         None => (Stdio::Terminal { size: tty::size() }, Vec::new()),
     };
-    let bundle = bundle(options, id, root, files, &hostname, stdio)?;
+    let bundle = Bundle {
+        cgroup: id.cgroup(),
+        spec: configuration(options, &root, is_host, &hostname)?,
+        root,
+        trees,
+        files,
+        seccomp: crate::seccomp::filter(&options.seccomp, options.privileged, &spec::capabilities(options))?,
+        init: options.init,
+        stdio,
+    };
     let mut container = runtime::create(bundle, |newborn| match &lease {
         None => Ok(()),
         Some(lease) => connect(network, lease, newborn),
@@ -81,7 +89,9 @@ fn live(options: &RunOptions, id: &Id, network: &Network) -> Result<Outcome, Err
     let mut notes: Vec<String> = crate::sweep().iter().map(|e| format!("cannot clean up: {e}")).collect();
     notes.extend(lease.and_then(|lease| lease.warning).map(str::to_owned));
     let relayed = attend(options, &container, &signals, &mut pumps);
-    finish(container, relayed, notes)
+    let outcome = finish(container, relayed, notes);
+    drop(archive);
+    outcome
 }
 
 fn connect(network: &Network, lease: &Lease, newborn: &runtime::Newborn) -> Result<(), Error> {
@@ -94,7 +104,7 @@ fn attend(
     options: &RunOptions,
     container: &Container,
     signals: &Signals,
-    pumps: &mut Vec<relay::Pump>,
+    pumps: &mut [relay::Pump],
 ) -> Result<(), Error> {
     if !options.tty {
         return relay::run(container, signals, pumps, None);
@@ -139,6 +149,9 @@ fn tear_down(options: &RunOptions, record: &Record, network: &Network) -> Vec<Er
 }
 
 fn check(options: &RunOptions) -> Result<(), Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
     if let Some(nano) = options.limits.nano_cpus {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
         if nano > cpus * 1_000_000_000 {
@@ -192,33 +205,16 @@ fn choose_streams(options: &RunOptions) -> Result<Option<Streams>, Error> {
     if options.tty { Ok(None) } else { streams::choose(options.interactive).map(Some) }
 }
 
-fn bundle(
-    options: &RunOptions,
-    id: &Id,
-    root: OpenRoot,
-    files: Vec<runtime::File>,
-    hostname: &str,
-    stdio: Stdio,
-) -> Result<Bundle, Error> {
-    let identity = user::resolve(&root.root, options.user.as_deref())?;
-    let capabilities: HashSet<Capability> = spec::capabilities(options);
-    let parts = Parts {
+/// The OCI configuration, with what has to be looked up in the root.
+fn configuration(options: &RunOptions, root: &Root, is_host_view: bool, hostname: &str) -> Result<Spec, Error> {
+    let identity = user::resolve(root, options.user.as_deref())?;
+    spec::spec(Parts {
         options,
         hostname,
         identity: &identity,
-        command: command(options, &root.root)?,
-        is_host_view: root.is_host,
+        command: command(options, root)?,
+        is_host_view,
         has_swap_limit: options.limits.memory.is_some() && has_swap_limit(),
-    };
-    Ok(Bundle {
-        cgroup: id.cgroup(),
-        spec: spec::spec(parts)?,
-        root: root.root,
-        trees: root.trees,
-        files,
-        seccomp: crate::seccomp::filter(&options.seccomp, options.privileged, &capabilities)?,
-        init: options.init,
-        stdio,
     })
 }
 

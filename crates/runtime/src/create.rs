@@ -8,7 +8,6 @@ use crate::plan::{self, Plan};
 use crate::procfs::Procfs;
 use crate::sysctl;
 use cgroup::Cgroup;
-use oci_spec::runtime::LinuxResources;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -178,7 +177,7 @@ fn clone_own_binary() -> Result<OwnedFd, Error> {
 
 fn make_cgroup(bundle: &Bundle, host: &cgroup::Host) -> Result<Cgroup, Error> {
     let resources = bundle.spec.linux().as_ref().and_then(|linux| linux.resources().clone());
-    let resources = resources.unwrap_or_else(LinuxResources::default);
+    let resources = resources.unwrap_or_default();
     Ok(Cgroup::create(host, &bundle.cgroup, &resources, &[])?)
 }
 

@@ -7,18 +7,9 @@ CARGO ?= cargo
 # Only what needs root is run through sudo, and sudo asks.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
-MUSL := $(shell uname -m)-unknown-linux-musl
-
-# Static with musl where its standard library is there or can be had (it starts in a third of the time), else with glibc.
-HAS_MUSL := $(shell [ -d "$$(rustc --print target-libdir --target $(MUSL) 2>/dev/null)" ] \
-	|| rustup target add $(MUSL) >/dev/null 2>&1 && echo yes)
-ifeq ($(HAS_MUSL),yes)
-TARGET := $(MUSL)
-STATIC :=
-else
-TARGET := $(HOST)
-STATIC := RUSTFLAGS="-C target-feature=+crt-static"
-endif
+TARGET := $(shell scripts/static-target)
+# musl's target is static by itself.
+STATIC := $(if $(findstring musl,$(TARGET)),,RUSTFLAGS="-C target-feature=+crt-static")
 TOOL := target/$(TARGET)/release/mycontainer
 
 ROOTFS ?= $(if $(wildcard rootfs),./rootfs,host)

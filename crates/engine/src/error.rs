@@ -145,7 +145,7 @@ impl Error {
             Error::NoShell => "name a command after ROOT",
             Error::NotATerminal => "leave -t away, or run it from a terminal",
             Error::Runtime(runtime::Error::Cgroup(error)) => return error.hint(),
-            Error::Runtime(runtime::Error::MountSource { source: Errno::NOENT, .. }) => {
+            Error::File { what: "use the volume", source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "create it first: a missing source is not made for you"
             }
             Error::Runtime(runtime::Error::NotFound { .. }) => "check the spelling, or give the path in the container",

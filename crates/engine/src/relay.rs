@@ -13,7 +13,7 @@ use sys::signal::{SignalFd, SignalSet, send_to_pidfd};
 
 /// No write is larger: a pipe that polls as writable takes this much without blocking. [pipe(7)]
 const CHUNK: usize = 4096;
-/// After this many interrupts by hand, a program that ignores them is killed, as Docker's client gives up then.
+/// The interrupt by hand that kills a program which ignored those before it, as Docker's client gives up then.
 const PATIENCE: u32 = 3;
 /// How long a terminal that nobody in the container has open is left alone before it is looked at again.
 const TERMINAL_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
@@ -199,7 +199,7 @@ fn pass_signals(
                 if matches!(signal, SIGINT | SIGTERM | SIGHUP) {
                     *interrupts += 1;
                 }
-                let signal = if *interrupts > PATIENCE { SIGKILL } else { signal };
+                let signal = if *interrupts >= PATIENCE { SIGKILL } else { signal };
                 // It may have ended in this moment; then the loop sees that.
                 let _ = send_to_pidfd(container.pidfd(), signal);
             }

@@ -168,6 +168,9 @@ fn check(options: &RunOptions) -> Result<(), Error> {
     if options.limits.memory_swap.is_some() && options.limits.memory.is_none() {
         return Err(Error::Conflict("--memory-swap needs --memory beside it".into()));
     }
+    for volume in &options.volumes {
+        rustix::fs::stat(&volume.source).map_err(Error::file("use the volume", &volume.source))?;
+    }
     if options.tty && options.interactive && !rustix::termios::isatty(rustix::stdio::stdin()) {
         return Err(Error::NotATerminal);
     }

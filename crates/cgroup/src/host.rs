@@ -63,11 +63,6 @@ impl Host {
         self.v2.is_some()
     }
 
-    /// The controllers of each v1 hierarchy that is mounted: what a container's own /sys/fs/cgroup shows.
-    pub fn v1_hierarchies(&self) -> impl Iterator<Item = &[String]> {
-        self.v1.iter().filter(|hierarchy| hierarchy.mount.is_some()).map(|hierarchy| hierarchy.controllers.as_slice())
-    }
-
     /// Why no group of ours can have `controller`: for the error of a limit that needs it.
     pub(crate) fn why_missing(&self, controller: &str) -> String {
         let (v1_name, v2_name) = match controller {

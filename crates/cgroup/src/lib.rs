@@ -80,6 +80,20 @@ impl Cgroup {
         }
     }
 
+    /// True when the group is on cgroup v2.
+    pub fn is_v2(&self) -> bool {
+        matches!(self.version, Version::V2(_))
+    }
+
+    /// The controllers of each v1 hierarchy that it has a group in: what a container's own /sys/fs/cgroup may show.
+    pub fn v1_hierarchies(&self) -> impl Iterator<Item = &[String]> {
+        let groups = match &self.version {
+            Version::V1(groups) => Some(groups),
+            Version::V2(_) => None,
+        };
+        groups.into_iter().flat_map(v1::Groups::hierarchies)
+    }
+
     /// The directory for clone3(2)'s CLONE_INTO_CGROUP. None on v1, where the child calls [`Cgroup::join`].
     pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {
         match &self.version {

@@ -102,6 +102,11 @@ fn text(number: Option<impl ToString>) -> Option<String> {
 }
 
 impl Groups {
+    /// The controllers of each hierarchy with a group of ours.
+    pub(crate) fn hierarchies(&self) -> impl Iterator<Item = &[String]> {
+        self.legs.iter().map(|leg| leg.controllers.as_slice())
+    }
+
     /// Makes and fills the groups; removes them again when anything fails.
     pub(crate) fn create(host: &Host, name: &str, resources: &LinuxResources, rules: &[Rule]) -> Result<Self, Error> {
         let writes = writes(resources)?;

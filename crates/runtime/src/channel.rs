@@ -77,6 +77,14 @@ impl Channel {
         }
     }
 
+    /// Child: true when the parent is gone, whatever it sent before.
+    pub(crate) fn is_closed(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut watched = [PollFd::new(&self.0, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut watched, Some(&now)).is_ok_and(|n| n > 0) && watched[0].revents().contains(PollFlags::HUP)
+    }
+
     /// Child to parent: the terminal's controlling side.
     pub(crate) fn send_terminal(&self, terminal: &OwnedFd) -> Result<(), Errno> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -102,8 +110,9 @@ impl Channel {
         let got = loop {
             let mut slices = [IoSliceMut::new(&mut bytes)];
             match rustix::net::recvmsg(&self.0, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Err(Errno::INTR) => {}
-                Err(Errno::CONNRESET) => return Ok(Told::Closed),
+                // The child ended with our start unread. The kernel says so once, before what the child sent as its last
+                // word, which comes next. [net/core/datagram.c: the socket's error first, then its queue]
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 Err(errno) => return Err(Error::Channel(errno)),
                 Ok(got) => break got.bytes,
             }
@@ -203,6 +212,16 @@ mod tests {
         let (ours, theirs) = pair().unwrap();
         drop(ours);
         assert!(!theirs.wait_for_start());
+    }
+
+    #[test]
+    fn a_failure_arrives_though_the_start_was_sent_before() {
+        let (ours, theirs) = pair().unwrap();
+        ours.send_start().unwrap();
+        theirs.send_failure(&Error::Terminal(Errno::NOENT));
+        drop(theirs);
+        assert!(matches!(ours.receive().unwrap(), Told::Failed(_)));
+        assert!(matches!(ours.receive().unwrap(), Told::Closed));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::bundle::Bundle;
 use crate::channel::{self, Channel, Told};
+use crate::credentials;
 use crate::error::Error;
 use crate::init::{self, Birth};
 use crate::plan::{self, Plan};
@@ -72,18 +73,17 @@ pub fn create<E: From<Error>>(
     bundle: Bundle,
     meanwhile: impl FnOnce(&Newborn) -> Result<(), E>,
 ) -> Result<Container, E> {
-    let plan = plan::plan(&bundle.spec)?;
+    let mut plan = plan::plan(&bundle.spec)?;
+    plan.process.capabilities = credentials::available(&plan.process.capabilities)?;
     check_sysctls(&plan)?;
     let filter = filter(&bundle)?;
     let init = bundle.init.then(clone_own_binary).transpose()?;
     let proc = Procfs::host()?;
-    let host = cgroup::Host::detect().map_err(Error::from)?;
-    let cgroup = make_cgroup(&bundle, &host)?;
+    let cgroup = make_cgroup(&bundle)?;
     let birth = Birth {
         plan: &plan,
         root: &bundle.root,
         trees: &bundle.trees,
-        host: &host,
         files: &bundle.files,
         cgroup: &cgroup,
         filter: filter.as_ref(),
@@ -116,9 +116,14 @@ fn bear(birth: &Birth<'_>) -> Result<(i32, OwnedFd, Channel), Error> {
     let wanted = birth.plan.namespaces;
     // The cgroup namespace is entered by the child itself, once it is in its group.
     let namespaces = Namespaces(wanted.0 & !Namespaces::CGROUP.0);
+    let mut ours = Some(ours);
     let clone = || match clone_into(namespaces, birth.cgroup.clone_into())? {
         Side::Parent { pid, pidfd } => Ok((pid, pidfd)),
-        Side::Child => init::run(birth, &theirs),
+        Side::Child => {
+            // While the child held the tool's end too, it would never see it close.
+            drop(ours.take());
+            init::run(birth, &theirs)
+        }
     };
     let (pid, pidfd) = step(
         "clone-namespaces",
@@ -127,7 +132,7 @@ fn bear(birth: &Birth<'_>) -> Result<(i32, OwnedFd, Channel), Error> {
         clone,
     )
     .map_err(Error::Clone)?;
-    drop(theirs);
+    let ours = ours.ok_or(Error::Vanished)?;
     Ok((pid, pidfd, ours))
 }
 
@@ -175,10 +180,10 @@ fn clone_own_binary() -> Result<OwnedFd, Error> {
         .map_err(|source| Error::Root { what: "prepare the init program", source })
 }
 
-fn make_cgroup(bundle: &Bundle, host: &cgroup::Host) -> Result<Cgroup, Error> {
+fn make_cgroup(bundle: &Bundle) -> Result<Cgroup, Error> {
     let resources = bundle.spec.linux().as_ref().and_then(|linux| linux.resources().clone());
     let resources = resources.unwrap_or_default();
-    Ok(Cgroup::create(host, &bundle.cgroup, &resources, &[])?)
+    Ok(Cgroup::create(&cgroup::Host::detect()?, &bundle.cgroup, &resources, &[])?)
 }
 
 fn set_oom_score(proc: &Procfs, pid: i32, score: Option<i32>) -> Result<(), Error> {

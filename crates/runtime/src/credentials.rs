@@ -1,7 +1,9 @@
 //! Who the program runs as: limits, groups, ids, capabilities, no_new_privs, seccomp. The order is the substance.
 
+use crate::capabilities::bit;
 use crate::error::Error;
 use crate::plan::{CapabilityBits, PlannedProcess};
+use oci_spec::runtime::Capability;
 use rustix::io::Errno;
 use rustix::process::{Gid, Rlimit, Uid, setrlimit, umask};
 use rustix::thread::{
@@ -39,11 +41,9 @@ pub(crate) fn set_limits(process: &PlannedProcess) -> Result<(), Error> {
     Ok(())
 }
 
-/// Becomes the user, with just the capabilities that it may have, and loads the system call filter.
-///
-/// Loading a filter needs no_new_privs or CAP_SYS_ADMIN. So without no_new_privs it is loaded while that capability is
-/// still there, as late as can be: only the last `capset` and the exec have to pass it.
-pub(crate) fn drop_to(process: &PlannedProcess, filter: Option<&seccomp::Program>) -> Result<(), Error> {
+/// Becomes the user, who then has the capabilities that the program may have and, to load the filter, CAP_SYS_ADMIN.
+/// From here on files are looked at with the user's own rights.
+pub(crate) fn become_user(process: &PlannedProcess) -> Result<(), Error> {
     let sets = process.capabilities;
     step(
         "drop-bounding-set",
@@ -56,13 +56,27 @@ pub(crate) fn drop_to(process: &PlannedProcess, filter: Option<&seccomp::Program
         "become-user",
         "the program's user and groups",
         || format!("uid {} gid {} groups {:?}", process.uid, process.gid, process.groups),
-        || become_user(process),
-    )?;
+        || change_user(process),
+    )
+}
+
+/// The last before the exec: the final capabilities, no_new_privs, and the system call filter.
+///
+/// Loading a filter needs no_new_privs or CAP_SYS_ADMIN. So without no_new_privs it is loaded while that capability is
+/// still there, and then only one `capset` and the exec itself have to pass it: whatever a profile forbids, it does not
+/// forbid it to us.
+pub(crate) fn confine(process: &PlannedProcess, filter: Option<&seccomp::Program>) -> Result<(), Error> {
+    let sets = process.capabilities;
     if !process.no_new_privileges {
         load(filter)?;
     }
-    step("drop-capabilities", "root in the container is not root of the host", || told(&sets), || set(&sets))
-        .map_err(Error::process("set the capabilities"))?;
+    step(
+        "drop-capabilities",
+        "root in the container is not root of the host",
+        || told(&sets),
+        || set_capabilities(None, kernel_sets(&sets, 0)),
+    )
+    .map_err(Error::process("set the capabilities"))?;
     if process.no_new_privileges {
         step("no-new-privs", "set-uid programs give nothing", || "set no_new_privs".into(), || set_no_new_privs(true))
             .map_err(Error::process("set no_new_privs"))?;
@@ -86,7 +100,7 @@ fn limit_bounding_set(keep: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-fn become_user(process: &PlannedProcess) -> Result<(), Error> {
+fn change_user(process: &PlannedProcess) -> Result<(), Error> {
     let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
     let groups: Vec<Gid> = process.groups.iter().map(|g| Gid::from_raw(*g)).collect();
     set_thread_groups(&groups).map_err(Error::process("set the groups"))?;
@@ -94,35 +108,43 @@ fn become_user(process: &PlannedProcess) -> Result<(), Error> {
     if process.uid != 0 {
         set_keep_capabilities(true).map_err(Error::process("keep capabilities over the change of user"))?;
         set_thread_res_uid(uid, uid, uid).map_err(Error::process(format!("become uid {}", process.uid)))?;
-        // Leaving uid 0 emptied the effective set; what follows needs it once more.
-        let all = rustix::thread::capabilities(None).map_err(Error::process("read the capabilities"))?;
-        let again = CapabilitySets { effective: all.permitted, ..all };
-        set_capabilities(None, again).map_err(Error::process("keep capabilities over the change of user"))?;
     }
     umask(rustix::fs::Mode::from_raw_mode(process.umask.unwrap_or(DEFAULT_UMASK)));
-    Ok(())
+    hold(&process.capabilities).map_err(Error::process("set the capabilities"))
 }
 
-fn set(sets: &CapabilityBits) -> Result<(), Errno> {
-    let have = rustix::thread::capabilities(None)?;
-    // A capability that we do not have ourselves cannot be given: leave it out rather than fail, as the others do.
-    let ours = have.permitted.bits();
-    let set = |bits: u64| CapabilitySet::from_bits_retain(bits & ours);
-    set_capabilities(
-        None,
-        CapabilitySets {
-            effective: set(sets.effective),
-            permitted: set(sets.permitted),
-            inheritable: set(sets.inheritable),
-        },
-    )?;
+/// The program's capabilities and CAP_SYS_ADMIN beside them; and the ambient ones, which cannot be raised later.
+fn hold(sets: &CapabilityBits) -> Result<(), Errno> {
+    set_capabilities(None, kernel_sets(sets, bit(Capability::SysAdmin)))?;
     if sets.ambient != 0 {
         clear_ambient_capability_set()?;
-        for number in (0..=MOST_CAPABILITIES).filter(|n| sets.ambient & ours >> n & 1 == 1) {
+        for number in (0..=MOST_CAPABILITIES).filter(|n| sets.ambient >> n & 1 == 1) {
             configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(1 << number), true)?;
         }
     }
     Ok(())
+}
+
+fn kernel_sets(sets: &CapabilityBits, more: u64) -> CapabilitySets {
+    let set = CapabilitySet::from_bits_retain;
+    CapabilitySets {
+        effective: set(sets.effective | more),
+        permitted: set(sets.permitted | more),
+        inheritable: set(sets.inheritable),
+    }
+}
+
+/// The part of the wanted capabilities that this process has itself. What it lacks it cannot give: that is left out
+/// rather than an error, as with the other runtimes, or nothing would run on a host that withholds one.
+pub(crate) fn available(wanted: &CapabilityBits) -> Result<CapabilityBits, Error> {
+    let ours = rustix::thread::capabilities(None).map_err(Error::process("read the capabilities"))?.permitted.bits();
+    Ok(CapabilityBits {
+        bounding: wanted.bounding,
+        effective: wanted.effective & ours,
+        permitted: wanted.permitted & ours,
+        inheritable: wanted.inheritable & ours,
+        ambient: wanted.ambient & ours,
+    })
 }
 
 fn load(filter: Option<&seccomp::Program>) -> Result<(), Error> {
@@ -131,7 +153,7 @@ fn load(filter: Option<&seccomp::Program>) -> Result<(), Error> {
         "load-seccomp",
         "system calls that a container has no need of are refused",
         || format!("load a filter of {} instructions", filter.instructions.len()),
-        || sys::seccomp::seccomp_load(&filter.to_bytes(), filter.flags).map(drop),
+        || sys::seccomp::load(&filter.to_bytes(), filter.flags).map(drop),
     )
     .map_err(|source| Error::Process { what: "load the seccomp filter".into(), source })
 }

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::plan::Device;
 use crate::root::{Kind, Root, shown};
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, makedev};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, makedev};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -67,7 +67,7 @@ fn same(parent: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<(), Err
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let existing: OwnedFd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&existing)?;
-    let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+    let kind = FileType::from_raw_mode(stat.st_mode);
     let number = makedev(device.major, device.minor);
     if kind == device.kind && stat.st_rdev == number { Ok(()) } else { Err(Errno::EXIST) }
 }
@@ -82,14 +82,24 @@ fn make_links(dev: BorrowedFd<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// True when a descriptor is the null device, by its number and not by its name.
+pub(crate) fn is_null(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(1, 3)
+    })
+}
+
 /// A detached clone of the host's /dev/null, verified to be the null device. (CVE-2025-31133: a mask that is bound
 /// from something else.)
 pub(crate) fn host_null() -> Result<OwnedFd, Errno> {
     use rustix::mount::{OpenTreeFlags, open_tree};
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let null = open_tree(rustix::fs::CWD, c"/dev/null", flags)?;
-    let stat = rustix::fs::fstat(&null)?;
-    let is_null = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::CharacterDevice
-        && stat.st_rdev == makedev(1, 3);
-    if is_null { Ok(null) } else { Err(Errno::NODEV) }
+    if !is_null(null.as_fd()) {
+        return Err(Errno::NODEV);
+    }
+    // Read-only, which still lets the device be written to: but its mode and owner, which are the host's, stay.
+    let readonly = sys::mount::Attributes { set: sys::mount::RDONLY, ..Default::default() };
+    sys::mount::set_attributes(null.as_fd(), c"", false, readonly).map_err(crate::mounts::errno)?;
+    Ok(null)
 }

@@ -1,8 +1,10 @@
 //! From the words of a command to the running program.
 //!
 //! The program is looked up inside the new root with the new user's rights. A path that leads through a magic link is
-//! refused: `/proc/self/exe`, as program or as a script's interpreter, is this very binary on the host, and running it
-//! in the container would let the container write to it. (CVE-2019-5736)
+//! refused: `/proc/self/exe`, as program or as a script's interpreter, is this very binary on the host, and a container
+//! in which it stays running can change it. (CVE-2019-5736) That is a kindness, not the defence: interpreters of
+//! interpreters, scripts that this user cannot read and races are not seen here. The defence is that the binary, run
+//! inside a container from anything but the sealed clone, ends at once: see [`crate::reaper`].
 
 use crate::error::Error;
 use crate::root::Root;
@@ -13,8 +15,8 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use step::step;
-use sys::exec::{Strings, execveat};
+use step::{last_step, step};
+use sys::exec::{Strings, execve, execveat};
 
 /// Where programs are looked for when the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -37,7 +39,7 @@ pub(crate) fn find(name: &str, env: &[String], cwd: &Path) -> Result<Program, Er
             let root = Root::open_host(Path::new("/"))
                 .map_err(|source| Error::Root { what: "open the container's root", source })?;
             if name.contains('/') {
-                return check(&root, name, &cwd.join(name)).map_err(|refused| refused.into_error(name, None));
+                return check(&root, name, &cwd.join(name), cwd).map_err(|refused| refused.into_error(name, None));
             }
             let path = env.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
             search(&root, name, path, cwd)
@@ -48,7 +50,7 @@ pub(crate) fn find(name: &str, env: &[String], cwd: &Path) -> Result<Program, Er
 fn search(root: &Root, name: &str, path: &str, cwd: &Path) -> Result<Program, Error> {
     let mut best = Refused::Missing(Errno::NOENT);
     for dir in path.split(':').filter(|_| !name.is_empty()) {
-        match check(root, name, &cwd.join(dir).join(name)) {
+        match check(root, name, &cwd.join(dir).join(name), cwd) {
             Ok(found) => return Ok(found),
             // A file without the x bit is a better reason than a file that is not there, as in a shell.
             Err(Refused::Missing(_)) => {}
@@ -78,7 +80,7 @@ impl Refused {
     }
 }
 
-fn check(root: &Root, name: &str, path: &Path) -> Result<Program, Refused> {
+fn check(root: &Root, name: &str, path: &Path, cwd: &Path) -> Result<Program, Refused> {
     let file = open_program(root, path)?;
     let refuse = |errno: Errno| Refused::NotExecutable(errno.to_string());
     let stat = rustix::fs::fstat(&file).map_err(refuse)?;
@@ -93,7 +95,8 @@ fn check(root: &Root, name: &str, path: &Path) -> Result<Program, Refused> {
         return Err(Refused::NotExecutable("permission denied (it has no x bit for this user)".into()));
     }
     if let Some(interpreter) = interpreter(root, path) {
-        open_program(root, Path::new(&interpreter)).map_err(|refused| match refused {
+        // Relative to where the program starts, as the kernel takes it.
+        open_program(root, &cwd.join(&interpreter)).map_err(|refused| match refused {
             Refused::Missing(errno) => {
                 Refused::NotExecutable(format!("the interpreter {interpreter:?} of {name}: {errno}"))
             }
@@ -127,12 +130,8 @@ pub(crate) fn exec(program: &Program, args: &[String], env: &[String]) -> Result
     let path = c_string(program.path.as_os_str().as_bytes())?;
     let argv = Strings::new(args.iter().map(|a| c_string(a.as_bytes())).collect::<Result<_, _>>()?);
     let envp = Strings::new(env.iter().map(|e| c_string(e.as_bytes())).collect::<Result<_, _>>()?);
-    let done = step(
-        "exec",
-        "from here on it is the program",
-        || format!("exec {}", program.path.display()),
-        || execveat(rustix::fs::CWD.as_fd(), &path, &argv, &envp),
-    );
+    last_step("exec", "from here on it is the program", || format!("exec {}", program.path.display()));
+    let done = execve(&path, &argv, &envp);
     done.map_err(|error| refused_by_kernel(name, &error))
 }
 
@@ -148,12 +147,8 @@ pub(crate) fn exec_init(
     let rest = args.iter().map(|a| c_string(a.as_bytes())).collect::<Result<Vec<_>, _>>()?;
     let argv = Strings::new(head.into_iter().chain(rest).collect());
     let envp = Strings::new(env.iter().map(|e| c_string(e.as_bytes())).collect::<Result<_, _>>()?);
-    let done = step(
-        "exec-init",
-        "--init: PID 1 reaps orphans",
-        || format!("exec {}", crate::reaper::NAME),
-        || execveat(init.as_fd(), c"", &argv, &envp),
-    );
+    last_step("exec-init", "--init: PID 1 reaps orphans", || format!("exec {}", crate::reaper::NAME));
+    let done = execveat(init.as_fd(), c"", &argv, &envp);
     done.map_err(|error| refused_by_kernel(crate::reaper::NAME, &error))
 }
 

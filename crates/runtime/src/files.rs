@@ -5,7 +5,7 @@
 
 use crate::bundle::File;
 use crate::error::Error;
-use crate::mounts::{attach, make};
+use crate::mounts::{attach, errno, make};
 use crate::options::Options;
 use crate::root::{Kind, Root, shown};
 use rustix::fs::{Mode, OFlags};
@@ -14,7 +14,7 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use step::step;
-use sys::mount::{Attributes, NODEV, NOEXEC, NOSUID};
+use sys::mount::{Attributes, NODEV, NOEXEC, NOSUID, RDONLY, set_attributes};
 
 /// Where the tmpfs stands: under the container's own /dev, which is mounted over it, so that nothing has to be unmounted
 /// (the kernel waits for an RCU grace period then: 0.1 to 2 ms).
@@ -42,11 +42,13 @@ pub(crate) fn prepare(root: &Root, files: &[File]) -> Result<Vec<OwnedFd>, Error
 }
 
 /// Mounts each file at its path.
-pub(crate) fn put(root: &Root, files: &[File], prepared: &[OwnedFd]) -> Result<(), Error> {
+///
+/// With a read-only root they are read-only too.
+pub(crate) fn put(root: &Root, files: &[File], prepared: &[OwnedFd], readonly: bool) -> Result<(), Error> {
     if files.is_empty() {
         return Ok(());
     }
-    let put_all = || files.iter().zip(prepared).try_for_each(|(file, mount)| put_one(root, mount, file));
+    let put_all = || files.iter().zip(prepared).try_for_each(|(file, mount)| put_one(root, mount, file, readonly));
     step("put-files", "the root's own are the image's or the host's", || format!("mount {}", list(files)), put_all)
 }
 
@@ -54,9 +56,14 @@ fn list(files: &[File]) -> String {
     files.iter().map(|f| f.path.display().to_string()).collect::<Vec<_>>().join(" ")
 }
 
-fn put_one(root: &Root, cloned: &OwnedFd, file: &File) -> Result<(), Error> {
+fn put_one(root: &Root, cloned: &OwnedFd, file: &File, readonly: bool) -> Result<(), Error> {
     let target = root.target(&file.path, Kind::File)?;
-    attach(cloned.as_fd(), target.as_fd()).map_err(|source| Error::Mount {
+    let seal = || {
+        let attributes = Attributes { set: RDONLY, ..Attributes::default() };
+        set_attributes(cloned.as_fd(), c"", false, attributes).map_err(errno)
+    };
+    let sealed = if readonly { seal() } else { Ok(()) };
+    sealed.and_then(|()| attach(cloned.as_fd(), target.as_fd())).map_err(|source| Error::Mount {
         fstype: "bind".into(),
         target: shown(&file.path),
         source,

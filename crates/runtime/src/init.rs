@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::root::{Kind, Root};
 use crate::{credentials, devices, exec, files, mask, mounts, sysctl, terminal};
 use cgroup::Cgroup;
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::convert::Infallible;
@@ -25,7 +25,6 @@ pub(crate) struct Birth<'a> {
     pub(crate) root: &'a Root,
     pub(crate) trees: &'a [Tree],
     pub(crate) files: &'a [File],
-    pub(crate) host: &'a cgroup::Host,
     pub(crate) cgroup: &'a Cgroup,
     pub(crate) filter: Option<&'a seccomp::Program>,
     pub(crate) init: Option<&'a OwnedFd>,
@@ -43,7 +42,7 @@ pub(crate) fn run(birth: &Birth<'_>, parent: &Channel) -> ! {
 fn become_container(birth: &Birth<'_>, parent: &Channel) -> Result<Infallible, Error> {
     let Birth { plan, root, .. } = birth;
     let process = &plan.process;
-    die_with_parent()?;
+    die_with_parent(parent)?;
     // Modes are as they are asked for; the program gets a mask of its own at the end.
     rustix::process::umask(rustix::fs::Mode::empty());
     birth.cgroup.join()?;
@@ -58,8 +57,9 @@ fn become_container(birth: &Birth<'_>, parent: &Channel) -> Result<Infallible, E
     let files = files::prepare(root, birth.files)?;
     mount_all(birth, sources)?;
     devices::make(root, &plan.devices)?;
-    files::put(root, birth.files, &files)?;
+    files::put(root, birth.files, &files, plan.root_readonly)?;
     let terminal = open_terminal(root, birth.stdio)?;
+    let null = open_null(root, birth.stdio)?;
     set_sysctls(plan)?;
     mask::mask(root, &plan.masked)?;
     mask::make_readonly(root, &plan.readonly)?;
@@ -70,16 +70,17 @@ fn become_container(birth: &Birth<'_>, parent: &Channel) -> Result<Infallible, E
     mounts::pivot(root)?;
 
     leave_session()?;
-    take_streams(birth.stdio, terminal, process.uid, parent)?;
+    take_streams(birth.stdio, terminal, null.as_ref(), process.uid, parent)?;
     forget_keys()?;
     credentials::set_limits(process)?;
     wait_for_start(parent)?;
-    credentials::drop_to(process, birth.filter)?;
-    die_with_parent()?;
+    credentials::become_user(process)?;
+    die_with_parent(parent)?;
     enter_working_directory(&process.cwd)?;
     let program = exec::find(&process.args[0], &process.env, &process.cwd)?;
     sys::signal::reset_all();
     seal_descriptors()?;
+    credentials::confine(process, birth.filter)?;
     match birth.init {
         Some(init) => exec::exec_init(init, &program, &process.args, &process.env),
         None => exec::exec(&program, &process.args, &process.env),
@@ -87,9 +88,10 @@ fn become_container(birth: &Birth<'_>, parent: &Channel) -> Result<Infallible, E
 }
 
 /// A container whose tool is killed goes with it. A change of user clears this, so it is said again after that; a tool
-/// that died before the first time is noticed when the start does not come.
-fn die_with_parent() -> Result<(), Error> {
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Error::process("ask to be killed with the tool"))
+/// that died before it was said is noticed by its closed end of the channel.
+fn die_with_parent(parent: &Channel) -> Result<(), Error> {
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Error::process("ask to be killed with the tool"))?;
+    if parent.is_closed() { Err(Error::Vanished) } else { Ok(()) }
 }
 
 /// Not by clone3: its cgroup namespace would be rooted where the tool is, not in the group that the child joins.
@@ -144,15 +146,31 @@ fn attach_trees(root: &Root, trees: &[Tree]) -> Result<(), Error> {
 }
 
 fn mount_all(birth: &Birth<'_>, sources: Vec<Option<OwnedFd>>) -> Result<(), Error> {
-    let Birth { plan, root, host, .. } = birth;
+    let Birth { plan, root, cgroup, .. } = birth;
     let mut list = plan.mounts.iter().zip(sources);
-    list.try_for_each(|(mount, source)| mounts::mount(root, mount, source, plan.namespaces, host))
+    list.try_for_each(|(mount, source)| mounts::mount(root, mount, source, plan.namespaces, cgroup))
 }
 
 fn open_terminal(root: &Root, stdio: &Stdio) -> Result<Option<terminal::Terminal>, Error> {
     match stdio {
         Stdio::Terminal { size } => terminal::open(root, *size).map(Some),
         Stdio::Fds(_) => Ok(None),
+    }
+}
+
+/// The container's own null device, when a stream is the host's: through that one the program could change the mode and
+/// owner of the host's node.
+fn open_null(root: &Root, stdio: &Stdio) -> Result<Option<OwnedFd>, Error> {
+    let Stdio::Fds(fds) = stdio else { return Ok(None) };
+    if !fds.iter().any(|fd| devices::is_null(fd.as_fd())) {
+        return Ok(None);
+    }
+    let path = Path::new("dev/null");
+    let opened = root.open(path, OFlags::RDWR | OFlags::NOCTTY);
+    match opened.map_err(|source| Error::Open { path: "/dev/null".into(), source }) {
+        Ok(null) if devices::is_null(null.as_fd()) => Ok(Some(null)),
+        Ok(_) => Err(Error::Open { path: "/dev/null".into(), source: Errno::NODEV }),
+        Err(error) => Err(error),
     }
 }
 
@@ -179,7 +197,13 @@ fn leave_session() -> Result<(), Error> {
     rustix::process::setsid().map(drop).map_err(Error::process("start a new session"))
 }
 
-fn take_streams(stdio: &Stdio, terminal: Option<terminal::Terminal>, uid: u32, parent: &Channel) -> Result<(), Error> {
+fn take_streams(
+    stdio: &Stdio,
+    terminal: Option<terminal::Terminal>,
+    null: Option<&OwnedFd>,
+    uid: u32,
+    parent: &Channel,
+) -> Result<(), Error> {
     let failed = || Error::process("take the standard streams");
     match (stdio, terminal) {
         (_, Some(terminal)) => {
@@ -191,11 +215,24 @@ fn take_streams(stdio: &Stdio, terminal: Option<terminal::Terminal>, uid: u32, p
             terminal::take(&terminal.user)?;
             take_three([terminal.user.as_fd(); 3]).map_err(failed())
         }
-        (Stdio::Fds([input, output, error]), None) => {
-            take_three([input.as_fd(), output.as_fd(), error.as_fd()]).map_err(failed())
+        (Stdio::Fds(fds), None) => {
+            let own = |fd: &OwnedFd| if devices::is_null(fd.as_fd()) { null.map(OwnedFd::as_fd) } else { None };
+            let [input, output, error] = fds;
+            fds.iter().try_for_each(|fd| give_pipe_to(fd, uid)).map_err(failed())?;
+            let chosen = [input, output, error].map(|fd| own(fd).unwrap_or(fd.as_fd()));
+            take_three(chosen).map_err(failed())
         }
         (Stdio::Terminal { .. }, None) => Err(Error::Terminal(Errno::NODEV)),
     }
+}
+
+/// A program that is not root can open its own /dev/stdout again only when the pipe behind it is its own.
+fn give_pipe_to(fd: &OwnedFd, uid: u32) -> Result<(), Errno> {
+    let is_pipe = |fd| rustix::fs::fstat(fd).map(|s| FileType::from_raw_mode(s.st_mode) == FileType::Fifo);
+    if uid != 0 && is_pipe(fd)? {
+        rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(uid)), None)?;
+    }
+    Ok(())
 }
 
 fn take_three([input, output, error]: [std::os::fd::BorrowedFd<'_>; 3]) -> Result<(), Errno> {

@@ -108,7 +108,7 @@ pub(crate) fn mount(
     mount: &PlannedMount,
     source: Option<OwnedFd>,
     namespaces: Namespaces,
-    host: &cgroup::Host,
+    cgroup: &cgroup::Cgroup,
 ) -> Result<(), Error> {
     let (name, why) = told(&mount.fstype);
     let what = || match mount.fstype.as_str() {
@@ -117,7 +117,7 @@ pub(crate) fn mount(
     };
     step(name, why, what, || match (mount.fstype.as_str(), source) {
         (_, Some(source)) => bind(root, mount, source),
-        ("cgroup", None) => cgroup_tree(root, mount, namespaces, host),
+        ("cgroup", None) => cgroup_tree(root, mount, namespaces, cgroup),
         (fstype, None) => new_filesystem(root, mount, fstype),
     })
 }
@@ -159,25 +159,24 @@ fn apply(mount: BorrowedFd<'_>, options: &Options) -> Result<(), Errno> {
 }
 
 fn new_filesystem(root: &Root, mount: &PlannedMount, fstype: &str) -> Result<(), Error> {
-    // A link at /proc or /sys would have the kernel's files land somewhere that the masks below do not cover.
-    if matches!(fstype, "proc" | "sysfs") {
-        refuse_symlink(root, &mount.target)?;
-    }
     let fresh = make(fstype, &mount.source, &mount.options, &mount.target)?;
-    let target = root.target(&mount.target, Kind::Directory)?;
+    // A link at /proc, /sys or /dev would have the kernel's files land where the masks do not cover them, or our device
+    // nodes in a volume.
+    let anchored = matches!(fstype, "proc" | "sysfs") || mount.target == Path::new("/dev");
+    let target = if anchored {
+        root.target_without_symlinks(&mount.target)?
+    } else {
+        root.target(&mount.target, Kind::Directory)?
+    };
     let failed = |source| Error::Mount { fstype: fstype.into(), target: shown(&mount.target), source };
     attach(fresh.as_fd(), target.as_fd()).map_err(failed)?;
     if let Some((kind, recursive)) = mount.options.propagation {
         set_attributes(fresh.as_fd(), c"", recursive, propagation(kind)).map_err(|e| failed(errno(e)))?;
     }
-    Ok(())
-}
-
-fn refuse_symlink(root: &Root, target: &Path) -> Result<(), Error> {
-    match root.open_without_symlinks(target, rustix::fs::OFlags::PATH) {
-        Ok(_) | Err(Errno::NOENT) => Ok(()),
-        Err(source) => Err(Error::Target { path: shown(target), source }),
+    if anchored {
+        root.anchor(&mount.target, fresh);
     }
+    Ok(())
 }
 
 /// A new, detached mount of a file system.
@@ -211,13 +210,18 @@ pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()
 }
 
 /// The container's view of its control groups at the target: the one tree of v2, or a directory of v1 hierarchies.
-fn cgroup_tree(root: &Root, mount: &PlannedMount, namespaces: Namespaces, host: &cgroup::Host) -> Result<(), Error> {
+fn cgroup_tree(
+    root: &Root,
+    mount: &PlannedMount,
+    namespaces: Namespaces,
+    cgroup: &cgroup::Cgroup,
+) -> Result<(), Error> {
     // Without a cgroup namespace a new cgroup mount shows the whole host, and costs up to 10 ms. (CVE-2023-25809)
     if !namespaces.contains(Namespaces::CGROUP) {
         return Err(Error::Unsupported("a cgroup mount without a cgroup namespace".into()));
     }
     let failed = |source| Error::Mount { fstype: "cgroup".into(), target: shown(&mount.target), source };
-    if host.is_v2() {
+    if cgroup.is_v2() {
         let fresh = make("cgroup2", Path::new("cgroup"), &mount.options, &mount.target)?;
         let target = root.target(&mount.target, Kind::Directory)?;
         return attach(fresh.as_fd(), target.as_fd()).map_err(failed);
@@ -225,7 +229,8 @@ fn cgroup_tree(root: &Root, mount: &PlannedMount, namespaces: Namespaces, host: 
     let tree = Options { data: vec!["mode=755".into(), "size=64k".into()], ..Options::default() };
     let top = make("tmpfs", Path::new("tmpfs"), &tree, &mount.target)?;
     attach(top.as_fd(), root.target(&mount.target, Kind::Directory)?.as_fd()).map_err(failed)?;
-    for controllers in host.v1_hierarchies() {
+    // Only those that the container has a group in: elsewhere it would see the host's own groups.
+    for controllers in cgroup.v1_hierarchies() {
         let dir = controllers.join(",");
         let options =
             Options { data: controllers.to_vec(), attributes: mount.options.attributes, ..Options::default() };

@@ -3,12 +3,20 @@
 //!
 //! It is this same binary, run inside the container from a sealed, read-only clone, with the container's user,
 //! capabilities and system call filter.
+//!
+//! From anything else it refuses to run. A container can have the kernel run the host's own binary inside it (a script
+//! whose interpreter leads to `/proc/self/exe`), and were that to stay as a process, what it starts could change the
+//! file behind `/proc/1/exe`: mode, owner, content. (CVE-2019-5736) Every other verb ends by itself.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::Command;
-use sys::signal::{SignalSet, block, set_mask};
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use sys::exec::Strings;
+use sys::signal::{SignalSet, block};
 
 /// Name under which the binary is an init.
 pub const NAME: &str = "mycontainer-init";
@@ -21,30 +29,26 @@ const SIGTTOU: i32 = 22;
 
 /// Runs `args[0]` with the words `args[1..]` (the first of which is the program's own name), until it ends. Returns its
 /// status as a shell gives it: 126 or 127 when it could not be run.
-pub fn run(args: &[std::ffi::OsString]) -> i32 {
-    let [path, name, rest @ ..] = args else {
+pub fn run(args: &[OsString]) -> i32 {
+    let [path, words @ ..] = args else {
         eprintln!("{NAME}: this is what `mycontainer run --init` starts inside a container; it needs a program");
         return 125;
     };
+    if !is_sealed() {
+        eprintln!("{NAME}: it runs from the sealed clone that `mycontainer run --init` makes, and from nothing else");
+        return 125;
+    }
     let everything: Vec<i32> = FORWARDED.iter().copied().chain([SIGCHLD, SIGTTIN, SIGTTOU]).collect();
-    let Ok(before) = block(SignalSet::of(&everything)) else { return 125 };
+    let Ok(_) = block(SignalSet::of(&everything)) else { return 125 };
     let Ok(signals) = sys::signal::SignalFd::new(SignalSet::of(&everything)) else { return 125 };
-    let mut command = Command::new(path);
-    command.arg0(name).args(rest).process_group(0);
-    // The program starts with the mask that we were started with: std gives a child its parent's.
-    let _ = set_mask(before);
-    let spawned = command.spawn();
-    let _ = block(SignalSet::of(&everything));
-    let child = match spawned {
-        Ok(child) => child,
+    let pid = match start(path, words) {
+        Ok(Some(pid)) => pid,
+        Ok(None) => return 125,
         Err(error) => {
-            eprintln!("{NAME}: cannot execute {}: {error}", path.display());
-            return if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+            eprintln!("{NAME}: cannot start {}: {error}", path.display());
+            return 126;
         }
     };
-    let Some(pid) = Pid::from_raw(child.id() as i32) else { return 125 };
-    // The program is the foreground of its terminal, if it has one.
-    let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), pid);
     loop {
         if let Some(status) = reap(pid) {
             return status;
@@ -56,6 +60,47 @@ pub fn run(args: &[std::ffi::OsString]) -> i32 {
             }
         }
     }
+}
+
+/// True when this program was started from a read-only mount, through which its file cannot be changed.
+fn is_sealed() -> bool {
+    use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags, fstatvfs, openat};
+    let exe = openat(CWD, c"/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    exe.and_then(fstatvfs).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Starts the program in a process group of its own, which is the foreground of its terminal, if it has one, before the
+/// program runs: a shell that finds itself in the background stops itself, and nobody would wake it.
+fn start(path: &OsString, words: &[OsString]) -> io::Result<Option<Pid>> {
+    match sys::fork::fork()? {
+        Some(pid) => Ok(Pid::from_raw(pid)),
+        None => {
+            let error = become_program(path, words);
+            eprintln!("{NAME}: cannot execute {}: {error}", path.display());
+            sys::fork::exit_now(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
+        }
+    }
+}
+
+/// Returns only with the reason why it could not.
+fn become_program(path: &OsString, words: &[OsString]) -> io::Error {
+    let _ = rustix::process::setpgid(None, None);
+    // SIGTTOU is still blocked, or this would stop us.
+    let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), rustix::process::getpid());
+    let text = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::from);
+    let variable = |(name, value): (OsString, OsString)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat());
+    let strings = || -> io::Result<(CString, Strings, Strings)> {
+        let words = words.iter().map(|word| text(word.as_bytes())).collect::<io::Result<_>>()?;
+        let env = std::env::vars_os().map(variable).collect::<io::Result<_>>()?;
+        Ok((text(path.as_bytes())?, Strings::new(words), Strings::new(env)))
+    };
+    let (path, words, env) = match strings() {
+        Ok(strings) => strings,
+        Err(error) => return error,
+    };
+    sys::signal::reset_all();
+    let Err(error) = sys::exec::execveat(rustix::fs::CWD.as_fd(), &path, &words, &env);
+    error
 }
 
 /// Takes every child that has ended; the program's status when it is among them.

@@ -8,6 +8,7 @@
 use crate::error::Error;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,6 +24,15 @@ const MAX_RACES: usize = 128;
 #[derive(Debug)]
 pub struct Root {
     dir: OwnedFd,
+    // The kernel's own file systems in it, as they were mounted: see `Root::anchor`.
+    anchors: RefCell<Vec<Anchor>>,
+}
+
+/// A mount of ours with its place in the root.
+#[derive(Debug)]
+struct Anchor {
+    place: PathBuf,
+    mount: OwnedFd,
 }
 
 /// What a mount target must be.
@@ -35,13 +45,20 @@ pub(crate) enum Kind {
 impl Root {
     /// Takes over an open directory.
     pub fn new(dir: OwnedFd) -> Root {
-        Root { dir }
+        Root { dir, anchors: RefCell::new(Vec::new()) }
     }
 
     /// Opens a path of the host as a root, for programs that look inside before anything runs.
     pub fn open_host(path: &Path) -> Result<Root, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Root { dir: rustix::fs::openat(CWD, path, flags, Mode::empty())? })
+        Ok(Root::new(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
+    }
+
+    /// Remembers what was mounted at `place`. From now on, paths below it are resolved below this very mount, and not by
+    /// asking the root once more: in a directory that others can write to, `/proc` may be something else by then, and
+    /// what was to be masked would stay open.
+    pub(crate) fn anchor(&self, place: &Path, mount: OwnedFd) {
+        self.anchors.borrow_mut().push(Anchor { place: place.to_owned(), mount });
     }
 
     /// Opens what `path` names inside the root, following symlinks as a process in the container would.
@@ -55,10 +72,16 @@ impl Root {
     }
 
     fn resolve(&self, path: &Path, flags: OFlags, how: ResolveFlags) -> Result<OwnedFd, Errno> {
+        let anchors = self.anchors.borrow();
+        let path = &Path::new("/").join(path);
+        // The last mount at a place covers those before it, and the deepest place is the nearest.
+        let below = anchors.iter().rev().filter_map(|a| Some((a, path.strip_prefix(&a.place).ok()?)));
+        let nearest = below.min_by_key(|(_, rest)| rest.components().count());
+        let (dir, path) = nearest.map_or((&self.dir, path.as_path()), |(anchor, rest)| (&anchor.mount, rest));
         // An empty path is the root itself; openat2 would refuse it.
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         for _ in 0..MAX_RACES {
-            match rustix::fs::openat2(&self.dir, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
+            match rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
                 // A rename crossed a `..` of this path: the kernel cannot tell whether it left the root. [openat2(2)]
                 Err(Errno::AGAIN) => {}
                 done => return done,
@@ -81,10 +104,24 @@ impl Root {
         check_kind(fd, kind).map_err(wrap)
     }
 
+    /// As [`Root::target`] for a directory, but a symlink at or above it is an error.
+    pub(crate) fn target_without_symlinks(&self, path: &Path) -> Result<OwnedFd, Error> {
+        let wrap = |source| Error::Target { path: path.to_owned(), source };
+        let open = || self.open_without_symlinks(path, OFlags::PATH | OFlags::DIRECTORY);
+        match open() {
+            Err(Errno::NOENT) => {
+                self.make(path, Kind::Directory).map_err(wrap)?;
+                open().map_err(wrap)
+            }
+            done => done.map_err(wrap),
+        }
+    }
+
     /// Walks `path`, making what is missing; returns the path without symlinks.
     fn make(&self, path: &Path, kind: Kind) -> Result<PathBuf, Errno> {
         let mut ahead: VecDeque<OsString> = components(path);
-        let mut real = PathBuf::new();
+        // Absolute throughout, so that anchors are met on the way.
+        let mut real = PathBuf::from("/");
         let mut symlinks = 0;
         while let Some(name) = ahead.pop_front() {
             if name == ".." {
@@ -99,7 +136,7 @@ impl Root {
                         return Err(Errno::LOOP);
                     }
                     if link.is_absolute() {
-                        real.clear();
+                        real = PathBuf::from("/");
                     }
                     for part in components(&link).into_iter().rev() {
                         ahead.push_front(part);

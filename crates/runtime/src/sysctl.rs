@@ -30,6 +30,10 @@ pub(crate) fn set(proc: &Procfs, parameters: &[(String, String)]) -> Result<(), 
 
 /// Refuses a parameter that is not the container's own: it would be the host's.
 pub(crate) fn check(name: &str, own_network: bool, own_ipc: bool, own_uts: bool) -> Result<(), Error> {
+    // `net/../kernel/x` has the prefix of one parameter and is another.
+    if path_of(name).split('/').any(|part| part.is_empty() || part == "." || part == "..") {
+        return Err(Error::Invalid(format!("{name:?} is no name of a kernel parameter")));
+    }
     let dotted = name.replace('/', ".");
     let (namespace, own) = match dotted.as_str() {
         n if n.starts_with("net.") => ("network", own_network),
@@ -75,6 +79,9 @@ mod tests {
             ("vm.swappiness", false),
             ("kernel.hostname", false),
             ("fs.file-max", false),
+            ("net/../kernel/printk_delay", false),
+            ("net/./ipv4/ip_forward", false),
+            ("net..ipv4", false),
         ];
         for (name, allowed) in cases {
             assert_eq!(check(name, true, true, true).is_ok(), allowed, "{name}");

@@ -93,6 +93,16 @@ pub fn step<T, E: Display>(
     done
 }
 
+/// Tells a step from which there is no coming back, before it is taken: an exec. That it failed is told by its error.
+pub fn last_step(name: &'static str, why: &'static str, what: impl FnOnce() -> String) {
+    #[cfg(feature = "fault-injection")]
+    fault::strike(name, fault::When::Before);
+    if let Some(recorder) = RECORDER.get() {
+        let at_us = recorder.started.elapsed().as_micros();
+        recorder.tell(&Told { name, why, what: what(), at_us, took_us: 0, error: None });
+    }
+}
+
 struct Told {
     name: &'static str,
     why: &'static str,

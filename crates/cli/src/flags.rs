@@ -89,8 +89,9 @@ pub(crate) const RUN: &[Flag] = &[
         Group::Container,
         "Host name (default: the first 8 digits of the id)",
         |r, v| {
-            if v.is_empty() || v.len() > 64 || v.contains(['/', '\0', ' ']) {
-                return Err(ParseError::new(v, "a host name has 1 to 64 characters and no blanks or slashes"));
+            let plain = v.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+            if v.is_empty() || v.len() > 64 || !plain {
+                return Err(ParseError::new(v, "a host name is 1 to 64 of a-z A-Z 0-9 - . _"));
             }
             r.options.hostname = Some(v.to_owned());
             Ok(())
@@ -161,7 +162,7 @@ pub(crate) const RUN: &[Flag] = &[
         r.options.add_device(v)
     }),
     value("shm-size", None, "SIZE", Group::Files, "Size of /dev/shm (default: 64m)", |r, v| {
-        r.options.shm_size = Some(RunOptions::size(v)?);
+        r.options.shm_size = Some(RunOptions::size(v)?).filter(|size| *size > 0);
         Ok(())
     }),
     value("network", None, "MODE", Group::Network, "bridge (default), none, or host", |r, v| {
@@ -200,7 +201,7 @@ pub(crate) const RUN: &[Flag] = &[
         },
     ),
     value("cpus", None, "NUMBER", Group::Limits, "Processors at most, as 1.5", |r, v| {
-        r.options.limits.nano_cpus = Some(RunOptions::cpus(v)?);
+        r.options.limits.nano_cpus = if v == "0" { None } else { Some(RunOptions::cpus(v)?) };
         Ok(())
     }),
     value(

@@ -30,10 +30,7 @@ fn main() -> ExitCode {
     let verb = rest.first().map(|verb| verb.to_string_lossy().into_owned());
     match verb.as_deref() {
         Some("run") => run::main(&rest[1..]),
-        Some("version" | "--version" | "-V") => {
-            println!("mycontainer {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
+        Some("version" | "--version" | "-V") => help::show(concat!("mycontainer ", env!("CARGO_PKG_VERSION"), "\n")),
         Some("help" | "--help" | "-h") => help::main(&rest[1..]),
         None => help::main(&[]),
         Some(unknown) => {

@@ -7,22 +7,26 @@ const FAILED: u8 = 125;
 
 /// Says what was wrong with the words, and what to do.
 pub(crate) fn usage(what: &str, hint: &str) -> ExitCode {
-    eprintln!("mycontainer: {what}\n  hint: {hint}");
+    say(&format!("mycontainer: {what}\n  hint: {hint}\n"));
     ExitCode::from(FAILED)
 }
 
 /// Says what failed.
 pub(crate) fn failure(error: &engine::Error) -> ExitCode {
-    eprintln!("mycontainer: {error}");
-    if let Some(hint) = error.hint() {
-        eprintln!("  hint: {hint}");
-    }
+    let hint = error.hint().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
+    say(&format!("mycontainer: {error}\n{hint}"));
     ExitCode::from(error.exit_code())
 }
 
 /// Says something that did not stop anything.
 pub(crate) fn note(text: &str) {
-    eprintln!("mycontainer: {text}");
+    say(&format!("mycontainer: {text}\n"));
+}
+
+/// Writes to standard error, whether or not anybody reads it: the exit code must come out right all the same.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// "did you mean", if a known word is near what was typed.

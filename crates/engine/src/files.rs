@@ -13,18 +13,21 @@ const LOCAL_HOSTS: &str = "127.0.0.1\tlocalhost\n\
                            ff02::1\tip6-allnodes\n\
                            ff02::2\tip6-allrouters\n";
 
-/// The three files.
+/// The three files, without those that a volume takes the place of.
 pub(crate) fn files(options: &RunOptions, hostname: &str, lease: Option<&Lease>, host: &HostResolver) -> Vec<File> {
     let resolv = match lease {
         Some(lease) => host.for_bridge(lease.gateway, &options.dns),
         None => host.for_host(&options.dns),
     };
     let file = |path: &str, content: String| File { path: path.into(), content: content.into_bytes() };
-    vec![
+    let mut files = vec![
         file("/etc/resolv.conf", resolv),
         file("/etc/hostname", format!("{hostname}\n")),
         file("/etc/hosts", hosts(options, hostname, lease)),
-    ]
+    ];
+    // Who mounts one of their own there means it.
+    files.retain(|file| !options.volumes.iter().any(|volume| volume.target == file.path));
+    files
 }
 
 fn hosts(options: &RunOptions, hostname: &str, lease: Option<&Lease>) -> String {

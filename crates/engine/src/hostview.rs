@@ -1,10 +1,17 @@
 //! What a container does not see of the host when the host's own `/` is its root.
 //!
 //! A view of the host is for its programs, not for its secrets. /proc, /sys and /dev are the container's own anyway.
-//! Beyond them, homes, sockets, keys, and what other services keep are hidden: [`EMPTIED`] become empty directories
-//! that the container may write to, [`HIDDEN`] cannot be read at all. Home directories that /etc/passwd puts elsewhere
-//! are hidden as well. /etc/shadow and /etc/gshadow are shown with every password locked, because packages that are
-//! installed inside want to add users.
+//! Beyond them:
+//! - [`EMPTIED`] directories are empty, and the container may write there;
+//! - of [`SHOWN_ONLY`] directories just the named entries are shown: what else is in `/`, /var or /var/lib belongs to a
+//!   service or to somebody, and no list could name it all;
+//! - [`HIDDEN`] files and directories, keys and passwords in places that are otherwise shown, cannot be read;
+//! - home directories that /etc/passwd puts elsewhere cannot be read either;
+//! - /etc/shadow and /etc/gshadow are shown with every password locked, because packages that are installed inside want to
+//!   add users;
+//! - of the host's other mounts only whole file systems are shown, not binds, which may lead to what is hidden.
+//!
+//! What is left can be read: /etc, /opt and /usr as they are. Nothing can be changed on the host.
 
 use crate::error::Error;
 use crate::overlay::{Layer, copy_attributes};
@@ -19,78 +26,129 @@ use std::path::{Path, PathBuf};
 pub const EMPTIED: &[(&str, &str)] =
     &[("/home", "755"), ("/root", "700"), ("/run", "755"), ("/tmp", "1777"), ("/var/tmp", "1777")];
 
+/// Directories of which only these entries are shown.
+pub const SHOWN_ONLY: &[(&str, &[&str])] = &[
+    (
+        "/",
+        &[
+            "bin", "dev", "etc", "gnu", "home", "lib", "lib32", "lib64", "libx32", "nix", "opt", "proc", "root", "run",
+            "sbin", "sys", "tmp", "usr", "var",
+        ],
+    ),
+    ("/var", &["cache", "lib", "lock", "run", "tmp"]),
+    (
+        "/var/lib",
+        &[
+            "alternatives",
+            "apk",
+            "apt",
+            "aspell",
+            "dictionaries-common",
+            "dnf",
+            "dpkg",
+            "emacsen-common",
+            "gems",
+            "ghc",
+            "ispell",
+            "misc",
+            "pacman",
+            "pam",
+            "python",
+            "python3",
+            "rpm",
+            "sgml-base",
+            "texmf",
+            "ucf",
+            "vim",
+            "xml-core",
+        ],
+    ),
+];
+
 /// Files and directories that cannot be read in the container.
 pub const HIDDEN: &[&str] = &[
-    // Keys and passwords.
-    "/etc/shadow-",
-    "/etc/gshadow-",
-    "/etc/security/opasswd",
-    "/etc/sudoers",
-    "/etc/sudoers.d",
-    "/etc/ssh",
-    "/etc/ssl/private",
-    "/etc/pki/tls/private",
-    "/etc/letsencrypt",
-    "/etc/wireguard",
-    "/etc/openvpn",
-    "/etc/ipsec.secrets",
-    "/etc/ipsec.d",
-    "/etc/swanctl",
-    "/etc/ppp",
-    "/etc/NetworkManager/system-connections",
-    "/etc/wpa_supplicant",
-    "/etc/krb5.keytab",
-    "/etc/crypttab",
-    "/etc/cryptsetup-keys.d",
+    "/etc/.git",
+    "/etc/NetworkManager",
+    "/etc/apache2/ssl",
+    "/etc/apt/auth.conf",
+    "/etc/apt/auth.conf.d",
+    "/etc/bacula",
+    "/etc/bind",
+    "/etc/ceph",
+    "/etc/chef",
+    "/etc/cifs-credentials",
+    "/etc/cloudflared",
+    "/etc/consul.d",
+    "/etc/containers/auth.json",
+    "/etc/corosync",
     "/etc/credstore",
     "/etc/credstore.encrypted",
-    "/etc/kubernetes",
-    "/etc/rancher",
+    "/etc/crypttab",
+    "/etc/cryptsetup-keys.d",
+    "/etc/cups",
+    "/etc/davfs2",
+    "/etc/dbconfig-common",
+    "/etc/dkimkeys",
     "/etc/docker",
-    "/etc/mysql/debian.cnf",
-    "/etc/postfix/sasl_passwd",
-    // What services keep.
-    "/var/backups",
+    "/etc/dovecot",
+    "/etc/exim4",
+    "/etc/freeradius",
+    "/etc/gitlab",
+    "/etc/gitlab-runner",
+    "/etc/grafana",
+    "/etc/gshadow-",
+    "/etc/ipsec.d",
+    "/etc/ipsec.secrets",
+    "/etc/iscsi",
+    "/etc/krb5.keytab",
+    "/etc/kubernetes",
+    "/etc/ldap.secret",
+    "/etc/letsencrypt",
+    "/etc/msmtprc",
+    "/etc/munge",
+    "/etc/mysql",
+    "/etc/nebula",
+    "/etc/netplan",
+    "/etc/network",
+    "/etc/nginx/ssl",
+    "/etc/nomad.d",
+    "/etc/npmrc",
+    "/etc/nslcd.conf",
+    "/etc/opendkim",
+    "/etc/openvpn",
+    "/etc/pacemaker",
+    "/etc/pam_ldap.secret",
+    "/etc/phpmyadmin",
+    "/etc/pip.conf",
+    "/etc/pki/tls/private",
+    "/etc/postfix",
+    "/etc/postgresql",
+    "/etc/powerdns",
+    "/etc/ppp",
+    "/etc/puppetlabs",
+    "/etc/rabbitmq",
+    "/etc/rancher",
+    "/etc/redis",
+    "/etc/salt",
+    "/etc/samba",
+    "/etc/security/opasswd",
+    "/etc/shadow-",
+    "/etc/ssh",
+    "/etc/ssl/private",
+    "/etc/sssd",
+    "/etc/stunnel",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/swanctl",
+    "/etc/tinc",
+    "/etc/ubuntu-advantage",
+    "/etc/vault.d",
+    "/etc/wireguard",
+    "/etc/wpa_supplicant",
+    "/etc/zabbix",
+    "/usr/local/etc",
     "/var/cache/debconf/passwords.dat",
-    "/var/crash",
-    "/var/lib/AccountsService",
-    "/var/lib/NetworkManager",
-    "/var/lib/bluetooth",
-    "/var/lib/cloud",
-    "/var/lib/containerd",
-    "/var/lib/containers",
-    "/var/lib/docker",
-    "/var/lib/etcd",
-    "/var/lib/iwd",
-    "/var/lib/kubelet",
-    "/var/lib/libvirt",
-    "/var/lib/lxc",
-    "/var/lib/lxd",
-    "/var/lib/mycontainer",
-    "/var/lib/mysql",
-    "/var/lib/postgresql",
-    "/var/lib/private",
-    "/var/lib/rancher",
-    "/var/lib/redis",
-    "/var/lib/samba",
-    "/var/lib/sss",
-    "/var/lib/systemd/credential.secret",
-    "/var/lib/systemd/random-seed",
-    "/var/lib/tpm2-tss",
-    "/var/log",
-    "/var/mail",
-    "/var/snap",
-    "/var/spool",
-    // Other disks and the way to boot.
-    "/boot",
-    "/efi",
-    "/lost+found",
-    "/media",
-    "/mnt",
-    "/snap",
-    "/srv",
-    "/swap.img",
-    "/swapfile",
+    "/var/cache/locate",
 ];
 
 /// File systems with something on them that a view of the host should show; the rest are the kernel's own.
@@ -100,7 +158,7 @@ const SHOWN_FILESYSTEMS: &[&str] = &[
 ];
 
 /// Homes outside of the usual places, from the host's /etc/passwd.
-pub(crate) fn other_homes() -> BTreeSet<PathBuf> {
+fn other_homes() -> BTreeSet<PathBuf> {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     homes(&passwd).into_iter().filter(|home| !is_emptied(home) && home.is_dir()).collect()
 }
@@ -121,8 +179,28 @@ fn is_emptied(path: &Path) -> bool {
     EMPTIED.iter().any(|(emptied, _)| path.starts_with(emptied))
 }
 
+/// Everything that is hidden on this host: by name, by not being named, and homes elsewhere.
+pub(crate) fn hidden() -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = HIDDEN.iter().map(PathBuf::from).collect();
+    for (dir, shown) in SHOWN_ONLY {
+        let others =
+            crate::state::file_names(Path::new(dir)).into_iter().filter(|name| !shown.iter().any(|s| name == *s));
+        let others = others.map(|name| Path::new(dir).join(name));
+        // A link leads to something that is shown, or is hidden itself.
+        paths.extend(others.filter(|path| {
+            rustix::fs::lstat(path).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) != FileType::Symlink)
+        }));
+    }
+    paths.extend(other_homes());
+    paths
+}
+
 fn is_out_of_view(path: &Path) -> bool {
-    is_emptied(path) || HIDDEN.iter().any(|hidden| path.starts_with(hidden))
+    let is_unnamed = |(dir, shown): &(&str, &[&str])| {
+        let first = path.strip_prefix(dir).ok().and_then(|rest| rest.components().next());
+        first.is_some_and(|first| !shown.iter().any(|name| first.as_os_str() == *name))
+    };
+    is_emptied(path) || HIDDEN.iter().any(|hidden| path.starts_with(hidden)) || SHOWN_ONLY.iter().any(is_unnamed)
 }
 
 /// The host's other file systems (a /usr or /var of its own), each under an overlay as the root is.
@@ -133,7 +211,11 @@ pub(crate) fn other_filesystems(layer: &Layer) -> Result<Vec<Tree>, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // A file that is mounted (as tools do with /etc/resolv.conf) has nothing below it to show.
         let Ok(lower) = rustix::fs::openat(CWD, &path, flags, Mode::empty()) else { continue };
-        let mount = layer.over(&lower, &path, &format!("{n}-"))?;
+        let part = format!("{n}-");
+        if path == Path::new("/etc") {
+            lock_passwords(layer, &format!("{part}upper"), "")?;
+        }
+        let mount = layer.over(&lower, &path, &part)?;
         trees.push(Tree { path, mount });
     }
     Ok(trees)
@@ -144,8 +226,14 @@ fn mount_points(table: &str) -> Vec<PathBuf> {
     let mut points: Vec<PathBuf> = Vec::new();
     for line in table.lines() {
         let Some((left, right)) = line.split_once(" - ") else { continue };
-        let (Some(point), Some(fstype)) = (left.split(' ').nth(4), right.split(' ').next()) else { continue };
+        let mut fields = left.split(' ').skip(3);
+        let (Some(root), Some(point)) = (fields.next(), fields.next()) else { continue };
+        let Some(fstype) = right.split(' ').next() else { continue };
         let path = unescape(point);
+        // A bind of a part of a file system. Subvolumes of btrfs look the same, and are named so by custom.
+        if root != "/" && !(fstype == "btrfs" && root.starts_with("/@")) {
+            continue;
+        }
         let own = ["/proc", "/sys", "/dev"].iter().any(|own| path.starts_with(own));
         if SHOWN_FILESYSTEMS.contains(&fstype) && path != Path::new("/") && !own && !is_out_of_view(&path) {
             points.retain(|known| *known != path);
@@ -177,15 +265,18 @@ fn unescape(text: &str) -> PathBuf {
     std::ffi::OsString::from_vec(bytes).into()
 }
 
-/// Puts versions of /etc/shadow and /etc/gshadow with every password locked into the container's layer.
-pub(crate) fn lock_passwords(layer: &Layer) -> Result<(), Error> {
+/// Puts versions of /etc/shadow and /etc/gshadow with every password locked into a directory of the container's layer:
+/// into `upper`, which will lie over `/`, with `below` being `etc`, or over /etc itself.
+pub(crate) fn lock_passwords(layer: &Layer, upper: &str, below: &str) -> Result<(), Error> {
     let lock = || -> Result<(), Errno> {
-        let upper = layer.subdirectory("upper")?;
-        rustix::fs::mkdirat(&upper, "etc", Mode::from_raw_mode(0o755))?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let etc = rustix::fs::openat(&upper, "etc", flags, Mode::empty())?;
-        let like = rustix::fs::openat(CWD, c"/etc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        copy_attributes(&like, &upper, "etc")?;
+        let mut etc = layer.subdirectory(upper)?;
+        if !below.is_empty() {
+            rustix::fs::mkdirat(&etc, below, Mode::from_raw_mode(0o755))?;
+            let like = rustix::fs::openat(CWD, c"/etc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            copy_attributes(&like, &etc, below)?;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            etc = rustix::fs::openat(&etc, below, flags, Mode::empty())?;
+        }
         ["shadow", "gshadow"].iter().try_for_each(|name| lock_file(&etc, name))
     };
     let what = || "put /etc/shadow and /etc/gshadow without passwords into the layer".into();
@@ -241,11 +332,15 @@ mod tests {
             22 21 0:20 / /proc rw - proc proc rw\n\
             23 21 8:2 / /usr ro - squashfs /dev/sda2 ro\n\
             24 21 8:3 / /home rw - ext4 /dev/sda3 rw\n\
-            25 21 8:4 / /data\\040disk rw shared:1 - xfs /dev/sdb rw\n\
+            25 21 8:4 / /opt/a\\040disk rw shared:1 - xfs /dev/sdb rw\n\
+            30 21 8:7 / /data rw - xfs /dev/sdd rw\n\
             26 21 8:5 / /boot/efi rw - ext4 /dev/sdc rw\n\
             27 21 8:6 / /var/lib/docker/overlay2/x/merged rw - overlay overlay rw\n\
+            28 21 8:1 /root /opt/secret rw - ext4 /dev/sda1 rw\n\
+            29 21 0:30 /@var /var rw - btrfs /dev/sda1 rw\n\
             garbage\n";
-        assert_eq!(mount_points(table), [PathBuf::from("/data disk"), PathBuf::from("/usr")]);
+        let expected = ["/opt/a disk", "/usr", "/var"].map(PathBuf::from);
+        assert_eq!(mount_points(table), expected);
     }
 
     #[test]

@@ -29,8 +29,7 @@ mod tty;
 mod user;
 
 pub use error::Error;
-pub use hostview::{EMPTIED, HIDDEN};
+pub use hostview::{EMPTIED, HIDDEN, SHOWN_ONLY};
 pub use options::{DeviceMap, NetworkMode, RunOptions, SeccompChoice, Tmpfs, Ulimit, Volume};
 pub use parse::ParseError;
 pub use run::{Outcome, run};
-pub use sweep::sweep;

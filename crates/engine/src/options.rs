@@ -30,8 +30,10 @@ pub struct RunOptions {
     pub privileged: bool,
     /// `--entrypoint`.
     pub entrypoint: Option<String>,
-    /// `-e` and `--env-file`, in order: `NAME=VALUE`.
+    /// `-e`, in order: `NAME=VALUE`.
     pub env: Vec<String>,
+    /// `--env-file`, in order. A variable of `-e` wins over these, wherever it stands.
+    pub env_of_files: Vec<String>,
     /// `-w`.
     pub workdir: Option<PathBuf>,
     /// `-u`.
@@ -199,7 +201,7 @@ impl RunOptions {
     pub fn add_env_file(&mut self, path: &str) -> Result<(), ParseError> {
         let text = std::fs::read_to_string(path).map_err(|e| ParseError::new(path, format!("cannot read it: {e}")))?;
         for line in text.lines().map(|line| line.trim_start()).filter(|l| !l.is_empty() && !l.starts_with('#')) {
-            self.env.extend(parse::env(line)?);
+            self.env_of_files.extend(parse::env(line)?);
         }
         Ok(())
     }
@@ -277,7 +279,8 @@ impl Limits {
         let mut resources = LinuxResources::default();
         resources.set_devices(None);
         let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        if self.memory.is_some() || self.memory_swap.is_some() {
+        // Unlimited swap beside unlimited memory is what there is without any limit.
+        if self.memory.is_some() {
             let mut memory = LinuxMemory::default();
             memory.set_limit(self.memory.map(signed));
             // As Docker: without --memory-swap there may be as much swap again as memory, where swap is accounted.

@@ -9,12 +9,18 @@ use runtime::Container;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 use sys::signal::{SignalFd, SignalSet, send_to_pidfd};
 
-/// No write is larger: a pipe that polls as writable takes this much without blocking. [pipe(7)]
+/// No write is larger: a pipe that polls as writable takes this much without blocking [pipe(7)]. A terminal may not, so
+/// terminals are written to by descriptors that never block.
 const CHUNK: usize = 4096;
 /// The interrupt by hand that kills a program which ignored those before it, as Docker's client gives up then.
 const PATIENCE: u32 = 3;
+/// What lies further apart is not impatience.
+const SUCCESSION: Duration = Duration::from_secs(2);
+/// How long a program may go on after the person's terminal was closed: long enough to save its work.
+const LAST_CALL: Duration = Duration::from_secs(1);
 /// How long a terminal that nobody in the container has open is left alone before it is looked at again.
 const TERMINAL_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
@@ -127,6 +133,33 @@ impl Signals {
     }
 }
 
+/// Interrupts by hand, in quick succession.
+#[derive(Debug, Default)]
+struct Interrupts {
+    count: u32,
+    last: Option<Instant>,
+}
+
+impl Interrupts {
+    /// Counts one; true when it is the one that ends patience.
+    fn add(&mut self) -> bool {
+        let now = Instant::now();
+        let quick = self.last.is_some_and(|last| now.duration_since(last) < SUCCESSION);
+        self.count = if quick { self.count + 1 } else { 1 };
+        self.last = Some(now);
+        self.count >= PATIENCE
+    }
+}
+
+/// What signals asked for, beside being passed on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    /// To end: by hand or by a supervisor.
+    end: bool,
+    /// The terminal that the container was started from is no more.
+    hung_up: bool,
+}
+
 /// Runs the relays until the container's first process has ended and all that it wrote has been passed on.
 pub(crate) fn run(
     container: &Container,
@@ -134,37 +167,45 @@ pub(crate) fn run(
     pumps: &mut [Pump],
     mut console: Option<&mut Console>,
 ) -> Result<(), Error> {
-    let mut interrupts = 0;
+    let mut interrupts = Interrupts::default();
     let mut alive = true;
+    // The program is told that the person's terminal was closed; as PID 1 it may not feel it, and nobody would end it.
+    let mut last_call: Option<Instant> = None;
     while alive || pumps.iter().any(Pump::has_output_left) {
         let paused = alive && pumps.iter().any(Pump::is_paused_terminal);
-        let (ended, ready) = wait(container, signals, pumps, alive, paused)?;
+        let (ended, ready) = wait(container, signals, pumps, alive, paused || last_call.is_some())?;
         for n in ready {
             pumps[n].go();
         }
         if paused {
             pumps.iter_mut().filter(|pump| pump.way == Way::OutOfTerminal).for_each(|pump| pump.ended = false);
         }
-        if alive {
-            pass_signals(container, signals, console.as_deref_mut(), &mut interrupts)?;
+        let asked = pass_signals(container, signals, console.as_deref_mut(), &mut interrupts)?;
+        if !alive && (asked.end || asked.hung_up) {
+            // Nobody takes the rest of the output, and we are asked to go.
+            return Ok(());
+        }
+        last_call = last_call.or_else(|| asked.hung_up.then(|| Instant::now() + LAST_CALL));
+        if last_call.is_some_and(|end| Instant::now() > end) {
+            let _ = send_to_pidfd(container.pidfd(), SIGKILL);
         }
         alive = alive && !ended;
     }
     Ok(())
 }
 
-/// Waits for something to do: whether the container has ended, and the pumps that can go on.
+/// Waits for something to do, with `in_time` not for long: whether the container has ended, and the pumps that can go on.
 fn wait(
     container: &Container,
     signals: &Signals,
     pumps: &[Pump],
     alive: bool,
-    paused: bool,
+    in_time: bool,
 ) -> Result<(bool, Vec<usize>), Error> {
     let mut watched: Vec<PollFd<'_>> = Vec::with_capacity(pumps.len() + 2);
+    watched.push(PollFd::new(&signals.0, PollFlags::IN));
     if alive {
         watched.push(PollFd::from_borrowed_fd(container.pidfd(), PollFlags::IN));
-        watched.push(PollFd::new(&signals.0, PollFlags::IN));
     }
     let before = watched.len();
     let mut asked = Vec::with_capacity(pumps.len());
@@ -175,35 +216,37 @@ fn wait(
             asked.push(n);
         }
     }
-    match poll(&mut watched, paused.then_some(&TERMINAL_PAUSE)) {
+    match poll(&mut watched, in_time.then_some(&TERMINAL_PAUSE)) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(errno) => return Err(Error::terminal("wait for the container")(errno)),
     }
     let happened = |fd: &PollFd<'_>| !fd.revents().is_empty();
     let ready = asked.iter().zip(&watched[before..]).filter(|(_, fd)| happened(fd)).map(|(n, _)| *n).collect();
-    Ok((alive && happened(&watched[0]), ready))
+    Ok((alive && happened(&watched[1]), ready))
 }
 
+/// Passes signals on.
 fn pass_signals(
     container: &Container,
     signals: &Signals,
     mut console: Option<&mut Console>,
-    interrupts: &mut u32,
-) -> Result<(), Error> {
+    interrupts: &mut Interrupts,
+) -> Result<Asked, Error> {
     let failed = |source| Error::Terminal { what: "read signals", source };
+    let mut asked = Asked::default();
     while let Some(signal) = signals.0.next().map_err(failed)? {
         match (signal, console.as_deref_mut()) {
             (SIGWINCH, Some(console)) => console.resize(container),
             (SIGWINCH, None) => {}
-            (signal, _) => {
-                if matches!(signal, SIGINT | SIGTERM | SIGHUP) {
-                    *interrupts += 1;
-                }
-                let signal = if *interrupts >= PATIENCE { SIGKILL } else { signal };
+            (signal, console) => {
+                asked.hung_up |= signal == SIGHUP && console.is_some_and(|console| console.is_gone());
+                let by_hand = matches!(signal, SIGINT | SIGTERM);
+                asked.end |= by_hand;
+                let signal = if by_hand && interrupts.add() { SIGKILL } else { signal };
                 // It may have ended in this moment; then the loop sees that.
                 let _ = send_to_pidfd(container.pidfd(), signal);
             }
         }
     }
-    Ok(())
+    Ok(asked)
 }

@@ -73,7 +73,7 @@ fn over(lower: &OwnedFd, shown: &Path, id: &Id, archive: Option<image::Unpacked>
 fn open_host(id: &Id) -> Result<OpenRoot, Error> {
     let lower = directory(Path::new("/"))?;
     let layer = Layer::make(id)?;
-    hostview::lock_passwords(&layer)?;
+    hostview::lock_passwords(&layer, "upper", "etc")?;
     let root = Root::new(layer.over(&lower, Path::new("/"), "")?);
     let trees = hostview::other_filesystems(&layer)?;
     Ok(OpenRoot { root, trees, is_host: true, archive: None })

@@ -86,7 +86,7 @@ fn live(options: &RunOptions, id: &Id, network: &Network) -> Result<Outcome, Err
         return Err(error.into());
     }
     // While the program runs, what others left behind is cleared away.
-    let mut notes: Vec<String> = crate::sweep().iter().map(|e| format!("cannot clean up: {e}")).collect();
+    let mut notes: Vec<String> = crate::sweep::sweep(id).iter().map(|e| format!("cannot clean up: {e}")).collect();
     notes.extend(lease.and_then(|lease| lease.warning).map(str::to_owned));
     let relayed = attend(options, &container, &signals, &mut pumps);
     let outcome = finish(container, relayed, notes);
@@ -153,7 +153,7 @@ fn check(options: &RunOptions) -> Result<(), Error> {
         return Err(Error::NotRoot);
     }
     if let Some(nano) = options.limits.nano_cpus {
-        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+        let cpus = online_cpus();
         if nano > cpus * 1_000_000_000 {
             let value = format!("{}", nano as f64 / 1e9);
             return Err(Error::BadValue { flag: "--cpus", value, reason: format!("this host has {cpus}") });
@@ -165,7 +165,7 @@ fn check(options: &RunOptions) -> Result<(), Error> {
         let reason = "it counts memory and swap together, so it cannot be below --memory".into();
         return Err(Error::BadValue { flag: "--memory-swap", value: total.to_string(), reason });
     }
-    if options.limits.memory_swap.is_some() && options.limits.memory.is_none() {
+    if options.limits.memory_swap.is_some_and(|swap| swap.is_some()) && options.limits.memory.is_none() {
         return Err(Error::Conflict("--memory-swap needs --memory beside it".into()));
     }
     for volume in &options.volumes {
@@ -185,6 +185,16 @@ fn check(options: &RunOptions) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// The host's processors, whichever this process may run on itself. [sysfs-devices-system-cpu: a list as 0-3,6]
+fn online_cpus() -> u64 {
+    let list = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(last.parse::<u64>().ok()?.checked_sub(first.parse().ok()?)? + 1)
+    };
+    list.trim().split(',').filter_map(range).sum::<u64>().max(1)
 }
 
 fn facts<'a>(options: &'a RunOptions, id: &'a Id) -> Facts<'a> {

@@ -161,7 +161,7 @@ fn environment(parts: &Parts<'_>) -> Vec<String> {
         env.push("TERM=xterm".into());
     }
     env.push(format!("HOME={}", parts.identity.home));
-    for wanted in &parts.options.env {
+    for wanted in parts.options.env_of_files.iter().chain(&parts.options.env) {
         let name = wanted.split('=').next().unwrap_or_default();
         env.retain(|known| known.split('=').next() != Some(name));
         env.push(wanted.clone());
@@ -180,8 +180,7 @@ fn linux(parts: &Parts<'_>, nodes: Vec<LinuxDevice>, rules: Vec<LinuxDeviceCgrou
     let paths = |list: &[&str]| list.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
     let mut masked = if options.privileged { Vec::new() } else { paths(MASKED) };
     if parts.is_host_view {
-        masked.extend(paths(hostview::HIDDEN));
-        masked.extend(hostview::other_homes().iter().map(|home| home.to_string_lossy().into_owned()));
+        masked.extend(hostview::hidden().iter().map(|path| path.to_string_lossy().into_owned()));
         // What the person put somewhere on purpose is not hidden again.
         masked.retain(|path| !is_taken(options, Path::new(path)));
     }
@@ -226,8 +225,6 @@ fn mounts(parts: &Parts<'_>) -> Result<Vec<Mount>, Error> {
         let free: Vec<Mount> = emptied.filter(|m| !asked.iter().any(|a| a.destination() == m.destination())).collect();
         asked.extend(free);
     }
-    // A mount on /a/b comes after one on /a, or would be covered by it.
-    asked.sort_by_key(|mount| mount.destination().components().count());
     refuse_doubles(&asked)?;
     let own = MOUNTS.iter().map(|(path, fstype, words)| {
         let mut words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
@@ -240,7 +237,10 @@ fn mounts(parts: &Parts<'_>) -> Result<Vec<Mount>, Error> {
         mount(path.as_ref(), fstype, fstype.as_ref(), words)
     });
     let own = own.filter(|m| !asked.iter().any(|a| a.destination() == m.destination()));
-    Ok(own.chain(asked.iter().cloned()).collect())
+    let mut all: Vec<Mount> = own.chain(asked.iter().cloned()).collect();
+    // A mount on /a/b comes after one on /a, or would be covered by it.
+    all.sort_by_key(|mount| mount.destination().components().count());
+    Ok(all)
 }
 
 fn refuse_doubles(mounts: &[Mount]) -> Result<(), Error> {

@@ -3,9 +3,13 @@
 //! `containers/ID` is a JSON file under a lock that the tool holds as long as it lives: a record that can be locked is
 //! what a killed tool left behind. `names/NAME` is a symbolic link whose target is the id; making it fails when it
 //! exists, which is what makes names unique. Everything else that belongs to a container is found by its id.
+//!
+//! The lock is a POSIX record lock, which belongs to the process: a flock would be shared by the container's first
+//! process until it execs, and a tool that was killed while that is still at work would count as alive. Its price: it
+//! ends when this process closes any descriptor of the file, so nobody looks at a record of his own.
 
 use crate::error::Error;
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, flock};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, fcntl_lock, flock};
 use rustix::io::Errno;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -123,7 +127,7 @@ fn create_locked(path: &Path) -> Result<OwnedFd, Errno> {
     for _ in 0..MOST_SWEEPS {
         match with_directory("containers", || rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o600))) {
             Ok(file) => {
-                flock(&file, FlockOperation::LockExclusive)?;
+                fcntl_lock(&file, FlockOperation::LockExclusive)?;
                 if rustix::fs::fstat(&file)?.st_nlink == 1 {
                     return Ok(file);
                 }
@@ -182,32 +186,59 @@ pub(crate) fn make_private_directory(path: &Path) -> Result<(), Errno> {
 
 fn take_name(name: &str, id: &Id) -> Result<(), Error> {
     let path = name_path(name);
-    // A dead holder is removed and the name tried once more; a living one keeps it.
-    for attempt in 0..2 {
+    let taken = |holder: &str| Error::NameTaken { name: name.to_owned(), id: holder.to_owned() };
+    for _ in 0..MOST_HOLDERS {
         match with_directory("names", || rustix::fs::symlink(id.as_str(), &path)) {
             Ok(()) => return Ok(()),
             Err(Errno::EXIST) => {}
             Err(errno) => return Err(Error::file("take the name", path)(errno)),
         }
-        let holder = rustix::fs::readlink(&path, Vec::new()).unwrap_or_default();
-        let holder = Id::from_file_name(holder.to_bytes());
-        let taken =
-            Error::NameTaken { name: name.to_owned(), id: holder.as_ref().map_or("?", |id| id.host_name()).to_owned() };
-        if attempt == 1 {
-            return Err(taken);
-        }
-        match holder {
-            Some(holder) => match try_hold(&holder) {
-                Ok(Held::Alive) => return Err(taken),
-                Ok(Held::Dead(file)) => drop((crate::sweep::remove_container(&holder), file)),
-                Ok(Held::Gone) | Err(_) => {
-                    let _ = unlink(&path);
-                }
-            },
-            None => drop(unlink(&path)),
+        let target = match rustix::fs::readlink(&path, Vec::new()) {
+            Ok(target) => target.into_bytes(),
+            // Given up since then.
+            Err(Errno::NOENT) => continue,
+            Err(errno) => return Err(Error::file("read the name", path)(errno)),
+        };
+        // A dead holder is removed and the name tried again; a living one keeps it.
+        match Id::from_file_name(&target).map(|holder| (try_hold(&holder), holder)) {
+            // Whose tool is dead is held by a sweep, which is about to give the name up.
+            Some((Ok(Held::Alive), holder)) if is_swept(&holder) => std::thread::sleep(SWEEP_PAUSE),
+            Some((Ok(Held::Alive), holder)) => return Err(taken(holder.host_name())),
+            Some((Ok(Held::Dead(file)), holder)) => drop((crate::sweep::remove_container(&holder), file)),
+            Some((Ok(Held::Gone), _)) | None => remove_stale_name(&path, &target)?,
+            Some((Err(error), _)) => return Err(error),
         }
     }
-    Ok(())
+    Err(taken("?"))
+}
+
+/// How long to wait for a sweep before the name is tried again.
+const SWEEP_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// True when the tool that a record names is gone. A record that is empty as yet belongs to one that lives.
+fn is_swept(id: &Id) -> bool {
+    let record = std::fs::read(record_path(id)).unwrap_or_default();
+    let facts: Option<serde_json::Value> = serde_json::from_slice(&record).ok();
+    let pid = facts.and_then(|facts| facts["tool_pid"].as_i64()).and_then(|pid| i32::try_from(pid).ok());
+    let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { return false };
+    rustix::process::test_kill_process(pid) == Err(Errno::SRCH)
+}
+
+/// How often a name that was given up, or a dead one's, may turn out to be somebody else's by then.
+const MOST_HOLDERS: usize = 100;
+
+/// Removes a name that leads to no record. Its holder may have given it up after `target` was read, and another one have
+/// taken it. So it is read again, and the lock keeps the same from happening between that and the removal: who has a
+/// record gives the name up before the record, and nobody else removes names without this lock or the record's.
+fn remove_stale_name(path: &Path, target: &[u8]) -> Result<(), Error> {
+    let names = Path::new(RUN_DIR).join("names");
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let lock = rustix::fs::openat(CWD, &names, flags, Mode::empty()).map_err(Error::file("open", &names))?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(Error::file("lock", &names))?;
+    match rustix::fs::readlink(path, Vec::new()) {
+        Ok(now) if now.to_bytes() == target => unlink(path),
+        _ => Ok(()),
+    }
 }
 
 /// Whether somebody holds a record.
@@ -228,8 +259,8 @@ pub(crate) fn try_hold(id: &Id) -> Result<Held, Error> {
         Err(Errno::NOENT) => return Ok(Held::Gone),
         Err(errno) => return Err(Error::file("open the record", path)(errno)),
     };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => return Ok(Held::Alive),
+    match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK | Errno::ACCESS) => return Ok(Held::Alive),
         Err(errno) => return Err(Error::file("lock the record", path)(errno)),
         Ok(()) => {}
     }

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::relay::{Pump, Way};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// The three streams for the container, and the relays that the tool has to run for them.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ fn output_of(stream: BorrowedFd<'_>, name: &'static str, pumps: &mut Vec<Pump>) 
         return duplicate(stream);
     }
     let (reader, writer) = pipe()?;
-    pumps.push(Pump::new(Way::OutOf, reader, duplicate(stream)?));
+    pumps.push(Pump::new(Way::OutOf, reader, writer_of(stream)?));
     Ok(writer)
 }
 
@@ -58,6 +58,19 @@ fn refuse_directory(stream: BorrowedFd<'_>, name: &'static str) -> Result<(), Er
         FileType::Directory => Err(Error::StreamIsDirectory(name)),
         _ => Ok(()),
     }
+}
+
+/// A descriptor for writing to one of our streams. A terminal is opened anew: so it can be told not to block without
+/// telling the shell that shares ours the same.
+pub(crate) fn writer_of(stream: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+    if rustix::termios::isatty(stream) {
+        let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
+        let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        if let Ok(own) = rustix::fs::open(path, flags, Mode::empty()) {
+            return Ok(own);
+        }
+    }
+    duplicate(stream)
 }
 
 fn duplicate(stream: BorrowedFd<'_>) -> Result<OwnedFd, Error> {

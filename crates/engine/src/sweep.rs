@@ -9,17 +9,18 @@ use crate::state::{self, Held, Id};
 use std::path::Path;
 use step::step;
 
-/// Removes every dead container. Goes on after an error and returns them all.
-pub fn sweep() -> Vec<Error> {
+/// Removes every dead container. `own` is this process's, which is not looked at. Goes on after an error and returns
+/// them all.
+pub(crate) fn sweep(own: &Id) -> Vec<Error> {
     let mut errors = Vec::new();
-    for id in state::all() {
+    for id in state::all().into_iter().filter(|id| id != own) {
         match state::try_hold(&id) {
             Ok(Held::Dead(_lock)) => errors.extend(remove_container(&id)),
             Ok(Held::Alive | Held::Gone) => {}
             Err(error) => errors.push(error),
         }
     }
-    errors.extend(sweep_layers());
+    errors.extend(sweep_layers(own));
     errors.extend(network().sweep().into_iter().map(Error::from));
     match image::Store::open(Path::new(state::DATA_DIR)) {
         Ok(store) => errors.extend(store.sweep().into_iter().map(Error::from)),
@@ -67,10 +68,10 @@ fn remove_cgroup(id: &Id) -> Vec<Error> {
 }
 
 /// Layers whose record is gone: the machine was started anew, and /run with it.
-fn sweep_layers() -> Vec<Error> {
+fn sweep_layers(own: &Id) -> Vec<Error> {
     let names = state::file_names(&state::layers_dir());
     let ids = names.iter().filter_map(|name| Id::from_file_name(name.as_encoded_bytes()));
-    ids.filter(|id| matches!(state::try_hold(id), Ok(Held::Gone)))
+    ids.filter(|id| id != own && matches!(state::try_hold(id), Ok(Held::Gone)))
         .filter_map(|id| crate::overlay::remove_layer(&id).err())
         .collect()
 }

@@ -6,7 +6,9 @@
 
 use crate::error::Error;
 use crate::relay::{Pump, Way};
+use crate::streams::writer_of;
 use runtime::Container;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -37,13 +39,16 @@ impl Console {
             rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(Error::terminal("duplicate a standard stream"))
         };
         let terminal = container.terminal().ok_or(Error::NotATerminal)?;
+        // A program that does not read what is pasted must not stop everything else.
+        let flags = fcntl_getfl(terminal).map_err(Error::terminal("look at the container's terminal"))?;
+        fcntl_setfl(terminal, flags | OFlags::NONBLOCK).map_err(Error::terminal("set the container's terminal up"))?;
         let mut pumps = Vec::new();
         let mut raw = None;
         if interactive {
             pumps.push(Pump::new(Way::Into, duplicate(rustix::stdio::stdin())?, duplicate(terminal)?));
             raw = Some(Raw::enter()?);
         }
-        pumps.push(Pump::new(Way::OutOfTerminal, duplicate(terminal)?, duplicate(rustix::stdio::stdout())?));
+        pumps.push(Pump::new(Way::OutOfTerminal, duplicate(terminal)?, writer_of(rustix::stdio::stdout())?));
         let console = Console { raw };
         // It may have changed since the container's terminal was made.
         console.resize(container);
@@ -56,6 +61,12 @@ impl Console {
         if let (Some(size), Some(terminal)) = (size, container.terminal()) {
             let _ = tcsetwinsize(terminal, size);
         }
+    }
+
+    /// True when the person's terminal was closed.
+    pub(crate) fn is_gone(&self) -> bool {
+        let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+        streams.iter().any(|stream| tcgetattr(stream).is_err_and(|errno| errno == rustix::io::Errno::IO))
     }
 
     /// Gives the person's terminal back.
@@ -74,12 +85,12 @@ impl Raw {
         let alive = guard(&before)?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(stdin, OptionalActions::Drain, &raw).map_err(Error::terminal("set the terminal to raw mode"))?;
+        tcsetattr(stdin, OptionalActions::Now, &raw).map_err(Error::terminal("set the terminal to raw mode"))?;
         Ok(Raw { before, alive })
     }
 
     fn leave(self) {
-        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &self.before);
+        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before);
         let _ = rustix::io::write(&self.alive, b"!");
     }
 }
@@ -93,7 +104,7 @@ fn guard(before: &Termios) -> Result<OwnedFd, Error> {
     let stand = || {
         let told = rustix::io::retry_on_intr(|| rustix::io::read(&wait, &mut [0u8; 1]));
         if told != Ok(1) {
-            let _ = tcsetattr(stdin, OptionalActions::Drain, before);
+            let _ = tcsetattr(stdin, OptionalActions::Now, before);
         }
     };
     sys::detach::spawn_detached(c"mc-terminal", &[stdin, wait.as_fd()], stand)

@@ -5,8 +5,9 @@
 
 use crate::error::Error;
 use runtime::Root;
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// Ids above this do not exist: -1 is "unchanged" in many system calls. [credentials(7)]
@@ -49,10 +50,11 @@ pub(crate) fn resolve(root: &Root, wanted: Option<&str>) -> Result<Identity, Err
             .ok_or_else(|| missing("group", group, "/etc/group"))?,
         None => entry.as_ref().map_or(0, |entry| entry.gid),
     };
-    let groups = match (&entry, group) {
-        (Some(entry), None) => groups_of(&groups_file, &entry.name, gid),
-        _ => Vec::new(),
-    };
+    // The primary group is among them, or dropping it would be a way to gain what it is denied. (CVE-2022-36109)
+    let mut groups = vec![gid];
+    if let (Some(entry), None) = (&entry, group) {
+        groups.extend(groups_of(&groups_file, &entry.name, gid));
+    }
     let home = entry.map(|entry| entry.home).filter(|home| home.starts_with('/')).unwrap_or_else(|| "/".into());
     Ok(Identity { uid, gid, groups, home })
 }
@@ -112,16 +114,18 @@ fn parse_group(line: &str) -> Option<(&str, u32, &str)> {
 /// The text of a small file inside the root; empty when it is not there.
 fn read(root: &Root, path: &str) -> Result<String, Error> {
     let failed = |errno| Error::file("read the container's", Path::new("/").join(path))(errno);
-    // Not blocking: a FIFO in its place must not hold us up.
-    let file = match root.open(Path::new(path), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
+    // First by O_PATH: opening a FIFO would hold us up, and opening a device can do things.
+    let place = match root.open(Path::new(path), OFlags::PATH) {
         Ok(file) => file,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(String::new()),
         Err(errno) => return Err(failed(errno)),
     };
-    let stat = rustix::fs::fstat(&file).map_err(failed)?;
+    let stat = rustix::fs::fstat(&place).map_err(failed)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Ok(String::new());
     }
+    let again = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let file = rustix::fs::open(again, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
     let mut bytes = vec![0; usize::try_from(stat.st_size).unwrap_or(0).min(MOST_BYTES)];
     let mut filled = 0;
     while filled < bytes.len() {
@@ -158,15 +162,15 @@ mod tests {
         let who =
             |uid, gid, groups: &[u32], home: &str| Identity { uid, gid, groups: groups.into(), home: home.into() };
         let cases: &[(Option<&str>, Identity)] = &[
-            (None, who(0, 0, &[10], "/root")),
-            (Some("ann"), who(1000, 100, &[10, 44], "/home/ann")),
-            (Some("1000"), who(1000, 100, &[10, 44], "/home/ann")),
-            (Some("ann:video"), who(1000, 44, &[], "/home/ann")),
-            (Some("ann:7"), who(1000, 7, &[], "/home/ann")),
-            (Some("4242"), who(4242, 0, &[], "/")),
-            (Some("4242:4343"), who(4242, 4343, &[], "/")),
-            (Some("7up"), who(1007, 100, &[], "/")),
-            (Some("12"), who(1012, 12, &[], "/twelve")),
+            (None, who(0, 0, &[0, 10], "/root")),
+            (Some("ann"), who(1000, 100, &[100, 10, 44], "/home/ann")),
+            (Some("1000"), who(1000, 100, &[100, 10, 44], "/home/ann")),
+            (Some("ann:video"), who(1000, 44, &[44], "/home/ann")),
+            (Some("ann:7"), who(1000, 7, &[7], "/home/ann")),
+            (Some("4242"), who(4242, 0, &[0], "/")),
+            (Some("4242:4343"), who(4242, 4343, &[4343], "/")),
+            (Some("7up"), who(1007, 100, &[100], "/")),
+            (Some("12"), who(1012, 12, &[12], "/twelve")),
         ];
         for (wanted, expected) in cases {
             assert_eq!(look(*wanted).unwrap(), *expected, "{wanted:?}");

@@ -132,8 +132,8 @@ impl Network {
             || format!("{}/{} on eth0, default via {}, lo and eth0 up", lease.address, lease.prefix, lease.gateway),
             || in_namespace(netns, || configure(lease)),
         )?;
-        // Asked only for what asking does to a carrier that has just come up: see there.
-        route::link(self.route()?, host_link).map(|_| ()).map_err(fail)
+        // In this order: the bridge has a carrier when a port of it has one.
+        route::settle_carriers(self.route()?, [host_link, BRIDGE]).map_err(fail)
     }
 
     /// Gives the container's lease back. The veth goes with the container's namespace, and removing it here would wait

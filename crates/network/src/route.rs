@@ -60,9 +60,7 @@ pub(crate) fn link_and_addresses(netlink: &Netlink, name: &str) -> Result<(Optio
     }
 }
 
-/// The link called `name`. Asking also makes the kernel finish a change of its carrier that it has noted but not yet
-/// acted upon (Linux 6.8 and later): without that a new veth drops packets until a kernel worker gets round to it, and
-/// a lost ARP request costs a whole second.
+/// The link called `name`.
 pub(crate) fn link(netlink: &Netlink, name: &str) -> Result<Option<Link>, Errno> {
     let mut found = None;
     match netlink.exchange(Batch::default().route(ACK, &get_link(name)), |message| found = parse_link(message)) {
@@ -70,6 +68,15 @@ pub(crate) fn link(netlink: &Netlink, name: &str) -> Result<Option<Link>, Errno>
         Err(Refused { errno: Errno::NODEV, .. }) => Ok(None),
         Err(refused) => Err(refused.errno),
     }
+}
+
+/// Makes the kernel finish changes of these links' carriers that it has noted but not yet acted upon, in this order: to
+/// ask for a link does so (Linux 6.8 and later). Without that a new veth drops packets, and a bridge that got its first
+/// port drops what the host sends, until a kernel worker gets round to it, and a lost ARP request costs a whole second.
+pub(crate) fn settle_carriers(netlink: &Netlink, names: [&str; 2]) -> Result<(), Errno> {
+    let mut batch = Batch::default();
+    batch.route(ACK, &get_link(names[0])).route(ACK, &get_link(names[1]));
+    netlink.exchange(&batch, |_| ()).map_err(|refused| refused.errno)
 }
 
 /// All links.
@@ -159,9 +166,11 @@ pub(crate) fn create_veth(
 }
 
 /// What [`configure`] does, in order; the n-th text belongs to its n-th request.
-const CONFIGURE: [&str; 4] = ["bring lo up", "bring eth0 up", "give eth0 its address", "add the default route"];
+const CONFIGURE: [&str; 5] =
+    ["bring lo up", "bring eth0 up", "give eth0 its address", "add the default route", "look at eth0"];
 
-/// In the container's namespace: `lo` and `eth0` up, its address, the default route. One batch.
+/// In the container's namespace: `lo` and `eth0` up, its address, the default route. One batch. Its end settles eth0's
+/// carrier as [`settle_carriers`] does, or the container could see eth0 down and without its link-local address.
 pub(crate) fn configure(netlink: &Netlink, net: Net, gateway: Ipv4Addr) -> Result<(), Error> {
     let mut route = RouteMessage::default();
     route.header = RouteHeader {
@@ -178,7 +187,8 @@ pub(crate) fn configure(netlink: &Netlink, net: Net, gateway: Ipv4Addr) -> Resul
         .route(ACK, &RouteNetlinkMessage::SetLink(up(by_index(LOOPBACK))))
         .route(ACK, &RouteNetlinkMessage::SetLink(up(by_index(net.link))))
         .route(ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewAddress(address_of(net)))
-        .route(ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewRoute(route));
+        .route(ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewRoute(route))
+        .route(ACK, &get_link("eth0"));
     netlink.exchange(&batch, |_| ()).map_err(|refused| Error::Configure {
         action: CONFIGURE.get(refused.request).copied().unwrap_or("configure eth0"),
         source: refused.errno.into(),

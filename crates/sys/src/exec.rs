@@ -48,6 +48,13 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// `execve`: this process becomes the program at `path`. Returns only on failure. [execve(2)]
+pub fn execve(path: &CStr, argv: &Strings, envp: &Strings) -> io::Result<Infallible> {
+    // SAFETY: as for `execveat`: NUL-terminated path, null-terminated arrays of NUL-terminated strings, all alive.
+    unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    Err(io::Error::last_os_error())
+}
+
 /// Whether this process, with its effective ids, may execute the file that `file` names. In the kernel since 5.8.
 /// [faccessat2(2)]
 pub fn may_execute(file: BorrowedFd<'_>) -> io::Result<()> {

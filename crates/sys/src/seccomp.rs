@@ -14,7 +14,7 @@ const NEW_LISTENER: u32 = 1 << 3;
 /// Returns the listener if the flags ask for one; the kernel makes it close-on-exec. The caller has set no_new_privs or
 /// has CAP_SYS_ADMIN, or this fails with EACCES; EINVAL is a program or a flag that the kernel does not take, ESRCH a
 /// thread that TSYNC could not reach. Source: seccomp(2).
-pub fn seccomp_load(instructions: &[u8], flags: u32) -> io::Result<Option<OwnedFd>> {
+pub fn load(instructions: &[u8], flags: u32) -> io::Result<Option<OwnedFd>> {
     let (filters, rest) = instructions.as_chunks::<8>();
     let length = u16::try_from(filters.len()).ok().filter(|_| rest.is_empty());
     let length = length.ok_or(io::ErrorKind::InvalidInput)?;

@@ -3,16 +3,21 @@
 //! These tests need root. Without it, or without a tool that they judge by, a test says so in one line and is skipped;
 //! in CI (CI=true) nothing is skipped: it fails.
 
-#![allow(dead_code)] // Each test file uses a part of it.
+#![allow(dead_code, unreachable_pub)] // Each test file is a program of its own and uses a part of it.
 
-use std::io::{BufRead, BufReader, Read};
+pub mod host;
 pub mod pty;
 pub mod traces;
 
+use rustix::fs::inotify;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The binary under test.
@@ -93,7 +98,8 @@ pub fn make_busybox_root(root: &Path) {
     for applet in String::from_utf8_lossy(&list.stdout).lines().filter(|a| *a != "busybox") {
         let _ = std::os::unix::fs::symlink("busybox", root.join("bin").join(applet));
     }
-    std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nann:x:1000:100::/home/ann:/bin/sh\n").unwrap();
+    std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nann:x:1000:100::/home/ann:/bin/sh\n")
+        .unwrap();
     std::fs::write(root.join("etc/group"), "root:x:0:\nusers:x:100:\nvideo:x:44:ann\n").unwrap();
 }
 
@@ -106,6 +112,7 @@ pub struct Leftovers(pub Vec<String>);
 /// mounts. What belongs to a container that is alive (its record is locked) is not counted: other tests run at the same
 /// time.
 pub fn leftovers() -> Leftovers {
+    made_since();
     let mut alive = live_containers();
     let mut found = Vec::new();
     for dir in ["/run/mycontainer/containers", "/var/lib/mycontainer/containers"] {
@@ -118,7 +125,9 @@ pub fn leftovers() -> Leftovers {
     for dir in names_in("/sys/fs/cgroup", "").into_iter().filter(|d| Path::new(d).is_dir()) {
         found.extend(names_in(&dir, "mycontainer-").into_iter().map(|path| (last(&path)[12..].to_owned(), path)));
     }
-    found.extend(names_in("/sys/fs/cgroup", "mycontainer-").into_iter().map(|path| (last(&path)[12..].to_owned(), path)));
+    found.extend(
+        names_in("/sys/fs/cgroup", "mycontainer-").into_iter().map(|path| (last(&path)[12..].to_owned(), path)),
+    );
     // Ours end in the first digits of the id.
     let veths = names_in("/sys/class/net", "mc").into_iter().filter(|path| last(path).len() == 14);
     found.extend(veths.map(|path| (last(&path)[2..].to_owned(), path)));
@@ -129,11 +138,34 @@ pub fn leftovers() -> Leftovers {
     let mounts = mounts.lines().filter(|line| line.contains("mycontainer"));
     found.extend(mounts.map(|line| ("a mount".to_owned(), line.to_owned())));
     alive.extend(live_containers());
-    let is_alive = |id: &str| !id.is_empty() && alive.iter().any(|alive| alive.starts_with(id));
-    let mut left: Vec<String> = found.into_iter().filter(|(id, _)| !is_alive(id)).map(|(_, what)| what).collect();
+    let made = made_since();
+    let is_alive = |id: &str| !id.is_empty() && alive.iter().any(|known| known.starts_with(id));
+    let is_made = |id: &str| made.iter().any(|known| known.starts_with(id));
+    found.retain(|(id, what)| !is_alive(id) && (!what.starts_with("/sys/") || is_made(id)));
+    let mut left: Vec<String> = found.into_iter().map(|(_, what)| what).collect();
     left.sort();
     left.dedup();
     Leftovers(left)
+}
+
+/// The ids of all records that were made since this was first asked. A control group or a veth of another id belongs to
+/// a container of a test that has a /run of its own, and is that test's to look after.
+fn made_since() -> BTreeSet<String> {
+    static MADE: Mutex<Option<(OwnedFd, BTreeSet<String>)>> = Mutex::new(None);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (watch, ids) = made.get_or_insert_with(|| {
+        let dir = "/run/mycontainer/containers";
+        let _ = std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700).create(dir);
+        let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&watch, dir, inotify::WatchFlags::CREATE).unwrap();
+        (watch, BTreeSet::new())
+    });
+    let mut space = [const { MaybeUninit::uninit() }; 16_384];
+    let mut events = inotify::Reader::new(watch, &mut space);
+    while let Ok(event) = events.next() {
+        ids.extend(event.file_name().map(|name| name.to_string_lossy().into_owned()));
+    }
+    ids.clone()
 }
 
 /// The ids of records that some process holds locked. Asked of the kernel's list of locks: to try the lock ourselves
@@ -143,7 +175,9 @@ fn live_containers() -> Vec<String> {
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
     let locked: Vec<u64> = locks
         .lines()
-        .filter_map(|line| line.split_whitespace().find(|word| word.matches(':').count() == 2)?.rsplit(':').next()?.parse().ok())
+        .filter_map(|line| {
+            line.split_whitespace().find(|word| word.matches(':').count() == 2)?.rsplit(':').next()?.parse().ok()
+        })
         .collect();
     let records = names_in("/run/mycontainer/containers", "");
     let held = |path: &String| std::fs::metadata(path).is_ok_and(|record| locked.contains(&record.ino()));
@@ -228,8 +262,12 @@ impl Running {
     /// Starts `mycontainer run --network none --name NAME FLAGS... ROOT sh -c SCRIPT` and waits for the script's first
     /// line, which must be `ready`.
     pub fn start(flags: &[&str], script: &str) -> Running {
+        Running::start_in(busybox_root().to_str().unwrap(), flags, script)
+    }
+
+    /// As [`Running::start`], in another root.
+    pub fn start_in(root: &str, flags: &[&str], script: &str) -> Running {
         let name = unique("running");
-        let root = busybox_root().to_str().unwrap();
         let words = [&["run", "--network", "none", "--name", &name], flags, &[root, "sh", "-c", script]].concat();
         let mut command = Command::new(tool());
         command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -274,19 +312,28 @@ impl Running {
     /// Waits for its end: exit code (128 and the signal if the tool died by one), rest of the output, standard error.
     pub fn end(&mut self) -> (i32, String, String) {
         drop(self.tool.stdin.take());
+        let ended = wait_until(20, || self.tool.try_wait().unwrap().is_some());
+        if !ended {
+            let _ = self.tool.kill();
+        }
         let (mut rest, mut error) = (String::new(), String::new());
         self.output.read_to_string(&mut rest).unwrap();
         if let Some(mut stream) = self.tool.stderr.take() {
             stream.read_to_string(&mut error).unwrap();
         }
+        assert!(ended, "{} does not end; it printed {rest:?} {error:?}", self.name);
         (code(self.tool.wait().unwrap()), rest, error)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.tool.kill();
-        let _ = self.tool.wait();
+        if !matches!(self.tool.try_wait(), Ok(Some(_))) {
+            let _ = self.tool.kill();
+            let _ = self.tool.wait();
+            // The next command clears away what a killed tool leaves: here it is.
+            run(&["--network", "none", busybox_root().to_str().unwrap(), "true"]);
+        }
     }
 }
 

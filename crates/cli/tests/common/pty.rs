@@ -57,7 +57,9 @@ impl Session {
     pub fn tool(&self) -> i32 {
         let leader = self.leader.id();
         let path = format!("/proc/{leader}/task/{leader}/children");
-        wait_for("the tool to be started", || std::fs::read_to_string(&path).ok()?.split_whitespace().next()?.parse().ok())
+        wait_for("the tool to be started", || {
+            std::fs::read_to_string(&path).ok()?.split_whitespace().next()?.parse().ok()
+        })
     }
 
     /// The leader's process id.
@@ -84,6 +86,7 @@ impl Session {
     }
 
     /// Waits until `text` was printed after what was expected before; returns what came up to and with it.
+    #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -94,11 +97,10 @@ impl Session {
                 return String::from_utf8_lossy(&self.seen[from..self.at]).into_owned();
             }
             let left = end.saturating_duration_since(Instant::now());
-            let all = || String::from_utf8_lossy(&self.seen[self.at..]).into_owned();
-            assert!(!left.is_zero(), "{text:?} was not printed, but {:?}", all());
-            if self.wait(PollFlags::IN, left).intersects(PollFlags::IN | PollFlags::HUP) && !self.read() {
-                panic!("the terminal was closed; {text:?} was not printed, but {:?}", all());
-            }
+            let ready = self.wait(PollFlags::IN, left).intersects(PollFlags::IN | PollFlags::HUP);
+            let closed = ready && !self.read();
+            let instead = String::from_utf8_lossy(&self.seen[self.at..]);
+            assert!(!closed && !left.is_zero(), "{text:?} was not printed (closed: {closed}), but {instead:?}");
         }
     }
 

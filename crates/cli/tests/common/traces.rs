@@ -32,9 +32,9 @@ pub fn comm(pid: i32) -> String {
 }
 
 fn has_word(pid: i32, word: &str) -> bool {
-    ["cmdline", "environ"].iter().any(|file| {
-        std::fs::read(format!("/proc/{pid}/{file}")).is_ok_and(|bytes| contains(&bytes, word))
-    })
+    ["cmdline", "environ"]
+        .iter()
+        .any(|file| std::fs::read(format!("/proc/{pid}/{file}")).is_ok_and(|bytes| contains(&bytes, word)))
 }
 
 fn contains(bytes: &[u8], word: &str) -> bool {

@@ -52,7 +52,8 @@ impl Condition {
     /// Which of two conditions is asked first: libseccomp's order, the more specific one.
     ///
     /// Higher arguments before lower ones, equalities before upper bounds before lower bounds, and the tighter of two
-    /// bounds first.
+    /// bounds first; of equals the rule that stands first. Where libseccomp lets the order of the rules decide between an
+    /// equality and a mask (it sees equal high halves first), the larger value goes first here too.
     pub(crate) fn precedence(&self, other: &Condition) -> Ordering {
         let class = |condition: &Condition| match condition.operator {
             Operator::ScmpCmpMaskedEq | Operator::ScmpCmpEq | Operator::ScmpCmpNe => 0,

@@ -21,7 +21,8 @@ use crate::{Arch, Error};
 const MAX_LENGTH: usize = 4 << 20;
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+// A key that we do not know could be a misspelt one, and what it forbids would be allowed.
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct File {
     default_action: LinuxSeccompAction,
     default_errno_ret: Option<u32>,
@@ -31,6 +32,9 @@ struct File {
     listener_path: Option<PathBuf>,
     listener_metadata: Option<String>,
     syscalls: Option<Vec<Rule>>,
+    // People explain themselves here.
+    #[serde(rename = "comment")]
+    _comment: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -127,23 +131,28 @@ impl Host<'_> {
             Some(name) => names.push(name),
             None => {}
         }
-        if let Some(filter) = rule.excludes {
-            let capability = filter.caps.iter().flatten().any(|name| self.has(name));
-            let arch = filter.arches.iter().flatten().any(|name| self.is(name));
-            if capability || arch || self.reaches(&filter)?.unwrap_or(false) {
-                return Ok(None);
-            }
-        }
-        if let Some(filter) = rule.includes {
-            let capabilities = filter.caps.iter().flatten().all(|name| self.has(name));
-            let arch = filter.arches.as_ref().is_none_or(|all| all.is_empty() || all.iter().any(|name| self.is(name)));
-            if !(capabilities && arch && self.reaches(&filter)?.unwrap_or(true)) {
-                return Ok(None);
-            }
+        let excluded = rule.excludes.map_or(Ok(false), |filter| self.excludes(&filter))?;
+        let included = rule.includes.map_or(Ok(true), |filter| self.includes(&filter))?;
+        if excluded || !included {
+            return Ok(None);
         }
         let mut applied = LinuxSyscall::default();
         applied.set_names(names).set_action(rule.action).set_errno_ret(rule.errno_ret).set_args(rule.args);
         Ok(Some(applied))
+    }
+
+    fn excludes(&self, filter: &Filter) -> Result<bool, Error> {
+        let kernel = self.reaches(filter)?.unwrap_or(false);
+        let capability = filter.caps.iter().flatten().any(|name| self.has(name));
+        let arch = filter.arches.iter().flatten().any(|name| self.is(name));
+        Ok(kernel || capability || arch)
+    }
+
+    fn includes(&self, filter: &Filter) -> Result<bool, Error> {
+        let kernel = self.reaches(filter)?.unwrap_or(true);
+        let capabilities = filter.caps.iter().flatten().all(|name| self.has(name));
+        let arch = filter.arches.as_ref().is_none_or(|all| all.is_empty() || all.iter().any(|name| self.is(name)));
+        Ok(kernel && capabilities && arch)
     }
 
     /// A capability that we have never heard of is not had.
@@ -156,11 +165,14 @@ impl Host<'_> {
         name == self.arch.docker_name()
     }
 
-    /// Whether the kernel is as new as `minKernel`, `None` if that says nothing.
+    /// Whether the kernel is as new as `minKernel`, `None` if there is none. An empty one Docker reads as 0.0.
     fn reaches(&self, filter: &Filter) -> Result<Option<bool>, Error> {
-        let Some(text) = filter.min_kernel.as_deref().filter(|text| !text.is_empty()) else {
+        let Some(text) = filter.min_kernel.as_deref() else {
             return Ok(None);
         };
+        if text.is_empty() {
+            return Ok(Some(true));
+        }
         let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
         let version = text.split_once('.').and_then(|(version, major)| Some((number(version)?, number(major)?)));
         match version {

@@ -1,9 +1,18 @@
 //! Our programs against libseccomp's: the same section, every system call number of every ABI, arguments around every
-//! bound, the same verdict.
+//! bound; the same verdict, but for what is said below.
 //!
 //! `oracle.py` has libseccomp compile a section the way runc does; both programs are then interpreted. runc's stub for
 //! unknown calls is added to libseccomp's verdict here. Needs python3 and libseccomp.so.2; without them the tests say
 //! that they are skipped, and fail where CI=true.
+//!
+//! Docker's and Podman's profiles and those of a single rule are held to libseccomp without exception. With several
+//! conditional rules for a call libseccomp 2.5.4 errs, and where it does the plain model of `model.rs` judges:
+//! - On 64-bit ABIs, after a rule with LT or LE has compared the low half of an argument, the next rule's comparison of
+//!   the high half reads the low one: it is not loaded again. Smallest case found: errno if arg0 > 0x3_0000_0007 or
+//!   arg0 <= 0x1_0000_0000; libseccomp gives 0x1_0000_0005 the errno, although neither holds.
+//! - Calls through socketcall: some alternatives are lost. Nobody judges those in mixed profiles.
+//! - In mixed profiles there are other differences, not yet reduced to a cause; that the model is with us in all of them
+//!   is what these tests show, not that libseccomp decides alike.
 
 mod libseccomp;
 mod model;
@@ -12,14 +21,15 @@ mod random;
 use std::collections::HashSet;
 
 use libseccomp::Oracle;
-use oci_spec::runtime::{Arch as OciArch, Capability, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSyscall};
+use oci_spec::runtime::{
+    Arch as OciArch, Capability, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompOperator as Operator,
+    LinuxSyscall,
+};
 use random::Random;
 use seccomp::interpret::{Call, longest_path, run};
-use seccomp::{Arch, Instruction, compile, default_profile};
+use seccomp::{Arch, Instruction, compile, default_profile, parse_docker_profile};
 
 const X32_BIT: u32 = 0x4000_0000;
-/// The errno by which Docker's section is told: libseccomp alone judges it. Random ones never have it.
-const STRICT: u32 = 1;
 const ENOSYS: u32 = 0x0005_0000 | 38;
 
 const DOCKER_CAPABILITIES: [Capability; 14] = [
@@ -105,24 +115,53 @@ fn is_unknown(section: &LinuxSeccomp, call: &Call) -> bool {
         .is_some_and(|newest| call.number > newest)
 }
 
-/// Random profiles find many calls that libseccomp 2.5.4 decides otherwise than the section reads (most with several
-/// conditions on 64-bit ABIs, some plain: not all are understood). There the plain model judges; for calls through
-/// socketcall and ipc, which the model does not know, nobody does. Docker's profile gets no such allowance.
-fn model_agrees(section: &LinuxSeccomp, call: &Call, got: u32) -> bool {
-    let x32 = call.arch == Arch::X32.audit_token() && call.number >= X32_BIT;
-    let all = [Arch::X86_64, Arch::X86, Arch::X32, Arch::Aarch64, Arch::Arm];
-    let mut fitting = all.into_iter().filter(|arch| arch.audit_token() == call.arch && (*arch == Arch::X32) == x32);
-    let Some(arch) = fitting.next() else {
-        return false;
-    };
-    if arch == Arch::X86 && [102, 117].contains(&call.number) {
-        return true;
+/// Who decides where the two programs differ.
+#[derive(Clone, Copy)]
+enum Judge {
+    /// libseccomp: any difference is ours to mend.
+    Libseccomp,
+    /// The plain model, where libseccomp is known to err ([`reads_the_wrong_half`]); elsewhere libseccomp.
+    ModelForWrongHalves,
+    /// The plain model, which does not know calls through socketcall and ipc: on those nobody decides.
+    Model,
+}
+
+impl Judge {
+    fn acquits(self, section: &LinuxSeccomp, call: &Call, got: u32) -> bool {
+        let x32 = call.arch == Arch::X32.audit_token() && call.number >= X32_BIT;
+        let fitting = |arch: &&Arch| arch.audit_token() == call.arch && (**arch == Arch::X32) == x32;
+        let Some(arch) = Arch::ALL.iter().find(fitting).copied() else {
+            return false;
+        };
+        let multiplexed = arch == Arch::X86 && [102, 117].contains(&call.number);
+        match self {
+            Judge::Libseccomp => false,
+            Judge::ModelForWrongHalves => {
+                reads_the_wrong_half(section, call, arch) && model::verdict(section, call, arch) == got
+            }
+            Judge::Model => multiplexed || model::verdict(section, call, arch) == got,
+        }
     }
-    model::verdict(section, call, arch) == got
+}
+
+/// Whether several rules for the call compare on a 64-bit ABI, one of them by LT or LE: see this file's header.
+fn reads_the_wrong_half(section: &LinuxSeccomp, call: &Call, arch: Arch) -> bool {
+    let of_call =
+        |rule: &&LinuxSyscall| rule.names().iter().any(|name| seccomp::number(name, arch) == Some(call.number));
+    let named: Vec<_> = section.syscalls().iter().flatten().filter(of_call).collect();
+    let mut conditions = named.iter().flat_map(|rule| rule.args().iter().flatten());
+    let upper = conditions.any(|condition| matches!(condition.op(), Operator::ScmpCmpLt | Operator::ScmpCmpLe));
+    matches!(arch, Arch::X86_64 | Arch::Aarch64) && named.len() > 1 && upper
 }
 
 /// Asks both programs about `call`.
-fn compare(section: &LinuxSeccomp, ours: &[Instruction], theirs: &[Instruction], call: &Call) -> Result<(), String> {
+fn compare(
+    section: &LinuxSeccomp,
+    ours: &[Instruction],
+    theirs: &[Instruction],
+    call: &Call,
+    judge: Judge,
+) -> Result<(), String> {
     let (got, _) = run(ours, call).expect("our program is valid");
     let (mut expected, _) = run(theirs, call).expect("libseccomp's program is valid");
     if got != expected && is_unknown(section, call) {
@@ -131,7 +170,7 @@ fn compare(section: &LinuxSeccomp, ours: &[Instruction], theirs: &[Instruction],
     if got == expected {
         return Ok(());
     }
-    if section.default_errno_ret() != Some(STRICT) && model_agrees(section, call, got) {
+    if judge.acquits(section, call, got) {
         return Ok(());
     }
     Err(format!("{call:x?}: ours {got:#x}, libseccomp {expected:#x}"))
@@ -143,6 +182,7 @@ fn compare_all(
     ours: &[Instruction],
     theirs: &[Instruction],
     random: &mut Random,
+    judge: Judge,
 ) -> Result<(), String> {
     let mut bounds = vec![0, u64::MAX];
     let mut conditional = HashSet::new();
@@ -172,12 +212,12 @@ fn compare_all(
                     args = args.map(|arg| arg & 0xffff_ffff);
                 }
                 let call = Call { number: *number, arch: arch.audit_token(), instruction_pointer: 0, args };
-                compare(section, ours, theirs, &call)?;
+                compare(section, ours, theirs, &call, judge)?;
             }
         }
     }
     let other = Call { number: 0, arch: 0x8000_0016, instruction_pointer: 0, args: [0; 6] };
-    compare(section, ours, theirs, &other)
+    compare(section, ours, theirs, &other, judge)
 }
 
 #[test]
@@ -203,14 +243,14 @@ fn docker_default_profile() {
             longest_path(&theirs).unwrap()
         );
         assert!(longest_path(&ours).unwrap() < 40);
-        if let Err(difference) = compare_all(&section, &ours, &theirs, &mut Random(1)) {
+        if let Err(difference) = compare_all(&section, &ours, &theirs, &mut Random(1), Judge::Libseccomp) {
             panic!("{difference}");
         }
     }
 }
 
 /// Runs `count` random sections through both.
-fn compare_random(count: u64, generate: impl Fn(&mut Random, &[String]) -> LinuxSeccomp) {
+fn compare_random(count: u64, judge: Judge, generate: impl Fn(&mut Random, &[String]) -> LinuxSeccomp) {
     let Some(mut oracle) = Oracle::start(&random::NAMES) else { return };
     let mut names: Vec<String> = oracle.known.iter().cloned().collect();
     names.sort();
@@ -233,22 +273,56 @@ fn compare_random(count: u64, generate: impl Fn(&mut Random, &[String]) -> Linux
                 serde_json::to_string(&section).unwrap()
             ),
         };
-        if let Err(difference) = compare_all(&section, &ours, &theirs, &mut random) {
+        if let Err(difference) = compare_all(&section, &ours, &theirs, &mut random, judge) {
             panic!("seed {seed}: {difference}\n{}", serde_json::to_string(&section).unwrap());
         }
         same += 1;
     }
-    println!("{same} random profiles decide alike, {refused} are refused by libseccomp");
+    println!("{same} random profiles pass, {refused} are refused by libseccomp");
+}
+
+/// One rule, of any number of conditions: no difference is excused.
+#[test]
+fn random_profiles_of_one_rule() {
+    compare_random(300, Judge::Libseccomp, |random, names| random::one_rule(random, names, false));
+    compare_random(300, Judge::Libseccomp, |random, names| random::one_rule(random, names, true));
+}
+
+/// Rules of one condition on one argument of one call.
+#[test]
+fn random_profiles_of_one_call() {
+    compare_random(200, Judge::ModelForWrongHalves, |random, _| random::one_call(random, false));
+    compare_random(200, Judge::ModelForWrongHalves, |random, _| random::one_call(random, true));
+}
+
+/// Podman's default, where it is installed: a profile file of another hand.
+#[test]
+fn podman_default_profile() {
+    let Ok(text) = std::fs::read_to_string("/usr/share/containers/seccomp.json") else {
+        let why = "no /usr/share/containers/seccomp.json (Debian's golang-github-containers-common)";
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
+        eprintln!("skipped: {why}");
+        return;
+    };
+    for capabilities in [&DOCKER_CAPABILITIES[..], &[], &MORE_CAPABILITIES] {
+        let capabilities = capabilities.iter().copied().collect();
+        let mut section = parse_docker_profile(&text, &capabilities, (6, 18), Arch::X86_64).unwrap();
+        let Some(mut oracle) = Oracle::start(&names(&section)) else { return };
+        only_known(&mut section, &oracle.known);
+        let ours = compile(&section, Arch::native().unwrap()).unwrap().instructions;
+        let theirs = oracle.compile(&section).unwrap();
+        compare_all(&section, &ours, &theirs, &mut Random(1), Judge::Libseccomp).unwrap();
+    }
 }
 
 #[test]
 fn random_profiles() {
-    compare_random(400, |random, names| random::section(random, names, false));
+    compare_random(400, Judge::Model, |random, names| random::section(random, names, false));
 }
 
 #[test]
 fn random_profiles_with_wide_values() {
-    compare_random(200, |random, names| random::section(random, names, true));
+    compare_random(200, Judge::Model, |random, names| random::section(random, names, true));
 }
 
 #[test]

@@ -73,6 +73,8 @@ pub(crate) const NAMES: [&str; 64] = [
     "no_such_call",
 ];
 
+const PLAIN: [&str; 8] = ["read", "openat", "ioctl", "clone", "fcntl", "prctl", "mount", "futex"];
+
 const OPERATORS: [Operator; 7] = [
     Operator::ScmpCmpNe,
     Operator::ScmpCmpLt,
@@ -188,6 +190,26 @@ pub(crate) fn section(random: &mut Random, names: &[String], wide: bool) -> Linu
         rule.set_action(chosen.0).set_errno_ret(chosen.1);
     }
     rules.retain(|rule| !matches!(rule.names()[0].as_str(), "socketcall" | "ipc"));
+    section.set_syscalls(Some(rules));
+    section
+}
+
+/// One rule with up to six conditions.
+pub(crate) fn one_rule(random: &mut Random, names: &[String], wide: bool) -> LinuxSeccomp {
+    let mut section = empty(random, wide);
+    let args = (0..6).filter(|_| random.below(2) == 0).collect::<Vec<_>>();
+    let args = args.into_iter().map(|arg| condition(random, arg, wide, &OPERATORS)).collect();
+    let (name, action) = (random.choose(names).clone(), action(random));
+    section.set_syscalls(Some(vec![rule(&name, action, args)]));
+    section
+}
+
+/// Two to five rules for one call with one action, each comparing the same argument. No call that socketcall or ipc make.
+pub(crate) fn one_call(random: &mut Random, wide: bool) -> LinuxSeccomp {
+    let mut section = empty(random, wide);
+    let (name, action, arg) = (*random.choose(&PLAIN), action(random), random.below(6) as usize);
+    let count = 2 + random.below(4);
+    let rules = (0..count).map(|_| rule(name, action, vec![condition(random, arg, wide, &OPERATORS)])).collect();
     section.set_syscalls(Some(rules));
     section
 }

@@ -47,6 +47,9 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// The memory limit did not even let the container be made.
+    #[error("the container reached its memory limit before its program could start")]
+    Starved,
     /// The overlay could not be mounted.
     #[error("cannot mount an overlay over {lower}: {source}")]
     Overlay {
@@ -141,6 +144,7 @@ impl Error {
                 "/var/lib/mycontainer must be on a file system that can hold an overlay's upper layer \
                  (not on another overlay or NFS)"
             }
+            Error::Starved => "give it more with --memory",
             Error::NameTaken { .. } => "choose another --name, or end that container first",
             Error::NoShell => "name a command after ROOT",
             Error::NotATerminal => "leave -t away, or run it from a terminal",

@@ -82,8 +82,10 @@ fn live(options: &RunOptions, id: &Id, network: &Network) -> Result<Outcome, Err
         Some(lease) => connect(network, lease, newborn),
     })?;
     if let Err(error) = container.start() {
+        // Before it says what it died of it may have been killed for want of memory.
+        let starved = matches!(error, runtime::Error::Vanished) && container.oom_killed().unwrap_or(false);
         container.abandon();
-        return Err(error.into());
+        return Err(if starved { Error::Starved } else { error.into() });
     }
     // While the program runs, what others left behind is cleared away.
     let mut notes: Vec<String> = crate::sweep::sweep(id).iter().map(|e| format!("cannot clean up: {e}")).collect();

@@ -22,6 +22,8 @@ const LONGEST: usize = 4096;
 pub(crate) enum Told {
     /// The controlling side of the container's terminal.
     Terminal(OwnedFd),
+    /// All is done but the confinement and the exec.
+    Ready,
     /// A step failed; the process ends.
     Failed(Failure),
     /// The line is closed: the program runs, or the process died.
@@ -49,6 +51,7 @@ pub(crate) enum FailureKind {
 pub(crate) struct Channel(OwnedFd);
 
 const TERMINAL: u8 = b'T';
+const READY: u8 = b'R';
 const START: u8 = b'S';
 
 /// A connected pair: the tool's end and the child's.
@@ -94,6 +97,12 @@ impl Channel {
         rustix::net::sendmsg(&self.0, &[IoSlice::new(&[TERMINAL])], &mut control, SendFlags::NOSIGNAL).map(drop)
     }
 
+    /// Child to parent: what can still fail is told, or is the program's own end. Said before the system call filter is
+    /// loaded, which may forbid to say anything.
+    pub(crate) fn send_ready(&self) -> Result<(), Errno> {
+        rustix::net::send(&self.0, &[READY], SendFlags::NOSIGNAL).map(drop)
+    }
+
     /// Child to parent: why it ends.
     pub(crate) fn send_failure(&self, error: &Error) {
         let mut bytes = Failure::of(error).to_bytes();
@@ -124,6 +133,7 @@ impl Channel {
         match (bytes[..got].split_first(), fd) {
             (None, _) => Ok(Told::Closed),
             (Some((&TERMINAL, _)), Some(fd)) => Ok(Told::Terminal(fd)),
+            (Some((&READY, _)), None) => Ok(Told::Ready),
             _ => Ok(Told::Failed(Failure::from_bytes(&bytes[..got]))),
         }
     }

@@ -210,11 +210,15 @@ impl Container {
                 }
             },
         )?;
+        let mut ready = false;
         loop {
             match self.channel.receive()? {
                 Told::Terminal(terminal) => self.terminal = Some(terminal),
+                Told::Ready => ready = true,
                 Told::Failed(failure) => return Err(failure.into()),
-                Told::Closed => return Ok(()),
+                Told::Closed if ready => return Ok(()),
+                // Killed on its way, by somebody or for want of memory.
+                Told::Closed => return Err(Error::Vanished),
             }
         }
     }
@@ -225,7 +229,7 @@ impl Container {
         let _ = rustix::net::shutdown(self.channel.as_fd(), rustix::net::Shutdown::Write);
         loop {
             match self.channel.receive() {
-                Ok(Told::Terminal(_)) => {}
+                Ok(Told::Terminal(_) | Told::Ready) => {}
                 Ok(Told::Failed(failure)) => {
                     let error = Error::from(failure);
                     return if matches!(&error, Error::InContainer(text) if *text == Error::Vanished.to_string()) {

@@ -80,6 +80,7 @@ fn become_container(birth: &Birth<'_>, parent: &Channel) -> Result<Infallible, E
     let program = exec::find(&process.args[0], &process.env, &process.cwd)?;
     sys::signal::reset_all();
     seal_descriptors()?;
+    parent.send_ready().map_err(Error::Channel)?;
     credentials::confine(process, birth.filter)?;
     match birth.init {
         Some(init) => exec::exec_init(init, &program, &process.args, &process.env),

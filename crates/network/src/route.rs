@@ -106,15 +106,23 @@ pub(crate) fn routes(netlink: &Netlink) -> Result<Vec<Net>, Error> {
 }
 
 /// Makes a bridge and brings it up. Its hardware address is fixed: else it would follow its ports' and change with them.
+/// So is its MTU, which only a change of an existing bridge fixes: one that it was made with lasts until its last port
+/// goes, and the next container would have Ethernet's on a narrower uplink. [net/bridge/br_if.c, br_mtu_auto_adjust]
 pub(crate) fn create_bridge(netlink: &Netlink, name: &str, mac: [u8; 6], mtu: u32) -> Result<(), Errno> {
     let mut message = up(LinkMessage::default());
     message.attributes = vec![
         LinkAttribute::IfName(name.to_owned()),
         LinkAttribute::Address(mac.to_vec()),
-        LinkAttribute::Mtu(mtu),
         LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
     ];
-    one(netlink, ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewLink(message))
+    let mut fixed = LinkMessage::default();
+    fixed.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Mtu(mtu)];
+    // In one batch, so that nobody meets the bridge between the two.
+    let mut batch = Batch::default();
+    batch
+        .route(ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewLink(message))
+        .route(ACK, &RouteNetlinkMessage::SetLink(fixed));
+    netlink.exchange(&batch, |_| ()).map_err(|refused| refused.errno)
 }
 
 /// Brings a link up.

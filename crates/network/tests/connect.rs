@@ -58,6 +58,9 @@ fn the_outside_is_reached_through_nat_and_does_not_reach_in() {
     assert!(!outside.can(&format!("ping -c1 -W1 {address}")), "nobody outside may start a connection to a container");
     host.ns.sh("nft insert rule inet mycontainer forward accept");
     outside.sh(&format!("ping -c1 -W1 {address}"));
+    // The MTU stays when the last port goes: the next container needs it.
+    host.ns.sh(&format!("ip link del mc{:.12}", id(1)));
+    assert_eq!(json(&host.ns, "ip -j link show mycontainer0")[0]["mtu"], 1400, "without a port");
 }
 
 #[test]

@@ -19,6 +19,8 @@ const CHUNK: usize = 4096;
 const PATIENCE: u32 = 3;
 /// What lies further apart is not impatience.
 const SUCCESSION: Duration = Duration::from_secs(2);
+/// How long to look whether a terminal that was announced to be closed is.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a program may go on after the person's terminal was closed: long enough to save its work.
 const LAST_CALL: Duration = Duration::from_secs(1);
 /// How long a terminal that nobody in the container has open is left alone before it is looked at again.
@@ -156,8 +158,38 @@ impl Interrupts {
 struct Asked {
     /// To end: by hand or by a supervisor.
     end: bool,
-    /// The terminal that the container was started from is no more.
-    hung_up: bool,
+    /// To look whether our terminal is still there.
+    look: bool,
+}
+
+/// Whether the person's terminal was closed. The kernel says SIGHUP a moment before it takes the terminal away, so it is
+/// looked at for a while.
+#[derive(Debug, Default)]
+struct HangUp {
+    look_until: Option<Instant>,
+    // The program is told; as PID 1 it may not feel it, and nobody else would end it.
+    last_call: Option<Instant>,
+}
+
+impl HangUp {
+    fn suspect(&mut self) {
+        self.look_until = Some(Instant::now() + LOOK);
+    }
+
+    /// True while something happens by time alone.
+    fn is_waiting(&self) -> bool {
+        self.look_until.is_some() || self.last_call.is_some()
+    }
+
+    /// Looks; true when the program's time is over.
+    fn is_over(&mut self, console: Option<&Console>) -> bool {
+        let now = Instant::now();
+        if self.last_call.is_none() && self.look_until.is_some() && console.is_some_and(Console::is_gone) {
+            self.last_call = Some(now + LAST_CALL);
+        }
+        self.look_until = self.look_until.filter(|until| now < *until && self.last_call.is_none());
+        self.last_call.is_some_and(|end| now > end)
+    }
 }
 
 /// Runs the relays until the container's first process has ended and all that it wrote has been passed on.
@@ -169,11 +201,10 @@ pub(crate) fn run(
 ) -> Result<(), Error> {
     let mut interrupts = Interrupts::default();
     let mut alive = true;
-    // The program is told that the person's terminal was closed; as PID 1 it may not feel it, and nobody would end it.
-    let mut last_call: Option<Instant> = None;
+    let mut hang_up = HangUp::default();
     while alive || pumps.iter().any(Pump::has_output_left) {
         let paused = alive && pumps.iter().any(Pump::is_paused_terminal);
-        let (ended, ready) = wait(container, signals, pumps, alive, paused || last_call.is_some())?;
+        let (ended, ready) = wait(container, signals, pumps, alive, paused || hang_up.is_waiting())?;
         for n in ready {
             pumps[n].go();
         }
@@ -181,12 +212,14 @@ pub(crate) fn run(
             pumps.iter_mut().filter(|pump| pump.way == Way::OutOfTerminal).for_each(|pump| pump.ended = false);
         }
         let asked = pass_signals(container, signals, console.as_deref_mut(), &mut interrupts)?;
-        if !alive && (asked.end || asked.hung_up) {
+        if !alive && (asked.end || asked.look) {
             // Nobody takes the rest of the output, and we are asked to go.
             return Ok(());
         }
-        last_call = last_call.or_else(|| asked.hung_up.then(|| Instant::now() + LAST_CALL));
-        if last_call.is_some_and(|end| Instant::now() > end) {
+        if asked.look {
+            hang_up.suspect();
+        }
+        if hang_up.is_over(console.as_deref()) {
             let _ = send_to_pidfd(container.pidfd(), SIGKILL);
         }
         alive = alive && !ended;
@@ -239,7 +272,7 @@ fn pass_signals(
             (SIGWINCH, Some(console)) => console.resize(container),
             (SIGWINCH, None) => {}
             (signal, console) => {
-                asked.hung_up |= signal == SIGHUP && console.is_some_and(|console| console.is_gone());
+                asked.look |= signal == SIGHUP && console.is_some();
                 let by_hand = matches!(signal, SIGINT | SIGTERM);
                 asked.end |= by_hand;
                 let signal = if by_hand && interrupts.add() { SIGKILL } else { signal };

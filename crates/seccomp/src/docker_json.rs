@@ -32,6 +32,8 @@ struct File {
     listener_path: Option<PathBuf>,
     listener_metadata: Option<String>,
     syscalls: Option<Vec<Rule>>,
+    // Podman writes the name beside the number, for the reader.
+    default_errno: Option<String>,
     // People explain themselves here.
     #[serde(rename = "comment")]
     _comment: Option<serde::de::IgnoredAny>,
@@ -79,6 +81,9 @@ pub fn parse_docker_profile(
         return Err(Error::FileTooLarge { length: json.len(), limit: MAX_LENGTH });
     }
     let file: File = serde_json::from_str(json)?;
+    if let (Some(name), None) = (&file.default_errno, file.default_errno_ret) {
+        return Err(Error::ErrnoByName { name: name.clone() });
+    }
     let host = Host { capabilities, kernel, arch };
     let architectures = architectures(&file, arch)?;
     let mut rules = Vec::new();

@@ -28,6 +28,12 @@ pub enum Error {
         /// "the default action" or the system call's name.
         what: String,
     },
+    /// Podman's `defaultErrno` without the number beside it, which alone is understood here.
+    #[error("the seccomp profile has defaultErrno {name:?} and no number: write defaultErrnoRet")]
+    ErrnoByName {
+        /// The name given.
+        name: String,
+    },
     /// A condition on an argument that does not exist.
     #[error("a condition for {syscall} compares argument {index}: system calls have arguments 0 to 5")]
     BadArgument {

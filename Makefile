@@ -45,8 +45,8 @@ test: lint
 # The same limits on cgroup v2: another kernel, under QEMU, with these files under it.
 test-vm:
 	@if why=$$(tests/vm/available 2>&1); then \
-		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run" $(CARGO) test -q -p mycontainer-cgroup && \
-		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run" $(CARGO) test -q -p mycontainer --test limits --test inside; \
+		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer-cgroup && \
+		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer --test limits --test inside; \
 	else \
 		echo "skipped the tests on cgroup v2: $$why"; [ "$${CI:-}" != true ]; \
 	fi

@@ -113,6 +113,14 @@ impl Pump {
         self.way != Way::Into && self.to.is_some() && !(self.ended && self.held.is_empty())
     }
 
+    /// True when our side of it is gone.
+    fn is_cut_off(&self) -> bool {
+        match self.way {
+            Way::Into => self.ended,
+            Way::OutOf | Way::OutOfTerminal => self.to.is_none(),
+        }
+    }
+
     fn is_paused_terminal(&self) -> bool {
         self.way == Way::OutOfTerminal && self.ended
     }
@@ -207,6 +215,10 @@ pub(crate) fn run(
         let (ended, ready) = wait(container, signals, pumps, alive, paused || hang_up.is_waiting())?;
         for n in ready {
             pumps[n].go();
+            // Whoever started us with SIGHUP ignored, as nohup does, is not told of it.
+            if console.is_some() && pumps[n].is_cut_off() {
+                hang_up.suspect();
+            }
         }
         if paused {
             pumps.iter_mut().filter(|pump| pump.way == Way::OutOfTerminal).for_each(|pump| pump.ended = false);

@@ -9,7 +9,9 @@ use crate::relay::{Pump, Way};
 use crate::streams::writer_of;
 use runtime::Container;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The person's terminal while a container uses it.
@@ -20,6 +22,7 @@ pub(crate) struct Console {
 
 #[derive(Debug)]
 struct Raw {
+    terminal: BorrowedFd<'static>,
     before: Termios,
     // A byte here sends the guard home; closing it without one tells it that we are gone.
     alive: OwnedFd,
@@ -46,7 +49,11 @@ impl Console {
         let mut raw = None;
         if interactive {
             pumps.push(Pump::new(Way::Into, duplicate(rustix::stdio::stdin())?, duplicate(terminal)?));
-            raw = Some(Raw::enter()?);
+            raw = Some(Raw::enter(rustix::stdio::stdin(), Termios::make_raw)?);
+        } else if isatty(rustix::stdio::stdout()) {
+            // The container's terminal has made its line ends already; ours must not make them again.
+            let unprocessed = |settings: &mut Termios| settings.output_modes.remove(OutputModes::OPOST);
+            raw = Some(Raw::enter(rustix::stdio::stdout(), unprocessed)?);
         }
         pumps.push(Pump::new(Way::OutOfTerminal, duplicate(terminal)?, writer_of(rustix::stdio::stdout())?));
         let console = Console { raw };
@@ -78,36 +85,34 @@ impl Console {
 }
 
 impl Raw {
-    fn enter() -> Result<Raw, Error> {
-        let stdin = rustix::stdio::stdin();
-        let before = tcgetattr(stdin).map_err(Error::terminal("read the terminal's settings"))?;
+    fn enter(terminal: BorrowedFd<'static>, change: impl FnOnce(&mut Termios)) -> Result<Raw, Error> {
+        let before = tcgetattr(terminal).map_err(Error::terminal("read the terminal's settings"))?;
         // The guard stands before anything is changed.
-        let alive = guard(&before)?;
+        let alive = guard(terminal, &before)?;
         let mut raw = before.clone();
-        raw.make_raw();
-        tcsetattr(stdin, OptionalActions::Now, &raw).map_err(Error::terminal("set the terminal to raw mode"))?;
-        Ok(Raw { before, alive })
+        change(&mut raw);
+        tcsetattr(terminal, OptionalActions::Now, &raw).map_err(Error::terminal("set the terminal to raw mode"))?;
+        Ok(Raw { terminal, before, alive })
     }
 
     fn leave(self) {
-        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before);
+        let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
         let _ = rustix::io::write(&self.alive, b"!");
     }
 }
 
 /// Starts the guard and returns our end of its pipe. It stands in a session of its own, so that what is sent to the
 /// tool's group (Ctrl-C, a kill of the whole group) does not reach it, and holds nothing else of ours open.
-fn guard(before: &Termios) -> Result<OwnedFd, Error> {
+fn guard(terminal: BorrowedFd<'_>, before: &Termios) -> Result<OwnedFd, Error> {
     let (wait, alive) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(Error::terminal("make a pipe"))?;
-    let stdin = rustix::stdio::stdin();
     let stand = || {
         let told = rustix::io::retry_on_intr(|| rustix::io::read(&wait, &mut [0u8; 1]));
         if told != Ok(1) {
-            let _ = tcsetattr(stdin, OptionalActions::Now, before);
+            let _ = tcsetattr(terminal, OptionalActions::Now, before);
         }
     };
-    sys::detach::spawn_detached(c"mc-terminal", &[stdin, wait.as_fd()], stand)
+    sys::detach::spawn_detached(c"mc-terminal", &[terminal, wait.as_fd()], stand)
         .map_err(|source| Error::Terminal { what: "start the terminal's guard", source })?;
     Ok(alive)
 }

@@ -42,8 +42,9 @@ impl Session {
         // O_NOCTTY, or the terminal becomes the test's own.
         let far = || OpenOptions::new().read(true).write(true).custom_flags(0o400).open(&name).unwrap();
         let script = LEADER.replacen(r#""$@""#, &format!(r#""$@" {after}"#), 1);
-        let leader = Command::new("setsid")
-            .args(["--ctty", "sh", "-c", &script, "leader", super::tool(), "run"])
+        // A terminal's shell starts with SIGHUP as it is by default, also when the tests were started by nohup.
+        let leader = Command::new("env")
+            .args(["--default-signal=HUP", "setsid", "--ctty", "sh", "-c", &script, "leader", super::tool(), "run"])
             .args(words)
             .stdin(Stdio::from(far()))
             .stdout(Stdio::from(far()))

@@ -17,11 +17,13 @@ pub enum Error {
     /// Neither cgroup v2 nor any v1 controller is mounted at the usual places.
     #[error("no cgroup file system is mounted at or under /sys/fs/cgroup")]
     NotMounted,
-    /// The name cannot be a directory of its own.
-    #[error("{name:?} cannot name a cgroup: one path component of at most 200 bytes is needed")]
-    Name {
-        /// The name that was asked for.
-        name: String,
+    /// The location cannot be a group's, or a unit's.
+    #[error("the cgroup {location:?} cannot be: {why}")]
+    Location {
+        /// What was asked for.
+        location: String,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// A part of the resources that is not acted on, here or on this version of cgroups.
     #[error("resource {resource} cannot be limited: {why}")]

@@ -1,80 +1,138 @@
 //! Control groups: the limits of a container, its devices, and the certainty that all of its processes are known.
 //!
-//! A container is one group of a flat name (`mycontainer-ID`): on v2 one directory, on v1 one in each hierarchy that
-//! matters. Both versions turn the OCI resources into a list of writes without touching the host, so that what cannot
-//! be enforced is refused before anything is made: a limit is never dropped in silence.
+//! A container is one group at its [`Location`]: on v2 one directory, on v1 one in each hierarchy that matters, or a
+//! systemd scope, which is the same directories with systemd as their owner. Both versions turn the OCI resources into a
+//! list of writes without touching the host, so that what cannot be enforced is refused before anything is made: a limit
+//! is never dropped in silence.
 //!
 //! What is left on the host: the group, until [`Cgroup::remove`]. Dropping a [`Cgroup`] removes nothing, since the
-//! cloned child holds a copy of it. The name is all that finds it again after the tool was killed: [`Cgroup::open`],
-//! [`Cgroup::kill`], [`Cgroup::remove`]. On v2 the controllers that limits need stay enabled in the parent.
+//! cloned child holds a copy of it. The location is all that finds it again after the tool was killed:
+//! [`Cgroup::open`], [`Cgroup::kill`], [`Cgroup::remove`]. Parents that were made on the way stay, as runc and crun
+//! leave them: another container may be about to use them. On v2 the controllers that limits need stay enabled in the
+//! parents.
 //!
-//! `host` finds the hierarchies; `resources` and `devices` read the specification; `v1` and `v2` do the work, on
-//! `file`; `device_filter` makes the device program of v2.
+//! `location` reads `linux.cgroupsPath` and `host` finds the hierarchies; `resources` and `devices` read the
+//! specification; `v1` and `v2` do the work, on `file`; `device_filter` makes the device program of v2. `systemd` speaks
+//! to systemd by `dbus`.
 
 mod device_filter;
 mod devices;
 mod error;
 mod file;
+mod gvariant;
 mod host;
+mod location;
+mod oom;
 mod resources;
+pub mod stats;
 mod v1;
 mod v2;
 
 pub use error::Error;
 pub use host::Host;
+pub use location::Location;
+pub use oom::OomWatch;
+pub use stats::Stats;
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use step::step;
 
 /// One container's group, or groups on v1.
 #[derive(Debug)]
 pub struct Cgroup {
-    name: String,
+    location: Location,
     version: Version,
 }
 
 #[derive(Debug)]
 enum Version {
+    /// [`Location::None`]
+    None,
     V1(v1::Groups),
     V2(v2::Group),
 }
 
 impl Cgroup {
-    /// Makes the group `name` with its limits and device rules, and on failure removes what it made.
+    /// Makes the group with its limits and device rules, and on failure removes what it made. A group that is there
+    /// already is used when no process is in it, and refused otherwise. A systemd scope needs a process, so there only
+    /// what can be refused is refused here, and [`Cgroup::adopt`] does the rest.
     ///
     /// The device rules are those of `resources`, then `devices` (what the runtime itself needs in every container),
     /// later ones winning; what no rule names is denied. No rule at all restricts nothing. Fields that are not acted on
     /// are errors, unless they ask for nothing (0, empty, or negative for "unlimited").
     pub fn create(
         host: &Host,
-        name: &str,
+        location: &Location,
         resources: &LinuxResources,
         devices: &[LinuxDeviceCgroup],
     ) -> Result<Self, Error> {
-        check_name(name)?;
         let rules = devices::read(resources.devices().iter().flatten().chain(devices))?;
-        let version = match &host.v2 {
-            Some(root) => Version::V2(v2::Group::create(host, root, name, resources, &rules)?),
-            None => Version::V1(v1::Groups::create(host, name, resources, &rules)?),
+        let path = match location {
+            Location::Path(path) => location::normal(path)?,
+            Location::Systemd { .. } => return Err(todo("systemd")),
+            Location::None => {
+                resources::check_none(resources)?;
+                return Ok(Self { location: Location::None, version: Version::None });
+            }
         };
-        Ok(Self { name: name.into(), version })
+        let version = match &host.v2 {
+            Some(root) => Version::V2(v2::Group::create(host, root, &path, resources, &rules)?),
+            None => Version::V1(v1::Groups::create(host, &path, resources, &rules)?),
+        };
+        Ok(Self { location: location.clone(), version })
     }
 
-    /// The group of that name, to join it or to clean up after a tool that was killed. A missing group, also one that
-    /// is missing in some v1 hierarchies only, is no error: see [`Cgroup::exists`].
-    pub fn open(host: &Host, name: &str) -> Result<Self, Error> {
-        check_name(name)?;
-        let version = match &host.v2 {
-            Some(root) => Version::V2(v2::Group::open(root, name)?),
-            None => Version::V1(v1::Groups::open(host, name)?),
+    /// The group of that location, to join it or to clean up after a tool that was killed. A missing group, also one
+    /// that is missing in some v1 hierarchies only, is no error: see [`Cgroup::exists`].
+    pub fn open(host: &Host, location: &Location) -> Result<Self, Error> {
+        let path = match location {
+            Location::Path(path) => location::normal(path)?,
+            Location::Systemd { .. } => return Err(todo("systemd")),
+            Location::None => return Ok(Self { location: Location::None, version: Version::None }),
         };
-        Ok(Self { name: name.into(), version })
+        let version = match &host.v2 {
+            Some(root) => Version::V2(v2::Group::open(root, &path)?),
+            None => Version::V1(v1::Groups::open(host, &path)?),
+        };
+        Ok(Self { location: location.clone(), version })
+    }
+
+    /// An existing group inside this one, for a process that joins there: `inner/deeper`, or
+    /// `CONTROLLER[,CONTROLLER]:inner` on v1 for those hierarchies only.
+    pub fn open_inner(&self, sub: &str) -> Result<Self, Error> {
+        let _ = sub;
+        Err(todo("open_inner"))
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Gives a systemd scope its first process and waits until systemd has made it, then applies what systemd has no
+    /// property for. The process must wait for this, since its limits hold only from here on. Nothing for other
+    /// locations.
+    pub fn adopt(&mut self, pid: i32) -> Result<(), Error> {
+        let _ = pid;
+        Ok(())
+    }
+
+    /// The group's directory by controller, on v2 one under the empty name: what runc's state calls `cgroup_paths`.
+    pub fn paths(&self) -> BTreeMap<String, PathBuf> {
+        match &self.version {
+            Version::None => BTreeMap::new(),
+            Version::V1(groups) => groups.paths(),
+            Version::V2(group) => BTreeMap::from([(String::new(), group.path().into())]),
+        }
     }
 
     /// True when it was there, at least in part, when it was made or opened.
     pub fn exists(&self) -> bool {
         match &self.version {
+            Version::None => false,
             Version::V1(groups) => groups.exists(),
             Version::V2(group) => group.exists(),
         }
@@ -89,59 +147,118 @@ impl Cgroup {
     pub fn v1_hierarchies(&self) -> impl Iterator<Item = &[String]> {
         let groups = match &self.version {
             Version::V1(groups) => Some(groups),
-            Version::V2(_) => None,
+            Version::None | Version::V2(_) => None,
         };
         groups.into_iter().flat_map(v1::Groups::hierarchies)
     }
 
-    /// The directory for clone3(2)'s CLONE_INTO_CGROUP. None on v1, where the child calls [`Cgroup::join`].
+    /// The directory for clone3(2)'s CLONE_INTO_CGROUP. None on v1, where the child calls [`Cgroup::join`], and for a
+    /// systemd scope that has not been adopted.
     pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {
         match &self.version {
-            Version::V1(_) => None,
+            Version::None | Version::V1(_) => None,
             Version::V2(group) => group.clone_into(),
         }
     }
 
     /// Moves the calling process into the group, in the child after the clone. The process must have one thread. On v1
-    /// it uses only descriptors that were opened with the group, so it works in any mount or user namespace.
+    /// it uses only descriptors that were opened with the group, so it works in any mount or user namespace. Nothing
+    /// without a group, and for a systemd scope that waits for [`Cgroup::adopt`].
     pub fn join(&self) -> Result<(), Error> {
-        let what = || format!("write 0 to the tasks of {}", self.name);
+        if matches!(self.version, Version::None) {
+            return Ok(());
+        }
+        let what = || format!("write 0 to the tasks of {}", self.name());
         step("join-cgroup", "limits hold from the first instruction of the program", what, || match &self.version {
+            Version::None => Ok(()),
             Version::V1(groups) => groups.join(),
             Version::V2(group) => group.join(),
         })
+    }
+
+    /// Moves the calling process, of one thread, into an existing group inside this one: see [`Cgroup::open_inner`].
+    pub fn join_inner(&self, sub: &str) -> Result<(), Error> {
+        self.open_inner(sub)?.join()
     }
 
     /// True when the kernel killed a process of the group for want of memory. False too when the group has no memory
     /// controller (v2 without a memory limit), or is gone.
     pub fn oom_killed(&self) -> Result<bool, Error> {
         match &self.version {
+            Version::None => Ok(false),
             Version::V1(groups) => groups.oom_killed(),
             Version::V2(group) => group.oom_killed(),
         }
     }
 
-    /// Sends SIGKILL to all processes of the group and of those made inside it. Does not wait for their end:
-    /// [`Cgroup::remove`] does.
+    /// A descriptor to poll for the group's running out of memory. One that never is readable when the group has no
+    /// memory controller.
+    pub fn oom_watch(&self) -> Result<OomWatch, Error> {
+        Err(todo("oom_watch"))
+    }
+
+    /// Stops all processes of the group, and waits until they stand still. When that fails they run on: a container is
+    /// never left half frozen.
+    pub fn freeze(&self) -> Result<(), Error> {
+        Err(todo("freeze"))
+    }
+
+    /// Lets the processes of the group run on. Nothing when they were not stopped.
+    pub fn thaw(&self) -> Result<(), Error> {
+        Err(todo("thaw"))
+    }
+
+    /// True between [`Cgroup::freeze`] and [`Cgroup::thaw`], whoever called them. False when the group is gone.
+    pub fn is_frozen(&self) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// The processes of the group and of those inside it, sorted. Those outside of our pid namespace are left out.
+    pub fn processes(&self) -> Result<Vec<i32>, Error> {
+        Err(todo("processes"))
+    }
+
+    /// Sends a signal to every process of the group and of those inside it.
+    pub fn signal_all(&self, signal: i32) -> Result<(), Error> {
+        let _ = signal;
+        Err(todo("signal_all"))
+    }
+
+    /// Sets limits anew. What `resources` does not name stays as it is; negative means unlimited. Device rules, when
+    /// there are any, replace all earlier ones.
+    pub fn update(&self, resources: &LinuxResources) -> Result<(), Error> {
+        let _ = resources;
+        Err(todo("update"))
+    }
+
+    /// What the group has used until now.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        Ok(Stats::default())
+    }
+
+    /// Sends SIGKILL to all processes of the group and of those made inside it, frozen ones too, and lets them run to
+    /// their end. Does not wait for it: [`Cgroup::remove`] does.
     pub fn kill(&self) -> Result<(), Error> {
-        let what = || format!("SIGKILL to every process of {}", self.name);
+        let what = || format!("SIGKILL to every process of {}", self.name());
         step("kill-cgroup", "no process of the container is left behind", what, || match &self.version {
+            Version::None => Ok(()),
             Version::V1(groups) => groups.kill(),
             Version::V2(group) => group.kill(),
         })
     }
 
     /// Removes the group and those made inside it, waiting up to two seconds for dying processes. Goes on after an
-    /// error; what could not be removed can be tried again by name.
+    /// error; what could not be removed can be tried again by its location.
     pub fn remove(self) -> Vec<Error> {
         let mut errors = Vec::new();
         // The step needs one error; the caller gets all.
         let _ = step(
             "remove-cgroup",
             "nothing of the container stays",
-            || format!("rmdir {}", self.name),
+            || format!("rmdir {}", self.name()),
             || {
                 errors = match &self.version {
+                    Version::None => Vec::new(),
                     Version::V1(groups) => groups.remove(),
                     Version::V2(group) => group.remove(),
                 };
@@ -150,27 +267,17 @@ impl Cgroup {
         );
         errors
     }
-}
 
-fn check_name(name: &str) -> Result<(), Error> {
-    // No dot in front, no slash, and no name of a control file, all of which have a dot after a word or are one word
-    // without a dash (`tasks`).
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.contains('-') && name.len() <= 200 && !name.starts_with(['.', '-']) && name.chars().all(good) {
-        return Ok(());
-    }
-    Err(Error::Name { name: name.into() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_one_directory_of_its_own() {
-        assert!(check_name("mycontainer-0123abcd").is_ok());
-        for bad in ["", ".", "..", "a/b-c", "../x-y", "tasks", "cgroup.procs", "x-\n", "-x", &"x-".repeat(101)] {
-            assert!(check_name(bad).is_err(), "{bad}");
+    /// For messages.
+    fn name(&self) -> &str {
+        match &self.location {
+            Location::Path(path) => path,
+            Location::Systemd { scope, .. } => scope,
+            Location::None => "no group",
         }
     }
+}
+
+fn todo(what: &str) -> Error {
+    Error::Unsupported { resource: what.into(), why: "this is not implemented" }
 }

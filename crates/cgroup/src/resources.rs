@@ -100,6 +100,13 @@ pub(crate) fn check(resources: &LinuxResources) -> Result<(), Error> {
     resources.block_io().as_ref().map_or(Ok(()), check_block_io)
 }
 
+/// Refuses every limit: for a container without a group of its own. Its device rules are let go, as it asked to be no
+/// group's.
+pub(crate) fn check_none(resources: &LinuxResources) -> Result<(), Error> {
+    check(resources)?;
+    Ok(())
+}
+
 fn check_memory(memory: &LinuxMemory) -> Result<(), Error> {
     // Deprecated in the specification, and still to be refused when somebody asks for it.
     #[allow(deprecated)]

@@ -20,7 +20,9 @@ use crate::resources::{self, Write, limited, set};
 use crate::{Error, file};
 use oci_spec::runtime::LinuxResources;
 use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 use step::step;
 
@@ -104,7 +106,12 @@ fn text(number: Option<impl ToString>) -> Option<String> {
 impl Groups {
     /// The controllers of each hierarchy with a group of ours.
     pub(crate) fn hierarchies(&self) -> impl Iterator<Item = &[String]> {
-        self.legs.iter().map(|leg| leg.controllers.as_slice())
+        self.legs.iter().filter(|leg| leg.tasks.is_some()).map(|leg| leg.controllers.as_slice())
+    }
+
+    pub(crate) fn paths(&self) -> BTreeMap<String, PathBuf> {
+        let there = self.legs.iter().filter(|leg| leg.tasks.is_some());
+        there.flat_map(|leg| leg.controllers.iter().map(|c| (c.clone(), leg.path.clone().into()))).collect()
     }
 
     /// Makes and fills the groups; removes them again when anything fails.

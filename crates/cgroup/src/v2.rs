@@ -205,6 +205,10 @@ impl Group {
         sys::bpf::attach_cgroup_device(program.as_fd(), dir).map_err(failed("attach"))
     }
 
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     fn dir(&self) -> Result<BorrowedFd<'_>, Errno> {
         self.dir.as_ref().map(AsFd::as_fd).ok_or(Errno::NOENT)
     }

@@ -2,7 +2,7 @@
 //! v1 or hybrid host and, in a virtual machine, on v2. They need root; every group they make is named
 //! `mycontainer-test-PID-WHAT` and removed.
 
-use cgroup::{Cgroup, Error, Host};
+use cgroup::{Cgroup, Error, Host, Location};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Output, Stdio};
@@ -23,14 +23,18 @@ impl Group {
         Self { host, name: format!("mycontainer-test-{}-{what}", std::process::id()) }
     }
 
+    fn location(&self) -> Location {
+        Location::Path(self.name.clone())
+    }
+
     fn create(&self, resources: &str, devices: &str) -> Result<Cgroup, Error> {
         let resources: LinuxResources = serde_json::from_str(resources).unwrap();
         let devices: Vec<LinuxDeviceCgroup> = serde_json::from_str(devices).unwrap();
-        Cgroup::create(&self.host, &self.name, &resources, &devices)
+        Cgroup::create(&self.host, &self.location(), &resources, &devices)
     }
 
     fn open(&self) -> Cgroup {
-        Cgroup::open(&self.host, &self.name).unwrap()
+        Cgroup::open(&self.host, &self.location()).unwrap()
     }
 
     /// Where the group is for a controller, which has one name on v1 and may have another on v2.
@@ -74,7 +78,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let Ok(left) = Cgroup::open(&self.host, &self.name) else { return };
+        let Ok(left) = Cgroup::open(&self.host, &self.location()) else { return };
         let _ = left.kill();
         for error in left.remove() {
             eprintln!("{error}");
@@ -87,7 +91,7 @@ impl Drop for Group {
 #[test]
 fn child() {
     let (Ok(name), Ok(script)) = (std::env::var(NAME), std::env::var(SCRIPT)) else { return };
-    Cgroup::open(&Host::detect().unwrap(), &name).unwrap().join().unwrap();
+    Cgroup::open(&Host::detect().unwrap(), &Location::Path(name)).unwrap().join().unwrap();
     panic!("{}", Command::new("sh").args(["-c", &script]).exec());
 }
 
@@ -183,7 +187,7 @@ fn the_least_memory_that_is_taken_lets_a_shell_start() {
 fn creator() {
     let Ok(name) = std::env::var(NAME) else { return };
     let resources = serde_json::from_str(r#"{"memory":{"limit":67108864}}"#).unwrap();
-    let made = Host::detect().and_then(|host| Cgroup::create(&host, &name, &resources, &[]));
+    let made = Host::detect().and_then(|host| Cgroup::create(&host, &Location::Path(name), &resources, &[]));
     let told = made.map(|_| "made".to_owned()).unwrap_or_else(|error| format!("{error}\nhint: {:?}", error.hint()));
     println!("\n{told}");
 }

@@ -57,9 +57,9 @@ impl Id {
         &self.0[..8]
     }
 
-    /// Its control group's name.
-    pub(crate) fn cgroup(&self) -> String {
-        format!("mycontainer-{}", self.0)
+    /// Its control group.
+    pub(crate) fn cgroup(&self) -> cgroup::Location {
+        cgroup::Location::Path(format!("mycontainer-{}", self.0))
     }
 }
 

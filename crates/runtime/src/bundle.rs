@@ -8,8 +8,8 @@ use std::path::PathBuf;
 /// One container to make.
 #[derive(Debug)]
 pub struct Bundle {
-    /// Name of the container's control group, in every hierarchy that it has one in.
-    pub cgroup: String,
+    /// Where the container's control group is.
+    pub cgroup: cgroup::Location,
     /// The configuration, by the OCI runtime-spec. `root.path` is not used: [`Bundle::root`] is the root.
     pub spec: Spec,
     /// The root file system as a detached mount (`open_tree(OPEN_TREE_CLONE)` or `fsmount`): it is attached in the

@@ -167,6 +167,52 @@ pub enum Error {
         /// The system's reason, or ours.
         reason: String,
     },
+    /// The configuration asks for something that this host does not have.
+    #[error("cannot {what}: this host {lacks}")]
+    Host {
+        /// What was to be done.
+        what: String,
+        /// What is missing, as the rest of "this host ...".
+        lacks: String,
+    },
+    /// User and group ids could not be mapped.
+    #[error("cannot map the container's ids: {what}: {source}")]
+    IdMap {
+        /// What was tried.
+        what: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A group of the resource control file system could not be made, joined or set.
+    #[error("cannot {what} in the resource control file system: {path}: {source}")]
+    Resctrl {
+        /// What was tried.
+        what: &'static str,
+        /// The group or file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A network device of the host could not be given to the container.
+    #[error("cannot give the network device {device} to the container: {what}: {reason}")]
+    NetDevice {
+        /// Its name on the host.
+        device: String,
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        reason: String,
+    },
+    /// A hook could not be run, or failed.
+    #[error("the {kind} hook {path} failed: {reason}")]
+    Hook {
+        /// Which kind of hook, as in the configuration.
+        kind: &'static str,
+        /// The hook's program.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A failure on the container's side, as it was told over the channel.
     #[error("{0}")]
     InContainer(String),

@@ -34,6 +34,19 @@ mod root;
 mod sysctl;
 mod terminal;
 
+#[allow(dead_code)] // Called by `create` and `init` in the commits that follow.
+mod memory_policy;
+#[allow(dead_code)]
+mod numbers;
+#[allow(dead_code)]
+mod personality;
+#[allow(dead_code)]
+mod scheduling;
+#[cfg(test)]
+mod testing;
+#[allow(dead_code)]
+mod time_offsets;
+
 pub use bundle::{Bundle, File, Stdio, Tree};
 pub use create::{Container, Exit, Newborn, create};
 pub use error::Error;

@@ -35,9 +35,23 @@ impl Procfs {
         rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), how)
     }
 
+    /// The calling process's own directory, by its number in the pid namespace that this procfs shows. Not `getpid()`:
+    /// in a pid namespace of its own that is another number, and in the host's procfs another process.
+    pub(crate) fn own(&self) -> Result<String, Errno> {
+        // The link itself, which as the last component is no symlink on the way.
+        let link = self.open("self", OFlags::PATH | OFlags::NOFOLLOW)?;
+        let number = rustix::fs::readlinkat(&link, c"", Vec::new())?;
+        number.into_string().map_err(|_| Errno::INVAL)
+    }
+
     /// Opens a namespace file, which is a magic link: only its last component is followed.
     pub(crate) fn namespace(&self, pid: i32, kind: &str) -> Result<OwnedFd, Errno> {
-        let dir = self.open(&format!("{pid}/ns"), OFlags::PATH | OFlags::DIRECTORY)?;
+        self.own_namespace(&pid.to_string(), kind)
+    }
+
+    /// As [`Procfs::namespace`], with the process's directory as [`Procfs::own`] has it.
+    pub(crate) fn own_namespace(&self, own: &str, kind: &str) -> Result<OwnedFd, Errno> {
+        let dir = self.open(&format!("{own}/ns"), OFlags::PATH | OFlags::DIRECTORY)?;
         rustix::fs::openat(dir.as_fd(), kind, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
     }
 }

@@ -24,6 +24,10 @@ impl Namespaces {
     pub const PID: Namespaces = Namespaces(libc::CLONE_NEWPID as u64);
     /// Network.
     pub const NETWORK: Namespaces = Namespaces(libc::CLONE_NEWNET as u64);
+    /// User and group ids, and who has capabilities over what.
+    pub const USER: Namespaces = Namespaces(libc::CLONE_NEWUSER as u64);
+    /// The clocks that count from boot. `clone3` takes it, `clone` does not; `unshare` moves only the children.
+    pub const TIME: Namespaces = Namespaces(0x80);
 
     /// True when every namespace of `other` is in this set.
     pub fn contains(self, other: Namespaces) -> bool {

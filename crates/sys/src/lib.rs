@@ -11,5 +11,6 @@ pub mod iptables;
 pub mod keyring;
 pub mod mount;
 pub mod net;
+pub mod process;
 pub mod seccomp;
 pub mod signal;

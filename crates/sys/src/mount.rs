@@ -37,19 +37,36 @@ pub const NOSYMFOLLOW: u64 = 0x20_0000;
 /// Changes the mount at `path` below `dir` (or `dir` itself when `path` is empty), and with `recursive` all under it.
 /// In the kernel since 5.12.
 pub fn set_attributes(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, attributes: Attributes) -> io::Result<()> {
-    #[repr(C)]
-    struct MountAttr {
-        attr_set: u64,
-        attr_clr: u64,
-        propagation: u64,
-        userns_fd: u64,
-    }
     let attr = MountAttr {
         attr_set: attributes.set,
         attr_clr: attributes.clear,
         propagation: attributes.propagation,
         userns_fd: 0,
     };
+    mount_setattr(dir, path, recursive, &attr)
+}
+
+/// Maps the owners of the files of `mount`, and with `recursive` of all mounts under it, by a user namespace: an id of
+/// the namespace's inside is what the disk says, its outside is what is seen. The mount must be detached and not mapped
+/// yet. EINVAL says that its file system cannot, EPERM that it is mapped already or that the namespace is the first
+/// one. [mount_setattr(2), MOUNT_ATTR_IDMAP; Documentation/filesystems/idmappings.rst]
+pub fn idmap(mount: BorrowedFd<'_>, recursive: bool, userns: BorrowedFd<'_>) -> io::Result<()> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
+    let attr =
+        MountAttr { attr_set: MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd: userns.as_raw_fd() as u64 };
+    mount_setattr(mount, c"", recursive, &attr)
+}
+
+/// The kernel's struct mount_attr.
+#[repr(C)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+fn mount_setattr(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, attr: &MountAttr) -> io::Result<()> {
     let mut flags = 0;
     if path.is_empty() {
         flags |= libc::AT_EMPTY_PATH;
@@ -65,7 +82,7 @@ pub fn set_attributes(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, attribu
             dir.as_raw_fd(),
             path.as_ptr(),
             flags,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     };

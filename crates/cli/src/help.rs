@@ -12,6 +12,7 @@ pub(crate) fn main(words: &[OsString]) -> ExitCode {
     match words.first().map(|word| word.to_string_lossy().into_owned()).as_deref() {
         None => show(&overview()),
         Some("run") => show(&run()),
+        Some("runtime") => crate::oci::main(&words[1..1]),
         Some("help" | "version") => show(&overview()),
         Some(other) => report::usage(&format!("there is no verb {other:?}"), "see `mycontainer help`"),
     }

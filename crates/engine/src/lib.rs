@@ -13,6 +13,7 @@
 mod default_capabilities;
 mod error;
 mod files;
+mod foreground;
 mod hostview;
 mod options;
 mod overlay;
@@ -29,6 +30,7 @@ mod tty;
 mod user;
 
 pub use error::Error;
+pub use foreground::{Foreground, window};
 pub use hostview::{EMPTIED, HIDDEN, SHOWN_ONLY};
 pub use options::{DeviceMap, NetworkMode, RunOptions, SeccompChoice, Tmpfs, Ulimit, Volume};
 pub use parse::ParseError;

@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::tty::Console;
-use runtime::Container;
+use runtime::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -202,7 +202,7 @@ impl HangUp {
 
 /// Runs the relays until the container's first process has ended and all that it wrote has been passed on.
 pub(crate) fn run(
-    container: &Container,
+    process: &Process,
     signals: &Signals,
     pumps: &mut [Pump],
     mut console: Option<&mut Console>,
@@ -212,7 +212,7 @@ pub(crate) fn run(
     let mut hang_up = HangUp::default();
     while alive || pumps.iter().any(Pump::has_output_left) {
         let paused = alive && pumps.iter().any(Pump::is_paused_terminal);
-        let (ended, ready) = wait(container, signals, pumps, alive, paused || hang_up.is_waiting())?;
+        let (ended, ready) = wait(process, signals, pumps, alive, paused || hang_up.is_waiting())?;
         for n in ready {
             pumps[n].go();
             // Whoever started us with SIGHUP ignored, as nohup does, is not told of it.
@@ -223,7 +223,7 @@ pub(crate) fn run(
         if paused {
             pumps.iter_mut().filter(|pump| pump.way == Way::OutOfTerminal).for_each(|pump| pump.ended = false);
         }
-        let asked = pass_signals(container, signals, console.as_deref_mut(), &mut interrupts)?;
+        let asked = pass_signals(process, signals, console.as_deref_mut(), &mut interrupts)?;
         if !alive && (asked.end || asked.look) {
             // Nobody takes the rest of the output, and we are asked to go.
             return Ok(());
@@ -232,7 +232,7 @@ pub(crate) fn run(
             hang_up.suspect();
         }
         if hang_up.is_over(console.as_deref()) {
-            let _ = send_to_pidfd(container.pidfd(), SIGKILL);
+            let _ = send_to_pidfd(process.pidfd(), SIGKILL);
         }
         alive = alive && !ended;
     }
@@ -241,7 +241,7 @@ pub(crate) fn run(
 
 /// Waits for something to do, with `in_time` not for long: whether the container has ended, and the pumps that can go on.
 fn wait(
-    container: &Container,
+    process: &Process,
     signals: &Signals,
     pumps: &[Pump],
     alive: bool,
@@ -250,7 +250,7 @@ fn wait(
     let mut watched: Vec<PollFd<'_>> = Vec::with_capacity(pumps.len() + 2);
     watched.push(PollFd::new(&signals.0, PollFlags::IN));
     if alive {
-        watched.push(PollFd::from_borrowed_fd(container.pidfd(), PollFlags::IN));
+        watched.push(PollFd::from_borrowed_fd(process.pidfd(), PollFlags::IN));
     }
     let before = watched.len();
     let mut asked = Vec::with_capacity(pumps.len());
@@ -272,7 +272,7 @@ fn wait(
 
 /// Passes signals on.
 fn pass_signals(
-    container: &Container,
+    process: &Process,
     signals: &Signals,
     mut console: Option<&mut Console>,
     interrupts: &mut Interrupts,
@@ -281,7 +281,7 @@ fn pass_signals(
     let mut asked = Asked::default();
     while let Some(signal) = signals.0.next().map_err(failed)? {
         match (signal, console.as_deref_mut()) {
-            (SIGWINCH, Some(console)) => console.resize(container),
+            (SIGWINCH, Some(console)) => console.resize(process),
             (SIGWINCH, None) => {}
             (signal, console) => {
                 asked.look |= signal == SIGHUP && console.is_some();
@@ -289,7 +289,7 @@ fn pass_signals(
                 asked.end |= by_hand;
                 let signal = if by_hand && interrupts.add() { SIGKILL } else { signal };
                 // It may have ended in this moment; then the loop sees that.
-                let _ = send_to_pidfd(container.pidfd(), signal);
+                let _ = send_to_pidfd(process.pidfd(), signal);
             }
         }
     }

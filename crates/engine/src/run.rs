@@ -13,7 +13,7 @@ use crate::tty::{self, Console};
 use crate::user;
 use network::{Lease, Network, Owner};
 use oci_spec::runtime::Spec;
-use runtime::{Bundle, Container, Exit, Root, Stdio};
+use runtime::{Bundle, Container, Exit, Extras, Root, Rootfs, Stdio};
 use rustix::fs::OFlags;
 use std::path::Path;
 use step::step;
@@ -68,14 +68,17 @@ fn live(options: &RunOptions, id: &Id, network: &Network) -> Result<Outcome, Err
         None => (Stdio::Terminal { size: tty::size() }, Vec::new()),
     };
     let bundle = Bundle {
+        id: id.as_str().to_owned(),
+        dir: "/".into(),
         cgroup: id.cgroup(),
         spec: configuration(options, &root, is_host, &hostname)?,
-        root,
+        root: Rootfs::Mount(root),
         trees,
         files,
         seccomp: crate::seccomp::filter(&options.seccomp, options.privileged, &spec::capabilities(options))?,
         init: options.init,
         stdio,
+        extras: Extras::default(),
     };
     let mut container = runtime::create(bundle, |newborn| match &lease {
         None => Ok(()),
@@ -109,10 +112,10 @@ fn attend(
     pumps: &mut [relay::Pump],
 ) -> Result<(), Error> {
     if !options.tty {
-        return relay::run(container, signals, pumps, None);
+        return relay::run(container.process(), signals, pumps, None);
     }
-    let (mut console, mut pumps) = Console::connect(container, options.interactive)?;
-    let relayed = relay::run(container, signals, &mut pumps, Some(&mut console));
+    let (mut console, mut pumps) = Console::connect(container.process(), options.interactive)?;
+    let relayed = relay::run(container.process(), signals, &mut pumps, Some(&mut console));
     console.leave();
     relayed
 }

@@ -7,7 +7,7 @@
 use crate::error::Error;
 use crate::relay::{Pump, Way};
 use crate::streams::writer_of;
-use runtime::Container;
+use runtime::Process;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::termios::{
     OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
@@ -37,11 +37,11 @@ pub(crate) fn size() -> Option<(u16, u16)> {
 
 impl Console {
     /// Connects a started container's terminal with ours; with `interactive` ours becomes raw.
-    pub(crate) fn connect(container: &Container, interactive: bool) -> Result<(Console, Vec<Pump>), Error> {
+    pub(crate) fn connect(process: &Process, interactive: bool) -> Result<(Console, Vec<Pump>), Error> {
         let duplicate = |fd: BorrowedFd<'_>| {
             rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(Error::terminal("duplicate a standard stream"))
         };
-        let terminal = container.terminal().ok_or(Error::NotATerminal)?;
+        let terminal = process.terminal().ok_or(Error::NotATerminal)?;
         // A program that does not read what is pasted must not stop everything else.
         let flags = fcntl_getfl(terminal).map_err(Error::terminal("look at the container's terminal"))?;
         fcntl_setfl(terminal, flags | OFlags::NONBLOCK).map_err(Error::terminal("set the container's terminal up"))?;
@@ -49,7 +49,9 @@ impl Console {
         let mut raw = None;
         if interactive {
             pumps.push(Pump::new(Way::Into, duplicate(rustix::stdio::stdin())?, duplicate(terminal)?));
-            raw = Some(Raw::enter(rustix::stdio::stdin(), Termios::make_raw)?);
+            if isatty(rustix::stdio::stdin()) {
+                raw = Some(Raw::enter(rustix::stdio::stdin(), Termios::make_raw)?);
+            }
         } else if isatty(rustix::stdio::stdout()) {
             // The container's terminal has made its line ends already; ours must not make them again.
             let unprocessed = |settings: &mut Termios| settings.output_modes.remove(OutputModes::OPOST);
@@ -58,14 +60,14 @@ impl Console {
         pumps.push(Pump::new(Way::OutOfTerminal, duplicate(terminal)?, writer_of(rustix::stdio::stdout())?));
         let console = Console { raw };
         // It may have changed since the container's terminal was made.
-        console.resize(container);
+        console.resize(process);
         Ok((console, pumps))
     }
 
     /// Gives the container's terminal the size of ours.
-    pub(crate) fn resize(&self, container: &Container) {
+    pub(crate) fn resize(&self, process: &Process) {
         let size = [rustix::stdio::stdin(), rustix::stdio::stdout()].iter().find_map(|s| tcgetwinsize(s).ok());
-        if let (Some(size), Some(terminal)) = (size, container.terminal()) {
+        if let (Some(size), Some(terminal)) = (size, process.terminal()) {
             let _ = tcsetwinsize(terminal, size);
         }
     }

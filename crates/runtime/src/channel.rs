@@ -20,8 +20,16 @@ const LONGEST: usize = 4096;
 /// What the container's first process tells the tool.
 #[derive(Debug)]
 pub(crate) enum Told {
+    /// From a stage: the container's first process, by pid and pidfd.
+    Born(i32, OwnedFd),
+    /// The root is built and not yet entered: hooks may look at it.
+    Built,
     /// The controlling side of the container's terminal.
     Terminal(OwnedFd),
+    /// Only the start is missing.
+    Created,
+    /// What its system call filter asks is to be answered here.
+    Listener(OwnedFd),
     /// All is done but the confinement and the exec.
     Ready,
     /// A step failed; the process ends.
@@ -50,9 +58,29 @@ pub(crate) enum FailureKind {
 #[derive(Debug)]
 pub(crate) struct Channel(OwnedFd);
 
+/// What the container's first process is told to go on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Its ids are mapped and it is in its control group: what others do for it is done.
+    Placed = b'P' as isize,
+    /// The hooks that look at the built root have run.
+    Hooked = b'H' as isize,
+    /// The tool ends now, and this is no reason to end; the start comes from another.
+    LiveOn = b'L' as isize,
+    /// Run the program as soon as everything is ready.
+    Start = b'S' as isize,
+}
+
+impl Order {
+    const ALL: [Order; 4] = [Order::Placed, Order::Hooked, Order::LiveOn, Order::Start];
+}
+
+const BORN: u8 = b'B';
+const BUILT: u8 = b'M';
 const TERMINAL: u8 = b'T';
+const CREATED: u8 = b'C';
+const LISTENER: u8 = b'L';
 const READY: u8 = b'R';
-const START: u8 = b'S';
 
 /// A connected pair: the tool's end and the child's.
 pub(crate) fn pair() -> Result<(Channel, Channel), Error> {
@@ -63,21 +91,31 @@ pub(crate) fn pair() -> Result<(Channel, Channel), Error> {
 }
 
 impl Channel {
-    /// Parent to child: run the program as soon as everything is ready.
-    pub(crate) fn send_start(&self) -> Result<(), Errno> {
-        rustix::net::send(&self.0, &[START], SendFlags::NOSIGNAL).map(drop)
+    /// The tool's or the child's end, from a connection that another made.
+    pub(crate) fn from_connection(connection: OwnedFd) -> Channel {
+        Channel(connection)
     }
 
-    /// Child: waits for the start. False when the parent is gone.
-    pub(crate) fn wait_for_start(&self) -> bool {
+    /// Parent to child: go on.
+    pub(crate) fn send(&self, order: Order) -> Result<(), Errno> {
+        rustix::net::send(&self.0, &[order as u8], SendFlags::NOSIGNAL).map(drop)
+    }
+
+    /// Child: waits for the next order. None when the parent is gone, or says what nobody knows.
+    pub(crate) fn next_order(&self) -> Option<Order> {
         let mut byte = [0u8; 1];
         loop {
             match rustix::net::recv(&self.0, &mut byte, RecvFlags::empty()) {
                 Err(Errno::INTR) => {}
-                Ok((1, _)) => return byte[0] == START,
-                _ => return false,
+                Ok((1, _)) => return Order::ALL.into_iter().find(|order| *order as u8 == byte[0]),
+                _ => return None,
             }
         }
+    }
+
+    /// Child: says no more and listens no more, which the parent sees at once.
+    pub(crate) fn hang_up(&self) {
+        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
     }
 
     /// Child: true when the parent is gone, whatever it sent before.
@@ -88,13 +126,39 @@ impl Channel {
         poll(&mut watched, Some(&now)).is_ok_and(|n| n > 0) && watched[0].revents().contains(PollFlags::HUP)
     }
 
+    /// Stage to parent: who the container's first process is.
+    pub(crate) fn send_born(&self, pid: i32, pidfd: &OwnedFd) -> Result<(), Errno> {
+        let [a, b, c, d] = pid.to_le_bytes();
+        self.send_with(&[BORN, a, b, c, d], pidfd)
+    }
+
+    /// Child to parent: the root is built.
+    pub(crate) fn send_built(&self) -> Result<(), Errno> {
+        rustix::net::send(&self.0, &[BUILT], SendFlags::NOSIGNAL).map(drop)
+    }
+
     /// Child to parent: the terminal's controlling side.
     pub(crate) fn send_terminal(&self, terminal: &OwnedFd) -> Result<(), Errno> {
+        self.send_with(&[TERMINAL], terminal)
+    }
+
+    /// Child to parent: only the start is missing.
+    pub(crate) fn send_created(&self) -> Result<(), Errno> {
+        rustix::net::send(&self.0, &[CREATED], SendFlags::NOSIGNAL).map(drop)
+    }
+
+    /// Child to parent: where its filter's questions come out. The one call that is made behind the filter beside the
+    /// last ones before the exec, so a filter must let `sendmsg` pass.
+    pub(crate) fn send_listener(&self, listener: &OwnedFd) -> Result<(), Errno> {
+        self.send_with(&[LISTENER], listener)
+    }
+
+    fn send_with(&self, bytes: &[u8], fd: &OwnedFd) -> Result<(), Errno> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let fds = [terminal.as_fd()];
+        let fds = [fd.as_fd()];
         control.push(SendAncillaryMessage::ScmRights(&fds));
-        rustix::net::sendmsg(&self.0, &[IoSlice::new(&[TERMINAL])], &mut control, SendFlags::NOSIGNAL).map(drop)
+        rustix::net::sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).map(drop)
     }
 
     /// Child to parent: what can still fail is told, or is the program's own end. Said before the system call filter is
@@ -132,8 +196,12 @@ impl Channel {
         });
         match (bytes[..got].split_first(), fd) {
             (None, _) => Ok(Told::Closed),
+            (Some((&BORN, &[a, b, c, d])), Some(fd)) => Ok(Told::Born(i32::from_le_bytes([a, b, c, d]), fd)),
+            (Some((&BUILT, [])), None) => Ok(Told::Built),
             (Some((&TERMINAL, _)), Some(fd)) => Ok(Told::Terminal(fd)),
-            (Some((&READY, _)), None) => Ok(Told::Ready),
+            (Some((&CREATED, [])), None) => Ok(Told::Created),
+            (Some((&LISTENER, _)), Some(fd)) => Ok(Told::Listener(fd)),
+            (Some((&READY, [])), None) => Ok(Told::Ready),
             _ => Ok(Told::Failed(Failure::from_bytes(&bytes[..got]))),
         }
     }
@@ -221,17 +289,39 @@ mod tests {
     fn a_child_whose_parent_is_gone_does_not_start() {
         let (ours, theirs) = pair().unwrap();
         drop(ours);
-        assert!(!theirs.wait_for_start());
+        assert_eq!(theirs.next_order(), None);
     }
 
     #[test]
     fn a_failure_arrives_though_the_start_was_sent_before() {
         let (ours, theirs) = pair().unwrap();
-        ours.send_start().unwrap();
+        ours.send(Order::Start).unwrap();
         theirs.send_failure(&Error::Terminal(Errno::NOENT));
         drop(theirs);
         assert!(matches!(ours.receive().unwrap(), Told::Failed(_)));
         assert!(matches!(ours.receive().unwrap(), Told::Closed));
+    }
+
+    #[test]
+    fn what_is_sent_is_what_is_told() {
+        let (ours, theirs) = pair().unwrap();
+        let fd = rustix::io::fcntl_dupfd_cloexec(&theirs, 3).unwrap();
+        theirs.send_born(70_000, &fd).unwrap();
+        theirs.send_built().unwrap();
+        theirs.send_terminal(&fd).unwrap();
+        theirs.send_created().unwrap();
+        theirs.send_listener(&fd).unwrap();
+        theirs.send_ready().unwrap();
+        assert!(matches!(ours.receive().unwrap(), Told::Born(70_000, _)));
+        assert!(matches!(ours.receive().unwrap(), Told::Built));
+        assert!(matches!(ours.receive().unwrap(), Told::Terminal(_)));
+        assert!(matches!(ours.receive().unwrap(), Told::Created));
+        assert!(matches!(ours.receive().unwrap(), Told::Listener(_)));
+        assert!(matches!(ours.receive().unwrap(), Told::Ready));
+        for order in Order::ALL {
+            ours.send(order).unwrap();
+            assert_eq!(theirs.next_order(), Some(order));
+        }
     }
 
     #[test]

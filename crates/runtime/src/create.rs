@@ -1,49 +1,36 @@
 //! The parent's side of a start: control group, clone, start, wait, remove. Its twin is `init`.
 
-use crate::bundle::Bundle;
-use crate::channel::{self, Channel, Told};
+use crate::bundle::{Bundle, Rootfs};
+use crate::channel::{self, Channel, Order};
 use crate::credentials;
+use crate::devices;
 use crate::error::Error;
+use crate::hooks;
+use crate::idmap;
 use crate::init::{self, Birth};
-use crate::plan::{self, Plan};
+use crate::mounts;
+use crate::namespaces::names;
+use crate::netdev;
+use crate::notify::Agent;
+use crate::plan::{self, Plan, PlannedMount};
+use crate::process::{Exit, Process};
 use crate::procfs::Procfs;
+use crate::status::{SPEC_VERSION, StateJson, Status};
 use crate::sysctl;
 use cgroup::Cgroup;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::Signal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use step::step;
-use sys::fork::{Namespaces, Side, clone_into};
+use sys::fork::{Namespaces, Side, clone_into, clone_sibling};
 
 /// A container that was made. Dropping it leaves it running; [`Container::remove`] takes it away.
 #[derive(Debug)]
 pub struct Container {
-    pid: i32,
-    pidfd: OwnedFd,
+    process: Process,
     cgroup: Cgroup,
-    channel: Channel,
-    terminal: Option<OwnedFd>,
-}
-
-/// How the container's first process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// By itself, with this status.
-    Code(i32),
-    /// By this signal.
-    Signal(i32),
-}
-
-impl Exit {
-    /// The status as a shell gives it: 128 and the signal's number for a death by signal.
-    pub fn shell_status(self) -> i32 {
-        match self {
-            Exit::Code(code) => code,
-            Exit::Signal(signal) => 128 + signal,
-        }
-    }
 }
 
 /// A container between clone and start: what the network needs of it.
@@ -73,37 +60,50 @@ pub fn create<E: From<Error>>(
     bundle: Bundle,
     meanwhile: impl FnOnce(&Newborn) -> Result<(), E>,
 ) -> Result<Container, E> {
-    let mut plan = plan::plan(&bundle.spec)?;
-    plan.process.capabilities = credentials::available(&plan.process.capabilities)?;
+    let mut plan = plan::plan(&bundle.spec, &bundle.dir)?;
+    if !plan.has_user_namespace() {
+        plan.process.capabilities = credentials::available(&plan.process.capabilities)?;
+    }
     check_sysctls(&plan)?;
+    let state = state(&bundle);
     let filter = filter(&bundle)?;
+    let agent = Agent::of(&bundle.spec, state.clone())?;
     let init = bundle.init.then(clone_own_binary).transpose()?;
     let proc = Procfs::host()?;
-    let cgroup = make_cgroup(&bundle)?;
+    let joined = plan.namespaces.open()?;
+    let sources = sources_from_outside(&plan)?;
+    let host = cgroup::Host::detect().map_err(Error::from)?;
+    let cgroup = make_cgroup(&host, &bundle)?;
     let birth = Birth {
         plan: &plan,
-        root: &bundle.root,
-        trees: &bundle.trees,
-        files: &bundle.files,
+        bundle: &bundle,
+        joined: &joined,
+        sources: sources.as_deref(),
         cgroup: &cgroup,
+        is_cgroup_v2: host.is_v2(),
         filter: filter.as_ref(),
         init: init.as_ref(),
-        stdio: &bundle.stdio,
+        state: &state,
+        // A scope of systemd's takes a process that is there already, and a user namespace is mapped from outside.
+        waits_for_place: plan.namespaces.new.contains(Namespaces::USER) || is_systemd(&cgroup),
     };
-    let born = bear(&birth);
-    let (pid, pidfd, channel) = match born {
+    let process = match bear(&birth, agent) {
         Ok(born) => born,
         Err(error) => {
             cgroup.remove();
             return Err(error.into());
         }
     };
-    let container = Container { pid, pidfd, cgroup, channel, terminal: None };
-    let oom_score = set_oom_score(&proc, pid, plan.process.oom_score_adj);
+    let pid = process.pid();
+    let mut container = Container { process, cgroup };
     let newborn = Newborn { pid, proc };
-    if let Err(error) = oom_score.map_err(E::from).and_then(|()| meanwhile(&newborn)) {
+    let raised = raise(&mut container, &plan, &bundle, &newborn)
+        .map_err(E::from)
+        .and_then(|()| meanwhile(&newborn))
+        .and_then(|()| run_hooks(&mut container, &plan, &state, &bundle).map_err(E::from));
+    if let Err(error) = raised {
         // What the child has to say first is the better reason: the network fails when its namespace is gone.
-        let said = container.why_it_died();
+        let said = container.process.why_it_died();
         container.abandon();
         return Err(said.map_or(error, E::from));
     }
@@ -111,45 +111,144 @@ pub fn create<E: From<Error>>(
 }
 
 /// Clones the child into its namespaces. In the child this does not return.
-fn bear(birth: &Birth<'_>) -> Result<(i32, OwnedFd, Channel), Error> {
+fn bear(birth: &Birth<'_>, agent: Option<Agent>) -> Result<Process, Error> {
     let (ours, theirs) = channel::pair()?;
-    let wanted = birth.plan.namespaces;
-    // The cgroup namespace is entered by the child itself, once it is in its group.
-    let namespaces = Namespaces(wanted.0 & !Namespaces::CGROUP.0);
+    let namespaces = birth.plan.namespaces.by_clone();
+    let staged = birth.plan.namespaces.needs_stage();
     let mut ours = Some(ours);
-    let clone = || match clone_into(namespaces, birth.cgroup.clone_into())? {
-        Side::Parent { pid, pidfd } => Ok((pid, pidfd)),
-        Side::Child => {
-            // While the child held the tool's end too, it would never see it close.
-            drop(ours.take());
-            init::run(birth, &theirs)
+    let clone = || {
+        let first = if staged { Namespaces::default() } else { namespaces };
+        match clone_into(first, birth.cgroup.clone_into())? {
+            Side::Parent { pid, pidfd } => Ok((pid, pidfd)),
+            Side::Child => {
+                // While the child held the tool's end too, it would never see it close.
+                drop(ours.take());
+                if staged { stage(birth, namespaces, &theirs) } else { init::run(birth, &theirs) }
+            }
         }
     };
     let (pid, pidfd) = step(
         "clone-namespaces",
         "a process that sees nothing of the host but what it is given",
-        || format!("clone3 with {}", names(namespaces)),
+        || format!("clone3 with new {} namespaces", names(namespaces)),
         clone,
     )
     .map_err(Error::Clone)?;
+    drop(theirs);
     let ours = ours.ok_or(Error::Vanished)?;
-    Ok((pid, pidfd, ours))
+    if staged { Process::of_stage(pid, pidfd, ours, agent) } else { Ok(Process::new(pid, pidfd, ours, agent)) }
 }
 
-fn names(namespaces: Namespaces) -> String {
-    let all = [
-        (Namespaces::PID, "pid"),
-        (Namespaces::MOUNT, "mount"),
-        (Namespaces::UTS, "uts"),
-        (Namespaces::IPC, "ipc"),
-        (Namespaces::NETWORK, "network"),
-    ];
-    let wanted = all.iter().filter(|(bit, _)| namespaces.contains(*bit)).map(|(_, name)| *name);
-    format!("new {} namespaces", wanted.collect::<Vec<_>>().join(", "))
+/// The stage: enters what must be entered first, then clones the container's first process as a child of the tool.
+fn stage(birth: &Birth<'_>, namespaces: Namespaces, parent: &Channel) -> ! {
+    step::enter_container();
+    let bear = || -> Result<(), Error> {
+        init::die_with_parent(parent)?;
+        birth.cgroup.join()?;
+        birth.joined.enter_all()?;
+        match clone_sibling(namespaces).map_err(Error::Clone)? {
+            Side::Parent { pid, pidfd } => parent.send_born(pid, &pidfd).map_err(Error::Channel),
+            Side::Child => init::run(birth, parent),
+        }
+    };
+    if let Err(error) = bear() {
+        parent.send_failure(&error);
+        sys::fork::exit_now(1);
+    }
+    sys::fork::exit_now(0)
+}
+
+/// What only somebody outside can do for the new process.
+fn raise(container: &mut Container, plan: &Plan, bundle: &Bundle, newborn: &Newborn) -> Result<(), Error> {
+    let Newborn { pid, proc } = newborn;
+    let maps_ids = plan.namespaces.new.contains(Namespaces::USER);
+    if maps_ids {
+        idmap::write_maps(proc, *pid, &plan.uid_map, &plan.gid_map)?;
+    }
+    set_oom_score(proc, *pid, plan.process.oom_score_adj, bundle.extras.rootless)?;
+    container.cgroup.adopt(*pid)?;
+    if let Some(resctrl) = &plan.resctrl {
+        resctrl.join(&bundle.id, *pid)?;
+    }
+    if !plan.net_devices.is_empty() {
+        netdev::move_all(&plan.net_devices, newborn.network_namespace()?.as_fd())?;
+    }
+    if maps_ids || is_systemd(&container.cgroup) { container.process.send(Order::Placed) } else { Ok(()) }
+}
+
+fn is_systemd(cgroup: &Cgroup) -> bool {
+    matches!(cgroup.location(), cgroup::Location::Systemd { .. })
+}
+
+fn run_hooks(container: &mut Container, plan: &Plan, state: &StateJson, bundle: &Bundle) -> Result<(), Error> {
+    if plan.hooks.create_runtime.is_empty() {
+        return Ok(());
+    }
+    container.process.wait_built()?;
+    let state = StateJson { pid: container.process.pid(), ..state.clone() };
+    hooks::run(&plan.hooks.create_runtime, "createRuntime", &state.to_json(), Some(&bundle.dir))?;
+    container.process.send(Order::Hooked)
+}
+
+fn state(bundle: &Bundle) -> StateJson {
+    let spec = &bundle.spec;
+    StateJson {
+        oci_version: if spec.version().is_empty() { SPEC_VERSION.into() } else { spec.version().clone() },
+        id: bundle.id.clone(),
+        status: Status::Creating,
+        pid: 0,
+        bundle: bundle.dir.clone(),
+        annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+    }
+}
+
+/// The host's side of the bind mounts, when the child could not open it: it may not look there as another user, and
+/// shifting owners is the host's privilege. None leaves it to the child: this user may not clone mounts here.
+fn sources_from_outside(plan: &Plan) -> Result<Option<Vec<Option<OwnedFd>>>, Error> {
+    let shifts = plan.mounts.iter().any(|mount| mount.id_maps.is_some());
+    if !(shifts || plan.has_user_namespace()) {
+        return Ok(None);
+    }
+    let open = |mount: &PlannedMount| -> Result<Option<OwnedFd>, Error> {
+        let source = mounts::open_source(mount)?;
+        match (&source, &mount.id_maps) {
+            (Some(source), Some((uid, gid))) => mounts::shift(source.as_fd(), mount, uid, gid)?,
+            (None, Some(_)) => {
+                let what = format!("shifting the owners of a mount of type {:?}", mount.fstype);
+                return Err(Error::Unsupported(what));
+            }
+            (_, None) => {}
+        }
+        Ok(source)
+    };
+    match plan.mounts.iter().map(open).collect() {
+        Err(Error::MountSource { source: Errno::PERM, .. }) if !shifts => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+/// The bundle's root file system as a mount; as a directory, where this process may not clone mounts or the
+/// container's are those of others.
+pub(crate) fn open_rootfs(path: &std::path::Path, spec: &oci_spec::runtime::Spec) -> Result<Rootfs, Error> {
+    let linux = spec.linux().as_ref();
+    let kinds = linux.and_then(|linux| linux.namespaces().as_ref()).into_iter().flatten();
+    let has_new_mounts = kinds.into_iter().any(|namespace| {
+        namespace.typ() == oci_spec::runtime::LinuxNamespaceType::Mount
+            && namespace.path().as_ref().is_none_or(|path| path.as_os_str().is_empty())
+    });
+    if !has_new_mounts {
+        return Ok(Rootfs::Directory(path.into()));
+    }
+    let what = || format!("clone the mount at {}", path.display());
+    match step("open-root", "the bundle's root file system", what, || mounts::open_root(path)) {
+        Ok(root) => Ok(Rootfs::Mount(root)),
+        Err(Errno::PERM) => Ok(Rootfs::Directory(path.into())),
+        Err(source) => Err(Error::MountSource { path: path.into(), source }),
+    }
 }
 
 fn check_sysctls(plan: &Plan) -> Result<(), Error> {
-    let own = |namespace| plan.namespaces.contains(namespace);
+    let own = |namespace| plan.namespaces.has_own(namespace);
     plan.sysctl.iter().try_for_each(|(name, _)| {
         sysctl::check(name, own(Namespaces::NETWORK), own(Namespaces::IPC), own(Namespaces::UTS))
     })
@@ -160,10 +259,14 @@ fn filter(bundle: &Bundle) -> Result<Option<seccomp::Program>, Error> {
         return Ok(Some(program.clone()));
     }
     let section = bundle.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    let Some(section) = section else { return Ok(None) };
+    section.map(compile_filter).transpose()
+}
+
+/// The program of a seccomp section, for this kind of processor.
+pub(crate) fn compile_filter(section: &oci_spec::runtime::LinuxSeccomp) -> Result<seccomp::Program, Error> {
     let native = seccomp::Arch::native()
         .ok_or_else(|| Error::Unsupported("a seccomp filter on this kind of processor".into()))?;
-    Ok(Some(seccomp::compile(section, native)?))
+    Ok(seccomp::compile(section, native)?)
 }
 
 /// A detached, read-only mount of this very binary: an init that runs from it cannot be used to overwrite the file on
@@ -173,112 +276,98 @@ fn clone_own_binary() -> Result<OwnedFd, Error> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let binary = open_tree(CWD, c"/proc/self/exe", flags)?;
         let readonly = sys::mount::Attributes { set: sys::mount::RDONLY, ..Default::default() };
-        sys::mount::set_attributes(binary.as_fd(), c"", false, readonly).map_err(crate::mounts::errno)?;
+        sys::mount::set_attributes(binary.as_fd(), c"", false, readonly).map_err(mounts::errno)?;
         Ok(binary)
     };
     step("clone-init", "--init runs this binary, sealed", || "clone this binary read-only".into(), clone)
         .map_err(|source| Error::Root { what: "prepare the init program", source })
 }
 
-fn make_cgroup(bundle: &Bundle) -> Result<Cgroup, Error> {
+fn make_cgroup(host: &cgroup::Host, bundle: &Bundle) -> Result<Cgroup, Error> {
     let resources = bundle.spec.linux().as_ref().and_then(|linux| linux.resources().clone());
-    let resources = resources.unwrap_or_default();
-    Ok(Cgroup::create(&cgroup::Host::detect()?, &bundle.cgroup, &resources, &[])?)
+    let mut resources = resources.unwrap_or_default();
+    match Cgroup::create(host, &bundle.cgroup, &resources, &devices::default_rules()) {
+        // Without a group there can be no device rules; the kernel lets no such user make or mount devices anyway.
+        Err(error) if bundle.extras.rootless && is_denied(&error) => {
+            resources.set_devices(None);
+            Ok(Cgroup::create(host, &cgroup::Location::None, &resources, &[])?)
+        }
+        made => Ok(made?),
+    }
 }
 
-fn set_oom_score(proc: &Procfs, pid: i32, score: Option<i32>) -> Result<(), Error> {
+/// True when this user may not make groups here, or there are none to be had.
+fn is_denied(error: &cgroup::Error) -> bool {
+    use cgroup::Error as E;
+    match error {
+        E::NotMounted => true,
+        E::Make { source, .. }
+        | E::Open { source, .. }
+        | E::Enable { source, .. }
+        | E::DeviceProgram { source, .. } => {
+            matches!(*source, Errno::ACCESS | Errno::PERM | Errno::ROFS)
+        }
+        _ => false,
+    }
+}
+
+pub(crate) fn set_oom_score(proc: &Procfs, pid: i32, score: Option<i32>, rootless: bool) -> Result<(), Error> {
     let Some(score) = score else { return Ok(()) };
     let write = || {
         let file = proc.open(&format!("{pid}/oom_score_adj"), rustix::fs::OFlags::WRONLY)?;
         rustix::io::write(&file, score.to_string().as_bytes()).map(drop)
     };
-    write().map_err(Error::process(format!("set the OOM score to {score}")))
+    match write() {
+        // Lowering it is root's privilege, and callers that are not root ask for it all the same.
+        Err(Errno::ACCESS | Errno::PERM) if rootless => Ok(()),
+        done => done.map_err(Error::process(format!("set the OOM score to {score}"))),
+    }
 }
 
 impl Container {
     /// Lets the program run. Returns when it runs, or with the reason why it does not.
     pub fn start(&mut self) -> Result<(), Error> {
-        step(
-            "start",
-            "everything it needs is there",
-            || "tell the first process to go on".into(),
-            || {
-                match self.channel.send_start() {
-                    // It died before: what it said is read below.
-                    Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
-                    Err(errno) => Err(Error::Channel(errno)),
-                }
-            },
-        )?;
-        let mut ready = false;
-        loop {
-            match self.channel.receive()? {
-                Told::Terminal(terminal) => self.terminal = Some(terminal),
-                Told::Ready => ready = true,
-                Told::Failed(failure) => return Err(failure.into()),
-                Told::Closed if ready => return Ok(()),
-                // Killed on its way, by somebody or for want of memory.
-                Told::Closed => return Err(Error::Vanished),
-            }
-        }
+        self.process.start()
     }
 
-    /// The failure that the child told before it ended, if it has ended or is about to.
-    fn why_it_died(&self) -> Option<Error> {
-        // The child waits for the start on this channel, so closing our side of the conversation ends it at once.
-        let _ = rustix::net::shutdown(self.channel.as_fd(), rustix::net::Shutdown::Write);
-        loop {
-            match self.channel.receive() {
-                Ok(Told::Terminal(_) | Told::Ready) => {}
-                Ok(Told::Failed(failure)) => {
-                    let error = Error::from(failure);
-                    return if matches!(&error, Error::InContainer(text) if *text == Error::Vanished.to_string()) {
-                        None
-                    } else {
-                        Some(error)
-                    };
-                }
-                Ok(Told::Closed) | Err(_) => return None,
-            }
-        }
+    /// Waits until only the start is missing.
+    pub fn wait_created(&mut self) -> Result<(), Error> {
+        self.process.wait_created()
+    }
+
+    /// Lets it go on without this process: until its start comes through [`crate::bundle::Extras::starter`], it waits.
+    pub fn let_live_on(self) -> Result<(), Error> {
+        self.process.let_live_on()
+    }
+
+    /// The container's first process.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// The process id of the container's first process, as the host sees it.
     pub fn pid(&self) -> i32 {
-        self.pid
+        self.process.pid()
     }
 
     /// A descriptor of the first process: readable when it has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+        self.process.pidfd()
     }
 
     /// The controlling side of the container's terminal, when it was asked for and the container was started.
     pub fn terminal(&self) -> Option<BorrowedFd<'_>> {
-        self.terminal.as_ref().map(|t| t.as_fd())
+        self.process.terminal()
     }
 
     /// Sends a signal to the first process, never to another one that got its number later.
     pub fn kill(&self, signal: Signal) -> Result<(), Errno> {
-        pidfd_send_signal(&self.pidfd, signal)
+        self.process.kill(signal)
     }
 
     /// Waits until the first process has ended; with it every process of its pid namespace is gone.
     pub fn wait(&self) -> Result<Exit, Error> {
-        loop {
-            match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::process("wait for the first process")(errno)),
-                Ok(None) => {}
-                Ok(Some(status)) => {
-                    return Ok(match (status.exit_status(), status.terminating_signal()) {
-                        (Some(code), _) => Exit::Code(code),
-                        (None, Some(signal)) => Exit::Signal(signal),
-                        (None, None) => Exit::Code(1),
-                    });
-                }
-            }
-        }
+        self.process.wait()
     }
 
     /// True when the kernel killed a process of the container because the container's memory limit was reached.

@@ -1,6 +1,7 @@
 //! Who the program runs as: limits, groups, ids, capabilities, no_new_privs, seccomp. The order is the substance.
 
 use crate::capabilities::bit;
+use crate::channel::Channel;
 use crate::error::Error;
 use crate::plan::{CapabilityBits, PlannedProcess};
 use oci_spec::runtime::Capability;
@@ -65,27 +66,31 @@ pub(crate) fn become_user(process: &PlannedProcess) -> Result<(), Error> {
 /// Loading a filter needs no_new_privs or CAP_SYS_ADMIN. So without no_new_privs it is loaded while that capability is
 /// still there, and then only one `capset` and the exec itself have to pass it: whatever a profile forbids, it does not
 /// forbid it to us.
-pub(crate) fn confine(process: &PlannedProcess, filter: Option<&seccomp::Program>) -> Result<(), Error> {
+pub(crate) fn confine(
+    process: &PlannedProcess,
+    filter: Option<&seccomp::Program>,
+    told: &Channel,
+) -> Result<(), Error> {
     let sets = process.capabilities;
     if !process.no_new_privileges {
-        load(filter)?;
+        load(filter, told)?;
     }
     step(
         "drop-capabilities",
         "root in the container is not root of the host",
-        || told(&sets),
+        || shown(&sets),
         || set_capabilities(None, kernel_sets(&sets, 0)),
     )
     .map_err(Error::process("set the capabilities"))?;
     if process.no_new_privileges {
         step("no-new-privs", "set-uid programs give nothing", || "set no_new_privs".into(), || set_no_new_privs(true))
             .map_err(Error::process("set no_new_privs"))?;
-        load(filter)?;
+        load(filter, told)?;
     }
     Ok(())
 }
 
-fn told(sets: &CapabilityBits) -> String {
+fn shown(sets: &CapabilityBits) -> String {
     format!("effective {:#x}, permitted {:#x}, inheritable {:#x}", sets.effective, sets.permitted, sets.inheritable)
 }
 
@@ -103,7 +108,11 @@ fn limit_bounding_set(keep: u64) -> Result<(), Errno> {
 fn change_user(process: &PlannedProcess) -> Result<(), Error> {
     let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
     let groups: Vec<Gid> = process.groups.iter().map(|g| Gid::from_raw(*g)).collect();
-    set_thread_groups(&groups).map_err(Error::process("set the groups"))?;
+    match set_thread_groups(&groups) {
+        // In a user namespace whose maker may not let go of groups; there are none to take.
+        Err(Errno::PERM) if groups.is_empty() => {}
+        done => done.map_err(Error::process("set the groups"))?,
+    }
     set_thread_res_gid(gid, gid, gid).map_err(Error::process(format!("become gid {}", process.gid)))?;
     if process.uid != 0 {
         set_keep_capabilities(true).map_err(Error::process("keep capabilities over the change of user"))?;
@@ -147,13 +156,33 @@ pub(crate) fn available(wanted: &CapabilityBits) -> Result<CapabilityBits, Error
     })
 }
 
-fn load(filter: Option<&seccomp::Program>) -> Result<(), Error> {
+fn load(filter: Option<&seccomp::Program>, told: &Channel) -> Result<(), Error> {
     let Some(filter) = filter else { return Ok(()) };
-    step(
+    let listener = step(
         "load-seccomp",
         "system calls that a container has no need of are refused",
         || format!("load a filter of {} instructions", filter.instructions.len()),
-        || sys::seccomp::load(&filter.to_bytes(), filter.flags).map(drop),
+        || sys::seccomp::load(&filter.to_bytes(), filter.flags),
     )
-    .map_err(|source| Error::Process { what: "load the seccomp filter".into(), source })
+    .map_err(|source| Error::Process { what: "load the seccomp filter".into(), source })?;
+    match listener {
+        // Who answers has to have it before the first question, and the exec may be one.
+        Some(listener) => told.send_listener(&listener).map_err(Error::Channel),
+        None => Ok(()),
+    }
+}
+
+/// Becomes root of the user namespace that this process is in: it was nobody there until its ids were mapped.
+pub(crate) fn become_root_of_namespace() -> Result<(), Error> {
+    let become_root = || -> Result<(), Errno> {
+        match set_thread_groups(&[]) {
+            // Who made the namespace may not let go of groups, for they could be there to deny. [user_namespaces(7)]
+            Err(Errno::PERM) => {}
+            done => done?,
+        }
+        set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+        set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+    };
+    step("become-root", "root of the new user namespace, and of nothing else", || "uid 0 gid 0".into(), become_root)
+        .map_err(Error::process("become root of the user namespace"))
 }

@@ -34,6 +34,37 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// A namespace that the configuration names by path could not be opened or entered.
+    #[error("cannot join the {kind} namespace {path}: {source}")]
+    Namespace {
+        /// Which kind.
+        kind: &'static str,
+        /// Its path on the host.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The namespaces of a running container could not be entered.
+    #[error("cannot enter the container's namespaces: {0}")]
+    Join(io::Error),
+    /// The owners of a mount could not be shifted.
+    #[error("cannot shift the owners of {path}: {source} (its file system may not support ID-mapped mounts)")]
+    IdMapMount {
+        /// The path on the host.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A socket of the caller's could not be used.
+    #[error("cannot {what} {path}: {source}")]
+    Socket {
+        /// What was tried.
+        what: &'static str,
+        /// The socket.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
     /// The line between the tool and the container's first process broke.
     #[error("lost the container's first process while it was starting: {0}")]
     Channel(Errno),
@@ -167,6 +198,61 @@ pub enum Error {
         /// The system's reason, or ours.
         reason: String,
     },
+    /// No name for a container.
+    #[error("{0:?} is no container id: letters, digits and _ + - . are, and it begins with another than a dot")]
+    BadId(String),
+    /// The id is in use.
+    #[error("container with id {0:?} already exists")]
+    IdTaken(String),
+    /// There is no such container.
+    #[error("container {0:?} does not exist")]
+    NoSuchContainer(String),
+    /// What was asked for needs the container in another state. Callers look for these words.
+    #[error("{}", not_in_state(.what, .id, .status))]
+    WrongStatus {
+        /// What was to be done, such as `start`.
+        what: &'static str,
+        /// The container.
+        id: String,
+        /// Its state.
+        status: crate::Status,
+    },
+    /// The record of a container could not be used.
+    #[error("cannot {what} {path}: {source}")]
+    Record {
+        /// What was tried.
+        what: &'static str,
+        /// The record, or its directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// A file of the caller's could not be used.
+    #[error("cannot {what} {path}: {source}")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A configuration that is no JSON, or not of the specification's shape.
+    #[error("cannot read {path}: {source}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says, with line and column.
+        source: serde_json::Error,
+    },
+    /// A process did not end in time after it was told to.
+    #[error("process {pid} of container {id:?} does not end")]
+    DoesNotEnd {
+        /// The container.
+        id: String,
+        /// The process.
+        pid: i32,
+    },
     /// The configuration asks for something that this host does not have.
     #[error("cannot {what}: this host {lacks}")]
     Host {
@@ -222,5 +308,13 @@ impl Error {
     /// Wraps one failed setting of a process.
     pub(crate) fn process(what: impl Into<String>) -> impl FnOnce(Errno) -> Error {
         |source| Error::Process { what: what.into(), source: source.into() }
+    }
+}
+
+/// containerd takes "container not running" for "there is nothing left to do", and Docker with it.
+fn not_in_state(what: &str, id: &str, status: &crate::Status) -> String {
+    match status {
+        crate::Status::Stopped if what != "start" => format!("cannot {what} container {id:?}: container not running"),
+        _ => format!("cannot {what} container {id:?} in the {status} state"),
     }
 }

@@ -2,52 +2,142 @@
 //!
 //! What a container is can be read in two files that are twins: [`create`](mod@create) is the parent's side (control
 //! group, clone into namespaces, start, wait) and `init` is the child's (mounts, root, user, capabilities, seccomp,
-//! exec). Everything else in this crate is one step of those stories.
+//! exec). Nearly everything else in this crate is one step of those stories.
+//!
+//! There are two ways in, and one way on. The engine hands a [`Bundle`] in memory to [`create()`]. A caller of the OCI
+//! runtime hands a directory to [`Runtime::create`] or [`Runtime::run`] (`launch`), which keep a record on disk
+//! (`record`) and call the same [`create()`]; every later verb finds the container by that record ([`Known`]).
 //!
 //! Always true here:
-//! - This crate knows nothing of images or networks. The caller hands in an OCI [`Spec`](oci_spec::runtime::Spec) and
-//!   an open root; what the network needs, it does between clone and start.
+//! - This crate knows nothing of images or networks. What the network needs, its caller does between clone and start.
 //! - The process that clones is single-threaded, and there is no async.
 //! - A path inside a root is resolved in one place, `root`, through descriptors and `openat2`.
-//! - Nothing is left on the host but the control group: every mount lives in the container's own mount namespace and
-//!   goes with its last process. The group is removed by [`Container::remove`], or after a crash by whoever calls
-//!   [`cgroup::Cgroup::open`] with its name.
+//! - A process is signalled through a pidfd, after a look at when it started (`pinned`).
+//! - Nothing is left on the host but the control group and the record: every mount lives in the container's own mount
+//!   namespace and goes with its last process.
+//!
+//! # Example
+//!
+//! Runs the bundle in `./bundle`, waits for it and removes it:
+//!
+//! ```no_run
+//! use runtime::{Launch, Runtime};
+//!
+//! fn main() -> Result<(), runtime::Error> {
+//!     let runtime = Runtime::new("/run/example");
+//!     let running = runtime.run("hello", &Launch { bundle: "bundle".into(), ..Launch::default() })?;
+//!     let exit = running.process().wait()?;
+//!     running.into_known().delete(false)?;
+//!     std::process::exit(exit.shell_status())
+//! }
+//! ```
 
 pub mod bundle;
 pub mod capabilities;
 pub mod create;
 pub mod error;
 pub mod reaper;
+pub mod seal;
 
 mod channel;
+mod clock;
+mod copyup;
 mod credentials;
 mod devices;
 mod exec;
 mod files;
+mod hooks;
+mod idmap;
 mod init;
+mod join;
+mod known;
+mod labels;
+mod launch;
 mod mask;
+mod memory_policy;
+mod more_mounts;
 mod mounts;
+mod namespaces;
+mod netdev;
+mod notify;
+mod numbers;
 mod options;
+mod personality;
+mod pinned;
 mod plan;
+mod process;
 mod procfs;
+mod record;
+mod resctrl;
 mod root;
+mod scheduling;
+mod status;
 mod sysctl;
 mod terminal;
-
-#[allow(dead_code)] // Called by `create` and `init` in the commits that follow.
-mod memory_policy;
-#[allow(dead_code)]
-mod numbers;
-#[allow(dead_code)]
-mod personality;
-#[allow(dead_code)]
-mod scheduling;
 #[cfg(test)]
 mod testing;
-#[allow(dead_code)]
 mod time_offsets;
 
-pub use bundle::{Bundle, File, Stdio, Tree};
-pub use create::{Container, Exit, Newborn, create};
+pub use bundle::{Bundle, Extras, File, Rootfs, Stdio, Tree};
+pub use clock::now;
+pub use create::{Container, Newborn, create};
 pub use error::Error;
+pub use join::Joining;
+pub use known::Known;
+pub use launch::{Launch, Running};
+pub use process::{Exit, Process};
 pub use root::Root;
+pub use status::{SPEC_VERSION, StateJson, Status};
+
+use std::path::PathBuf;
+
+/// Who makes the control groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CgroupManager {
+    /// This process, as directories.
+    #[default]
+    Cgroupfs,
+    /// systemd, as transient units.
+    Systemd,
+    /// Nobody: containers stay in the caller's group, without limits.
+    Disabled,
+}
+
+/// Containers of an OCI caller, and how they are made.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Directory of their records.
+    pub root: PathBuf,
+    /// Who makes their control groups.
+    pub cgroups: CgroupManager,
+    /// Goes without what only root of the host may have. None: decided by who calls.
+    pub rootless: Option<bool>,
+}
+
+impl Runtime {
+    /// The containers whose records are below `root`, with control groups of our own making.
+    pub fn new(root: impl Into<PathBuf>) -> Runtime {
+        Runtime { root: root.into(), cgroups: CgroupManager::default(), rootless: None }
+    }
+
+    /// True when this process is not root of the host.
+    pub(crate) fn is_rootless(&self) -> bool {
+        self.rootless.unwrap_or_else(|| !rustix::process::geteuid().is_root() || is_in_user_namespace())
+    }
+}
+
+/// True unless user ids mean here what they mean on the host: one line that maps them all. [user_namespaces(7)]
+fn is_in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().ne(["0", "0", "4294967295"])
+}
+
+/// Every mount option that has a meaning of its own here; others go to the file system.
+pub fn mount_options() -> Vec<String> {
+    options::known()
+}
+
+/// The architectures whose system calls can be filtered, by the specification's names.
+pub fn seccomp_architectures() -> Vec<&'static str> {
+    vec![]
+}

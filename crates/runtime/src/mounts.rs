@@ -5,10 +5,11 @@
 //! was asked to have, and a target swapped for a symlink leads nowhere outside.
 
 use crate::error::Error;
+use crate::idmap::IdMap;
 use crate::options::{self, Options};
 use crate::plan::PlannedMount;
 use crate::root::{Kind, Root, is_directory, shown};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, FileType, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
@@ -18,7 +19,6 @@ use rustix::process::fchdir;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use step::step;
-use sys::fork::Namespaces;
 use sys::mount::{Attributes, set_attributes};
 
 /// The host's directory or file behind each bind mount of the list, cloned and detached, in the list's order.
@@ -26,28 +26,47 @@ use sys::mount::{Attributes, set_attributes};
 /// Must run while the mounts of this namespace still propagate as they do on the host: a clone made now can stay a
 /// peer (`rshared`) or a slave (`rslave`) of its source.
 pub(crate) fn open_sources(mounts: &[PlannedMount]) -> Result<Vec<Option<OwnedFd>>, Error> {
-    let open = |mount: &PlannedMount| {
-        if mount.fstype != "bind" {
-            return Ok(None);
-        }
-        step(
-            "open-source",
-            "the host's side of a volume, held before the host is out of reach",
-            || format!("clone the mount at {}", mount.source.display()),
-            || clone_tree(&mount.source, mount.options.recursive).map(Some),
-        )
+    mounts.iter().map(open_source).collect()
+}
+
+/// As [`open_sources`], for one.
+pub(crate) fn open_source(mount: &PlannedMount) -> Result<Option<OwnedFd>, Error> {
+    if mount.fstype != "bind" || mount.options.remount {
+        return Ok(None);
+    }
+    let what = || format!("clone the mount at {}", mount.source.display());
+    let why = "the host's side of a volume, held before the host is out of reach";
+    step("open-source", why, what, || clone_tree(&mount.source, &mount.options).map(Some))
         .map_err(|source| Error::MountSource { path: mount.source.clone(), source })
-    };
-    mounts.iter().map(open).collect()
 }
 
 /// A detached copy of what is mounted at a path of the host.
-fn clone_tree(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+fn clone_tree(path: &Path, options: &Options) -> Result<OwnedFd, Errno> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive {
+    if options.recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
+    if options.source_nofollow || options.copy_symlink {
+        flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    }
     open_tree(CWD, path, flags)
+}
+
+/// Shifts the owners that a detached mount shows. In the kernel since 5.12, by file system. [mount_setattr(2)]
+pub(crate) fn shift(source: BorrowedFd<'_>, mount: &PlannedMount, uid: &[IdMap], gid: &[IdMap]) -> Result<(), Error> {
+    let what = || format!("shift the owners of {}", mount.source.display());
+    step("shift-owners", "asked for by idmap", what, || {
+        let namespace = crate::idmap::user_namespace(uid, gid)?;
+        let recursive = mount.options.idmap == Some(true);
+        sys::mount::idmap(source, recursive, namespace.as_fd())
+            .map_err(|source| Error::IdMapMount { path: mount.source.clone(), source })
+    })
+}
+
+/// A detached copy of the mount at the bundle's root file system, with all below it.
+pub(crate) fn open_root(path: &Path) -> Result<Root, Errno> {
+    let options = Options { recursive: true, ..Options::default() };
+    clone_tree(path, &options).map(Root::new)
 }
 
 /// Cuts this namespace's mounts off from the host's: nothing that happens here from now on shows there.
@@ -70,6 +89,29 @@ pub(crate) fn attach_root(root: &Root, root_propagation: u64) -> Result<(), Erro
     };
     step("attach-root", "only a mount can become the root", || "attach the root file system".into(), attach)
         .map_err(|source| Error::Root { what: "attach the root file system", source })
+}
+
+/// As [`pivot`], where the host's root cannot be the old one: on an initramfs, which nothing can be pivoted away from.
+/// The old root stays below, out of reach but for who has CAP_SYS_CHROOT and a descriptor of it.
+pub(crate) fn move_root(root: &Root) -> Result<(), Error> {
+    let enter = || {
+        fchdir(root.as_fd())?;
+        rustix::process::chroot(c".")?;
+        rustix::process::chdir(c"/")
+    };
+    step("move-root", "asked for by --no-pivot", || "chroot to what is mounted over the old root".into(), enter)
+        .map_err(|source| Error::Root { what: "change to the new root", source })
+}
+
+/// Makes a directory in the mount namespace of others the root of this process alone.
+pub(crate) fn change_root(path: &Path) -> Result<(), Error> {
+    let enter = || {
+        rustix::process::chdir(path)?;
+        rustix::process::chroot(c".")?;
+        rustix::process::chdir(c"/")
+    };
+    step("change-root", "its mounts are those of others", || format!("chroot to {}", path.display()), enter)
+        .map_err(|source| Error::Root { what: "change to the new root", source })
 }
 
 /// Makes the attached root the root of this process, and lets go of the host's.
@@ -106,9 +148,8 @@ pub(crate) fn make_root_readonly(root: &Root) -> Result<(), Error> {
 pub(crate) fn mount(
     root: &Root,
     mount: &PlannedMount,
-    source: Option<OwnedFd>,
-    namespaces: Namespaces,
-    cgroup: &cgroup::Cgroup,
+    source: Option<BorrowedFd<'_>>,
+    place: &Place<'_>,
 ) -> Result<(), Error> {
     let (name, why) = told(&mount.fstype);
     let what = || match mount.fstype.as_str() {
@@ -116,10 +157,23 @@ pub(crate) fn mount(
         fstype => format!("mount {fstype} on {}", mount.target.display()),
     };
     step(name, why, what, || match (mount.fstype.as_str(), source) {
+        (_, Some(source)) if mount.options.copy_symlink && is_symlink(source) => copy_symlink(root, mount),
         (_, Some(source)) => bind(root, mount, source),
-        ("cgroup", None) => cgroup_tree(root, mount, namespaces, cgroup),
-        (fstype, None) => new_filesystem(root, mount, fstype),
+        (_, None) if mount.options.remount => remount(root, mount),
+        ("cgroup", None) => cgroup_tree(root, mount, place),
+        (fstype, None) => new_filesystem(root, mount, fstype, place),
     })
+}
+
+/// What a mount can depend on beside its own line.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) has_cgroup_namespace: bool,
+    pub(crate) cgroup: &'a cgroup::Cgroup,
+    /// Whether the host's groups are on v2.
+    pub(crate) is_cgroup_v2: bool,
+    /// SELinux context of what has no labels of its own.
+    pub(crate) label: Option<&'a str>,
 }
 
 /// Name of the step and its reason, by file system.
@@ -136,39 +190,82 @@ fn told(fstype: &str) -> (&'static str, &'static str) {
     }
 }
 
-fn bind(root: &Root, mount: &PlannedMount, source: OwnedFd) -> Result<(), Error> {
+fn bind(root: &Root, mount: &PlannedMount, source: BorrowedFd<'_>) -> Result<(), Error> {
     let failed = |source| Error::Mount { fstype: "bind".into(), target: shown(&mount.target), source };
-    let kind = if is_directory(source.as_fd()).map_err(failed)? { Kind::Directory } else { Kind::File };
-    apply(source.as_fd(), &mount.options).map_err(failed)?;
-    let target = root.target(&mount.target, kind)?;
-    attach(source.as_fd(), target.as_fd()).map_err(failed)
+    let kind = if is_directory(source).map_err(failed)? { Kind::Directory } else { Kind::File };
+    apply(source, &mount.options).map_err(failed)?;
+    let target = target(root, mount, kind)?;
+    attach(source, target.as_fd()).map_err(failed)
+}
+
+fn target(root: &Root, mount: &PlannedMount, kind: Kind) -> Result<OwnedFd, Error> {
+    if mount.options.target_nofollow {
+        root.target_nofollow(&mount.target, kind)
+    } else {
+        root.target(&mount.target, kind)
+    }
+}
+
+fn is_symlink(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+}
+
+/// A symlink as source, made anew at the target. [crun's copy-symlink]
+fn copy_symlink(root: &Root, mount: &PlannedMount) -> Result<(), Error> {
+    let failed = |source| Error::Mount { fstype: "symlink".into(), target: shown(&mount.target), source };
+    let link = rustix::fs::readlinkat(CWD, &mount.source, Vec::new()).map_err(failed)?;
+    let name = mount.target.file_name().ok_or_else(|| failed(Errno::INVAL))?;
+    let parent = root.target(mount.target.parent().unwrap_or(Path::new("/")), Kind::Directory)?;
+    match rustix::fs::symlinkat(&link, &parent, name) {
+        Err(Errno::EXIST) if rustix::fs::readlinkat(&parent, name, Vec::new()).is_ok_and(|there| there == link) => {
+            Ok(())
+        }
+        done => done.map_err(failed),
+    }
+}
+
+/// New attributes for what is mounted at the target.
+fn remount(root: &Root, mount: &PlannedMount) -> Result<(), Error> {
+    let failed = |source| Error::Mount { fstype: "remount".into(), target: shown(&mount.target), source };
+    let target = root.open(&mount.target, OFlags::PATH).map_err(failed)?;
+    set_recursive_and_own(target.as_fd(), &mount.options).map_err(failed)
 }
 
 /// Sets a detached mount's attributes and propagation.
 fn apply(mount: BorrowedFd<'_>, options: &Options) -> Result<(), Errno> {
+    let (kind, recursive) = options.propagation.unwrap_or((options::PRIVATE, true));
+    set_attributes(mount, c"", recursive, propagation(kind)).map_err(errno)?;
+    set_recursive_and_own(mount, options)
+}
+
+fn set_recursive_and_own(mount: BorrowedFd<'_>, options: &Options) -> Result<(), Errno> {
     let set = |recursive, attributes: Attributes| {
         if attributes == Attributes::default() {
             return Ok(());
         }
         set_attributes(mount, c"", recursive, attributes).map_err(errno)
     };
-    let (kind, recursive) = options.propagation.unwrap_or((options::PRIVATE, true));
-    set(recursive, propagation(kind))?;
     set(true, options.recursive_attributes)?;
     set(false, options.attributes)
 }
 
-fn new_filesystem(root: &Root, mount: &PlannedMount, fstype: &str) -> Result<(), Error> {
-    let fresh = make(fstype, &mount.source, &mount.options, &mount.target)?;
+fn new_filesystem(root: &Root, mount: &PlannedMount, fstype: &str, place: &Place<'_>) -> Result<(), Error> {
+    let mut options = mount.options.clone();
+    if mount.target == Path::new("/dev") {
+        // Nodes and mount points are still to be made in it: see `seal_dev`.
+        options.attributes.set &= !sys::mount::RDONLY;
+    }
+    options.data.extend(place.label.and_then(|label| crate::labels::mount_option(label, fstype)));
+    let fresh = make(fstype, &mount.source, &options, &mount.target)?;
     // A link at /proc, /sys or /dev would have the kernel's files land where the masks do not cover them, or our device
     // nodes in a volume.
     let anchored = matches!(fstype, "proc" | "sysfs") || mount.target == Path::new("/dev");
-    let target = if anchored {
-        root.target_without_symlinks(&mount.target)?
-    } else {
-        root.target(&mount.target, Kind::Directory)?
-    };
+    let target =
+        if anchored { root.target_without_symlinks(&mount.target)? } else { target(root, mount, Kind::Directory)? };
     let failed = |source| Error::Mount { fstype: fstype.into(), target: shown(&mount.target), source };
+    if mount.options.copy_up {
+        crate::copyup::copy(target.as_fd(), fresh.as_fd()).map_err(failed)?;
+    }
     attach(fresh.as_fd(), target.as_fd()).map_err(failed)?;
     if let Some((kind, recursive)) = mount.options.propagation {
         set_attributes(fresh.as_fd(), c"", recursive, propagation(kind)).map_err(|e| failed(errno(e)))?;
@@ -209,20 +306,35 @@ pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()
     move_mount(mount, c"", target, c"", flags)
 }
 
+/// A /dev that was asked to be read-only becomes so when all that belongs into it is there.
+pub(crate) fn seal_dev(root: &Root, mounts: &[PlannedMount]) -> Result<(), Error> {
+    let dev = |mount: &&PlannedMount| mount.target == Path::new("/dev") && mount.fstype != "bind";
+    let Some(mount) = mounts.iter().rfind(dev).filter(|m| m.options.attributes.set & sys::mount::RDONLY != 0) else {
+        return Ok(());
+    };
+    let seal = || {
+        let dev = root.open(&mount.target, OFlags::PATH)?;
+        let attributes = Attributes { set: sys::mount::RDONLY, ..Attributes::default() };
+        set_attributes(dev.as_fd(), c"", false, attributes).map_err(errno)
+    };
+    step("seal-dev", "asked for by its mount option", || "make /dev read-only".into(), seal)
+        .map_err(|source| Error::Mount { fstype: mount.fstype.clone(), target: "/dev".into(), source })
+}
+
 /// The container's view of its control groups at the target: the one tree of v2, or a directory of v1 hierarchies.
-fn cgroup_tree(
-    root: &Root,
-    mount: &PlannedMount,
-    namespaces: Namespaces,
-    cgroup: &cgroup::Cgroup,
-) -> Result<(), Error> {
-    // Without a cgroup namespace a new cgroup mount shows the whole host, and costs up to 10 ms. (CVE-2023-25809)
-    if !namespaces.contains(Namespaces::CGROUP) {
-        return Err(Error::Unsupported("a cgroup mount without a cgroup namespace".into()));
-    }
+///
+/// With a cgroup namespace these are new mounts, whose root the kernel makes the container's own group. Without one a
+/// new mount would show the whole host (and cost up to 10 ms), so on v1 the container's own groups are bound. On v2 the
+/// host's tree is bound, since without the namespace /proc/self/cgroup names the group from the host's root; it is
+/// writable only where the configuration leaves out `ro`. (CVE-2023-25809)
+fn cgroup_tree(root: &Root, mount: &PlannedMount, place: &Place<'_>) -> Result<(), Error> {
     let failed = |source| Error::Mount { fstype: "cgroup".into(), target: shown(&mount.target), source };
-    if cgroup.is_v2() {
-        let fresh = make("cgroup2", Path::new("cgroup"), &mount.options, &mount.target)?;
+    if place.is_cgroup_v2 {
+        let fresh = if place.has_cgroup_namespace {
+            make("cgroup2", Path::new("cgroup"), &mount.options, &mount.target)?
+        } else {
+            bound_group(Path::new(CGROUP_ROOT), mount).map_err(failed)?
+        };
         let target = root.target(&mount.target, Kind::Directory)?;
         return attach(fresh.as_fd(), target.as_fd()).map_err(failed);
     }
@@ -230,18 +342,40 @@ fn cgroup_tree(
     let top = make("tmpfs", Path::new("tmpfs"), &tree, &mount.target)?;
     attach(top.as_fd(), root.target(&mount.target, Kind::Directory)?.as_fd()).map_err(failed)?;
     // Only those that the container has a group in: elsewhere it would see the host's own groups.
-    for controllers in cgroup.v1_hierarchies() {
+    let paths = place.cgroup.paths();
+    for controllers in place.cgroup.v1_hierarchies() {
         let dir = controllers.join(",");
         let options =
             Options { data: controllers.to_vec(), attributes: mount.options.attributes, ..Options::default() };
-        let fresh = make("cgroup", Path::new("cgroup"), &options, &mount.target.join(&dir))?;
+        let fresh = if place.has_cgroup_namespace {
+            make("cgroup", Path::new("cgroup"), &options, &mount.target.join(&dir))?
+        } else {
+            let path = paths.get(&controllers[0]).ok_or_else(|| failed(Errno::NOENT))?;
+            bound_group(path, mount).map_err(failed)?
+        };
         rustix::fs::mkdirat(&top, &dir, rustix::fs::Mode::from_raw_mode(0o755)).map_err(failed)?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         move_mount(fresh.as_fd(), c"", &top, &dir, flags).map_err(failed)?;
+        if controllers.len() > 1 {
+            // Programs look for each by its own name. [systemd's /sys/fs/cgroup/cpu]
+            controllers.iter().try_for_each(|name| rustix::fs::symlinkat(&dir, &top, name)).map_err(failed)?;
+        }
     }
     let attributes = Attributes { set: mount.options.attributes.set, ..Attributes::default() };
     set_attributes(top.as_fd(), c"", false, attributes).map_err(|e| failed(errno(e)))
 }
+
+/// A directory of the host's control groups, cloned and with the mount's attributes.
+fn bound_group(path: &Path, mount: &PlannedMount) -> Result<OwnedFd, Errno> {
+    let clone = clone_tree(path, &Options::default())?;
+    let mut attributes = mount.options.attributes;
+    attributes.propagation = options::PRIVATE;
+    set_attributes(clone.as_fd(), c"", false, attributes).map_err(errno)?;
+    Ok(clone)
+}
+
+/// Where cgroup v2 is mounted on every host that uses it. [file-hierarchy(7)]
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 fn propagation(kind: u64) -> Attributes {
     Attributes { propagation: kind, ..Attributes::default() }

@@ -4,30 +4,61 @@
 //! not act on is an error, never dropped.
 
 use crate::capabilities::bits;
+use crate::devices;
 use crate::error::Error;
+use crate::idmap::{self, IdMap};
+use crate::labels::{self, Labels};
+use crate::memory_policy::{self, MemoryPolicy};
+use crate::namespaces::{self, PlannedNamespaces};
+use crate::netdev::{self, NetDevice};
 use crate::options::{self, Options};
+use crate::personality::{self, Personality};
+use crate::resctrl::{self, Resctrl};
+use crate::scheduling::{self, Affinity, Scheduling};
+use crate::time_offsets::{self, Offset};
 use oci_spec::runtime::{
-    Linux, LinuxCapabilities, LinuxDevice, LinuxDeviceType, LinuxNamespaceType, PosixRlimit, Process, Spec,
+    Hook, Linux, LinuxCapabilities, LinuxDevice, LinuxDeviceType, Mount, PosixRlimit, Process, Spec,
 };
 use rustix::fs::FileType;
 use rustix::process::Resource;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use sys::fork::Namespaces;
 
-/// What the container's first process is to do.
+/// What the container's first process is to do, and what is done for it.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) namespaces: Namespaces,
+    pub(crate) namespaces: PlannedNamespaces,
+    pub(crate) uid_map: Vec<IdMap>,
+    pub(crate) gid_map: Vec<IdMap>,
+    pub(crate) time_offsets: Vec<Offset>,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) mounts: Vec<PlannedMount>,
+    pub(crate) mount_label: Option<String>,
     pub(crate) root_readonly: bool,
     pub(crate) root_propagation: u64,
-    pub(crate) devices: Vec<Device>,
+    /// Nodes of /dev. None where a /dev of the host is shown: what is in that one is not ours.
+    pub(crate) devices: Option<Vec<Device>>,
+    pub(crate) net_devices: Vec<NetDevice>,
     pub(crate) masked: Vec<PathBuf>,
     pub(crate) readonly: Vec<PathBuf>,
     pub(crate) sysctl: Vec<(String, String)>,
+    pub(crate) personality: Option<Personality>,
+    pub(crate) memory_policy: Option<MemoryPolicy>,
+    pub(crate) resctrl: Option<Resctrl>,
+    pub(crate) hooks: PlannedHooks,
     pub(crate) process: PlannedProcess,
+}
+
+/// Programs to run at points of a container's life. [runtime-spec config.md "POSIX-platform Hooks"]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PlannedHooks {
+    /// `prestart`, then `createRuntime`: in the caller's namespaces, when the root is built and not yet entered.
+    pub(crate) create_runtime: Vec<Hook>,
+    /// In the container's namespaces, before its root is entered.
+    pub(crate) create_container: Vec<Hook>,
+    /// In the container, before its program.
+    pub(crate) start_container: Vec<Hook>,
 }
 
 /// One mount of the list.
@@ -37,6 +68,8 @@ pub(crate) struct PlannedMount {
     pub(crate) fstype: String,
     pub(crate) source: PathBuf,
     pub(crate) options: Options,
+    /// How owners are shifted, if they are.
+    pub(crate) id_maps: Option<(Vec<IdMap>, Vec<IdMap>)>,
 }
 
 /// One device node.
@@ -65,6 +98,9 @@ pub(crate) struct PlannedProcess {
     pub(crate) no_new_privileges: bool,
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) oom_score_adj: Option<i32>,
+    pub(crate) scheduling: Option<Scheduling>,
+    pub(crate) affinity: Affinity,
+    pub(crate) labels: Option<Labels>,
 }
 
 /// Kernel capability sets as bits.
@@ -86,25 +122,85 @@ pub(crate) struct Rlimit {
     pub(crate) hard: u64,
 }
 
-/// Checks a configuration and takes it apart.
-pub(crate) fn plan(spec: &Spec) -> Result<Plan, Error> {
+/// Checks a configuration and takes it apart. Relative sources of mounts are below `bundle`.
+pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<Plan, Error> {
     refuse_foreign_sections(spec)?;
     let linux = spec.linux().as_ref().ok_or_else(|| Error::Invalid("it has no `linux` section".into()))?;
-    refuse_unsupported(linux)?;
     let process = spec.process().as_ref().ok_or_else(|| Error::Invalid("it has no `process` section".into()))?;
-    Ok(Plan {
-        namespaces: namespaces(linux)?,
-        hostname: spec.hostname().clone(),
-        domainname: spec.domainname().clone(),
-        mounts: mounts(spec)?,
+    let namespaces = namespaces::plan(linux)?;
+    let (uid_map, gid_map) = id_maps(linux, &namespaces)?;
+    let mut plan = Plan {
+        hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
+        domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
+        mounts: mounts(spec.mounts().as_deref().unwrap_or_default(), bundle, &uid_map, &gid_map)?,
+        mount_label: linux.mount_label().clone().filter(|label| !label.is_empty()),
         root_readonly: spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)),
         root_propagation: root_propagation(linux)?,
-        devices: linux.devices().iter().flatten().map(device).collect::<Result<_, _>>()?,
+        devices: None,
+        net_devices: netdev::plan(linux)?,
         masked: linux.masked_paths().iter().flatten().map(PathBuf::from).collect(),
         readonly: linux.readonly_paths().iter().flatten().map(PathBuf::from).collect(),
         sysctl: linux.sysctl().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        time_offsets: time_offsets::plan(linux, namespaces.new.contains(Namespaces::TIME))?,
+        personality: personality::plan(linux)?,
+        memory_policy: memory_policy::plan(linux)?,
+        resctrl: resctrl::plan(linux)?,
+        hooks: hooks(spec),
         process: planned_process(process)?,
-    })
+        namespaces,
+        uid_map,
+        gid_map,
+    };
+    if !plan.shows_hosts_dev() {
+        let asked = linux.devices().iter().flatten().map(device).collect::<Result<Vec<_>, _>>()?;
+        plan.devices = Some(devices::with_defaults(asked));
+    }
+    plan.check()?;
+    Ok(plan)
+}
+
+impl Plan {
+    /// True when the container's /dev is a directory of the host: nothing is made in there.
+    fn shows_hosts_dev(&self) -> bool {
+        self.mounts.iter().any(|mount| mount.fstype == "bind" && mount.target == Path::new("/dev"))
+    }
+
+    /// True when this process is not root of the host but of a user namespace.
+    pub(crate) fn has_user_namespace(&self) -> bool {
+        self.namespaces.has_own(Namespaces::USER)
+    }
+
+    /// True when mounts can be made that nobody else sees.
+    pub(crate) fn has_new_mounts(&self) -> bool {
+        self.namespaces.new.contains(Namespaces::MOUNT)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let own = |kind| self.namespaces.has_own(kind);
+        let needs = |given: bool, what: &str, kind, name: &str| {
+            if given && !own(kind) {
+                return Err(Error::Invalid(format!("{what} needs a {name} namespace of the container's own")));
+            }
+            Ok(())
+        };
+        needs(self.hostname.is_some(), "hostname", Namespaces::UTS, "uts")?;
+        needs(self.domainname.is_some(), "domainname", Namespaces::UTS, "uts")?;
+        needs(!self.net_devices.is_empty(), "linux.netDevices", Namespaces::NETWORK, "network")?;
+        if self.has_new_mounts() {
+            return Ok(());
+        }
+        // In the mount namespace of others, what is mounted would be theirs too, and stay.
+        let mounting = [
+            (!self.mounts.is_empty(), "mounts"),
+            (!self.masked.is_empty(), "linux.maskedPaths"),
+            (!self.readonly.is_empty(), "linux.readonlyPaths"),
+            (self.root_readonly, "root.readonly"),
+        ];
+        match mounting.iter().find(|(given, _)| *given) {
+            None => Ok(()),
+            Some((_, what)) => Err(Error::Invalid(format!("{what} needs a new mount namespace"))),
+        }
+    }
 }
 
 fn refuse(present: bool, section: &str) -> Result<(), Error> {
@@ -112,74 +208,94 @@ fn refuse(present: bool, section: &str) -> Result<(), Error> {
 }
 
 fn refuse_foreign_sections(spec: &Spec) -> Result<(), Error> {
-    refuse(spec.hooks().is_some(), "hooks")?;
+    // The spec has a major version of 1 in all that it calls compatible. [runtime-spec config.md "Specification version"]
+    let major = spec.version().split('.').next().unwrap_or_default();
+    if major != "1" {
+        return Err(Error::Unsupported(format!("version {:?} of the runtime specification", spec.version())));
+    }
     refuse(spec.solaris().is_some(), "solaris")?;
     refuse(spec.windows().is_some(), "windows")?;
     refuse(spec.vm().is_some(), "vm")
 }
 
-fn refuse_unsupported(linux: &Linux) -> Result<(), Error> {
-    refuse(linux.uid_mappings().as_ref().is_some_and(|m| !m.is_empty()), "linux.uidMappings")?;
-    refuse(linux.gid_mappings().as_ref().is_some_and(|m| !m.is_empty()), "linux.gidMappings")?;
-    refuse(linux.mount_label().is_some(), "linux.mountLabel")?;
-    refuse(linux.intel_rdt().is_some(), "linux.intelRdt")?;
-    refuse(linux.memory_policy().is_some(), "linux.memoryPolicy")?;
-    refuse(linux.personality().is_some(), "linux.personality")?;
-    refuse(linux.time_offsets().is_some(), "linux.timeOffsets")?;
-    refuse(linux.net_devices().is_some(), "linux.netDevices")?;
-    refuse(linux.cgroups_path().is_some(), "linux.cgroupsPath")
+fn id_maps(linux: &Linux, namespaces: &PlannedNamespaces) -> Result<(Vec<IdMap>, Vec<IdMap>), Error> {
+    let uid = idmap::parse(linux.uid_mappings().as_deref().unwrap_or_default())?;
+    let gid = idmap::parse(linux.gid_mappings().as_deref().unwrap_or_default())?;
+    let is_new = namespaces.new.contains(Namespaces::USER);
+    if is_new && (uid.is_empty() || gid.is_empty()) {
+        return Err(Error::Invalid("a new user namespace needs linux.uidMappings and linux.gidMappings".into()));
+    }
+    // Podman repeats the mappings of the namespace that it has the container join; they are its owner's to make.
+    if !namespaces.has_own(Namespaces::USER) && !(uid.is_empty() && gid.is_empty()) {
+        return Err(Error::Invalid("linux.uidMappings and linux.gidMappings need a user namespace".into()));
+    }
+    Ok((uid, gid))
 }
 
-fn namespaces(linux: &Linux) -> Result<Namespaces, Error> {
-    let mut wanted = Namespaces::default();
-    for namespace in linux.namespaces().iter().flatten() {
-        let bit = match namespace.typ() {
-            LinuxNamespaceType::Mount => Namespaces::MOUNT,
-            LinuxNamespaceType::Cgroup => Namespaces::CGROUP,
-            LinuxNamespaceType::Uts => Namespaces::UTS,
-            LinuxNamespaceType::Ipc => Namespaces::IPC,
-            LinuxNamespaceType::Pid => Namespaces::PID,
-            LinuxNamespaceType::Network => Namespaces::NETWORK,
-            LinuxNamespaceType::User => return Err(Error::Unsupported("a user namespace".into())),
-            LinuxNamespaceType::Time => return Err(Error::Unsupported("a time namespace".into())),
-        };
-        if namespace.path().is_some() {
-            return Err(Error::Unsupported(format!("joining an existing {:?} namespace", namespace.typ())));
-        }
-        if wanted.contains(bit) {
-            return Err(Error::Invalid(format!("the {:?} namespace is listed twice", namespace.typ())));
-        }
-        wanted = wanted | bit;
-    }
-    // Without one of its own the mounts below would be the host's.
-    if !wanted.contains(Namespaces::MOUNT) {
-        return Err(Error::Unsupported("a container without a mount namespace of its own".into()));
-    }
-    Ok(wanted)
+/// All namespaces that a container of this configuration does not share with its caller.
+pub(crate) fn namespaces(spec: &Spec) -> Result<Namespaces, Error> {
+    let linux = spec.linux().as_ref().ok_or_else(|| Error::Invalid("it has no `linux` section".into()))?;
+    Ok(namespaces::plan(linux)?.own())
 }
 
-fn mounts(spec: &Spec) -> Result<Vec<PlannedMount>, Error> {
-    let planned = spec.mounts().iter().flatten().map(|mount| {
-        let mapped = mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
-        refuse(mapped, "mounts.uidMappings")?;
+/// Mounts for a container that runs.
+pub(crate) fn more_mounts(list: &[Mount], bundle: &Path) -> Result<Vec<PlannedMount>, Error> {
+    let planned = mounts(list, bundle, &[], &[])?;
+    match planned.iter().find(|mount| mount.id_maps.is_some()) {
+        Some(_) => Err(Error::Unsupported("shifting the owners of a mount in a running container".into())),
+        None => Ok(planned),
+    }
+}
+
+fn mounts(list: &[Mount], bundle: &Path, uid_map: &[IdMap], gid_map: &[IdMap]) -> Result<Vec<PlannedMount>, Error> {
+    let planned = list.iter().map(|mount| {
         let options = options::parse(mount.options().as_deref().unwrap_or_default())?;
         let fstype = match mount.typ().as_deref() {
             _ if options.bind => "bind".to_owned(),
-            Some("bind") | Some("none") | None => "bind".to_owned(),
+            Some("bind" | "none" | "") | None => "bind".to_owned(),
             Some(fstype) => fstype.to_owned(),
         };
+        let target = mount.destination().clone();
         if fstype == "bind" && !options.data.is_empty() {
             let words = options.data.join(", ");
             return Err(Error::Invalid(format!("a bind mount has no option {words:?}")));
         }
-        Ok(PlannedMount {
-            target: mount.destination().clone(),
-            fstype,
-            source: mount.source().clone().unwrap_or_default(),
-            options,
-        })
+        if options.copy_up && fstype != "tmpfs" {
+            return Err(Error::Invalid(format!("tmpcopyup is for a tmpfs, and {target:?} is of type {fstype}")));
+        }
+        let mut source = mount.source().clone().unwrap_or_default();
+        if fstype == "bind" && !options.remount {
+            if source.as_os_str().is_empty() {
+                return Err(Error::Invalid(format!("the bind mount on {target:?} has no source")));
+            }
+            source = bundle.join(source);
+        }
+        let uid = idmap::parse(mount.uid_mappings().as_deref().unwrap_or_default())?;
+        let gid = idmap::parse(mount.gid_mappings().as_deref().unwrap_or_default())?;
+        let id_maps = match (options.idmap.is_some(), uid.is_empty(), gid.is_empty()) {
+            (_, false, false) => Some((uid, gid)),
+            (true, true, true) if !uid_map.is_empty() => Some((uid_map.to_vec(), gid_map.to_vec())),
+            (false, true, true) => None,
+            _ => {
+                return Err(Error::Invalid(format!(
+                    "the mount on {target:?} needs both uidMappings and gidMappings to shift its owners"
+                )));
+            }
+        };
+        Ok(PlannedMount { target, fstype, source, options, id_maps })
     });
     planned.collect()
+}
+
+#[allow(deprecated)] // prestart is deprecated in the specification and still what callers send.
+fn hooks(spec: &Spec) -> PlannedHooks {
+    let Some(hooks) = spec.hooks() else { return PlannedHooks::default() };
+    let list = |hooks: &Option<Vec<Hook>>| hooks.clone().unwrap_or_default();
+    PlannedHooks {
+        create_runtime: [list(hooks.prestart()), list(hooks.create_runtime())].concat(),
+        create_container: list(hooks.create_container()),
+        start_container: list(hooks.start_container()),
+    }
 }
 
 fn root_propagation(linux: &Linux) -> Result<u64, Error> {
@@ -208,12 +324,8 @@ fn device(device: &LinuxDevice) -> Result<Device, Error> {
     })
 }
 
-fn planned_process(process: &Process) -> Result<PlannedProcess, Error> {
-    refuse(process.apparmor_profile().is_some(), "process.apparmorProfile")?;
-    refuse(process.selinux_label().is_some(), "process.selinuxLabel")?;
-    refuse(process.scheduler().is_some(), "process.scheduler")?;
-    refuse(process.io_priority().is_some(), "process.ioPriority")?;
-    refuse(process.exec_cpu_affinity().is_some(), "process.execCPUAffinity")?;
+/// A process's own part of the configuration, checked: the first one's, or one that is to join.
+pub(crate) fn planned_process(process: &Process) -> Result<PlannedProcess, Error> {
     let args = process.args().clone().unwrap_or_default();
     if args.is_empty() {
         return Err(Error::Invalid("it names no program to run".into()));
@@ -238,6 +350,9 @@ fn planned_process(process: &Process) -> Result<PlannedProcess, Error> {
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         rlimits: process.rlimits().iter().flatten().map(rlimit).collect::<Result<_, _>>()?,
         oom_score_adj: process.oom_score_adj(),
+        scheduling: scheduling::plan(process)?,
+        affinity: scheduling::plan_affinity(process)?,
+        labels: labels::plan(process)?,
     })
 }
 

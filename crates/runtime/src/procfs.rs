@@ -35,6 +35,19 @@ impl Procfs {
         rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), how)
     }
 
+    /// The text of a small file below it.
+    pub(crate) fn read(&self, path: &str) -> Result<String, Errno> {
+        let file = self.open(path, OFlags::RDONLY)?;
+        let mut bytes = Vec::new();
+        let mut chunk = [0u8; 4096];
+        loop {
+            match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut chunk[..]))? {
+                0 => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
+                got => bytes.extend_from_slice(&chunk[..got]),
+            }
+        }
+    }
+
     /// The calling process's own directory, by its number in the pid namespace that this procfs shows. Not `getpid()`:
     /// in a pid namespace of its own that is another number, and in the host's procfs another process.
     pub(crate) fn own(&self) -> Result<String, Errno> {

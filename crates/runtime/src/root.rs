@@ -117,6 +117,23 @@ impl Root {
         }
     }
 
+    /// As [`Root::target`], but a symlink as last component is itself the place. It must be there: a link is not made.
+    pub(crate) fn target_nofollow(&self, path: &Path, kind: Kind) -> Result<OwnedFd, Error> {
+        let wrap = |source| Error::Target { path: path.to_owned(), source };
+        let parent = self.target(path.parent().unwrap_or(Path::new("/")), Kind::Directory)?;
+        let name = path.file_name().ok_or_else(|| wrap(Errno::INVAL))?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(&parent, name, flags, Mode::empty());
+        let fd = match open() {
+            Err(Errno::NOENT) => {
+                make_one(parent.as_fd(), name, true, kind).map_err(wrap)?;
+                open().map_err(wrap)?
+            }
+            done => done.map_err(wrap)?,
+        };
+        check_kind(fd, kind).map_err(wrap)
+    }
+
     /// Walks `path`, making what is missing; returns the path without symlinks.
     fn make(&self, path: &Path, kind: Kind) -> Result<PathBuf, Errno> {
         let mut ahead: VecDeque<OsString> = components(path);

@@ -34,11 +34,7 @@ pub(crate) fn open(root: &Root, size: Option<(u16, u16)>) -> Result<Terminal, Er
         "line editing and job control need one",
         || "open a pseudo terminal".into(),
         || {
-            let terminal = open_pair(root).map_err(Error::Terminal)?;
-            if let Some((columns, rows)) = size {
-                let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-                tcsetwinsize(&terminal.user, size).map_err(Error::Terminal)?;
-            }
+            let terminal = open_sized(root, size)?;
             let console = root.target(Path::new("dev/console"), Kind::File)?;
             let flags =
                 OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
@@ -47,6 +43,21 @@ pub(crate) fn open(root: &Root, size: Option<(u16, u16)>) -> Result<Terminal, Er
             Ok(terminal)
         },
     )
+}
+
+/// As [`open`], without a /dev/console: for a process that joins, or whose mounts are those of others.
+pub(crate) fn open_unnamed(root: &Root, size: Option<(u16, u16)>) -> Result<Terminal, Error> {
+    let why = "line editing and job control need one";
+    step("open-terminal", why, || "open a pseudo terminal".into(), || open_sized(root, size))
+}
+
+fn open_sized(root: &Root, size: Option<(u16, u16)>) -> Result<Terminal, Error> {
+    let terminal = open_pair(root).map_err(Error::Terminal)?;
+    if let Some((columns, rows)) = size {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal.user, size).map_err(Error::Terminal)?;
+    }
+    Ok(terminal)
 }
 
 fn open_pair(root: &Root) -> Result<Terminal, Errno> {

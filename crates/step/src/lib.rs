@@ -48,6 +48,11 @@ pub fn is_explained() -> bool {
     RECORDER.get().is_some()
 }
 
+/// Where steps are told, if they are: for a process that closes all else.
+pub fn descriptor() -> Option<std::os::fd::BorrowedFd<'static>> {
+    RECORDER.get().map(|recorder| recorder.to.as_fd())
+}
+
 /// Says that this process is the container's side from here on: its steps are labelled so.
 pub fn enter_container() {
     IN_CONTAINER.store(true, Ordering::Relaxed);

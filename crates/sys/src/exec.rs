@@ -63,3 +63,25 @@ pub fn may_execute(file: BorrowedFd<'_>) -> io::Result<()> {
     let done = unsafe { libc::syscall(libc::SYS_faccessat2, file.as_raw_fd(), c"".as_ptr(), libc::X_OK, flags) };
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// Closes every descriptor from `first` on but `kept`: for a cloned child that ends by an exec or by `exit_now`.
+pub fn close_all_but(first: u32, kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut numbers: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).filter(|n| *n >= first).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut from = first;
+    for number in numbers {
+        if number > from {
+            close_range(from, number - 1)?;
+        }
+        from = number + 1;
+    }
+    close_range(from, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: the caller is a cloned child that never returns to its maker's frames, so whatever owned these numbers is
+    // never used or dropped in this process.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -33,6 +33,16 @@ impl Namespaces {
     pub fn contains(self, other: Namespaces) -> bool {
         self.0 & other.0 == other.0
     }
+
+    /// This set without those of `other`.
+    pub fn without(self, other: Namespaces) -> Namespaces {
+        Namespaces(self.0 & !other.0)
+    }
+
+    /// True when there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 impl std::ops::BitOr for Namespaces {
@@ -61,8 +71,19 @@ pub enum Side {
 /// The child has its own copy of all memory (no CLONE_VM) and ends with SIGCHLD to its parent. Not `cgroup.procs`:
 /// moving a process there after idle waits some 10 ms for an RCU grace period. [clone(2), CLONE_INTO_CGROUP: 5.7]
 pub fn clone_into(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
+    clone(namespaces.0, cgroup, libc::SIGCHLD)
+}
+
+/// As [`clone_into`], but the new process is a child of this process's parent, and ends with the signal that this one
+/// would end with. So a process that had to enter namespaces first can give the real one to who started it.
+pub fn clone_sibling(namespaces: Namespaces) -> io::Result<Side> {
+    // The kernel takes no signal of its own beside CLONE_PARENT. [clone(2)]
+    clone(namespaces.0 | libc::CLONE_PARENT as u64, None, 0)
+}
+
+fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit_signal: libc::c_int) -> io::Result<Side> {
     let mut pidfd: RawFd = -1;
-    let mut flags = namespaces.0 | libc::CLONE_PIDFD as u64;
+    let mut flags = flags | libc::CLONE_PIDFD as u64;
     if cgroup.is_some() {
         flags |= CLONE_INTO_CGROUP;
     }
@@ -70,7 +91,7 @@ pub fn clone_into(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> io:
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags;
     args.pidfd = &raw mut pidfd as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    args.exit_signal = exit_signal as u64;
     args.cgroup = cgroup.map_or(0, |fd| fd.as_raw_fd() as u64);
     // SAFETY: `args` lives until the call returns, its size is passed beside it, and the one pointer in it points to
     // `pidfd`, which outlives the call. Without CLONE_VM and with a null stack the child returns on its own copy of
@@ -112,5 +133,14 @@ pub fn unshare(namespaces: Namespaces) -> io::Result<()> {
     // SAFETY: unshare changes only this process's kernel objects, none of which Rust relies on; the flags cannot
     // contain CLONE_FILES or CLONE_VM, for `Namespaces` names none.
     let done = unsafe { libc::syscall(libc::SYS_unshare, namespaces.0 as c_long) };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Enters the namespaces `which` that `fd` names: one namespace file, or several of a process by its pidfd.
+///
+/// A pid namespace is entered by the children of this process only. [setns(2); pidfds since 5.8]
+pub fn enter(fd: BorrowedFd<'_>, which: Namespaces) -> io::Result<()> {
+    // SAFETY: setns takes no pointer; like unshare it changes only kernel objects that Rust does not rely on.
+    let done = unsafe { libc::setns(fd.as_raw_fd(), which.0 as libc::c_int) };
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -1,0 +1,83 @@
+//! How a failure reaches the caller: a line on standard error, and one in the log, in the shape that its reader knows.
+//!
+//! containerd, Docker and Podman read the last line of the log with level `error`, and look in it for the words that runc
+//! has for a program that is missing or may not be executed; Docker's exit codes 126 and 127 hang on them.
+
+use super::global::Global;
+use super::{Failure, NAME};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Says what failed, and fails.
+pub(crate) fn failure(global: &Global, failure: &Failure) -> ExitCode {
+    let text = text(failure);
+    log(global, "error", &text);
+    let _ = writeln!(std::io::stderr(), "{NAME}: {text}");
+    ExitCode::FAILURE
+}
+
+/// Says what did not stop anything.
+pub(crate) fn warn(global: &Global, text: &str) {
+    log(global, "warning", text);
+    if global.log.is_none() {
+        let _ = writeln!(std::io::stderr(), "{NAME}: {text}");
+    }
+}
+
+fn text(failure: &Failure) -> String {
+    match failure {
+        Failure::Usage(text) => text.clone(),
+        Failure::Engine(error) => error.to_string(),
+        Failure::Runtime(error) => as_runc(error),
+    }
+}
+
+/// Those of runc's words that callers look for, before ours.
+fn as_runc(error: &runtime::Error) -> String {
+    match error {
+        runtime::Error::NotFound { program, reason } if program.contains('/') => {
+            format!("exec: {program:?}: stat {program}: no such file or directory: {reason}")
+        }
+        runtime::Error::NotFound { program, reason } => {
+            format!("exec: {program:?}: executable file not found in $PATH: {reason}")
+        }
+        runtime::Error::NotExecutable { program, reason } if reason.contains("exec format error") => {
+            format!("exec {program}: {reason}")
+        }
+        runtime::Error::NotExecutable { program, reason } => {
+            format!("exec: {program:?}: permission denied: {reason}")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Adds a line to the log. A log that cannot be written to is no reason to fail.
+fn log(global: &Global, level: &str, text: &str) {
+    let Some(path) = &global.log else { return };
+    let time = runtime::now();
+    let line = if global.log_json {
+        serde_json::json!({ "level": level, "msg": text, "time": time }).to_string()
+    } else {
+        format!("time={time:?} level={level} msg={text:?}")
+    };
+    let open = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    let _ = open.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_find_the_words_they_look_for() {
+        let missing = runtime::Error::NotFound { program: "nope".into(), reason: "why".into() };
+        assert!(as_runc(&missing).contains("executable file not found in $PATH"));
+        let missing = runtime::Error::NotFound { program: "/nope".into(), reason: "why".into() };
+        assert!(as_runc(&missing).contains("no such file or directory"));
+        let denied = runtime::Error::NotExecutable { program: "/etc/passwd".into(), reason: "why".into() };
+        assert!(as_runc(&denied).contains("permission denied"));
+        let stopped = runtime::Error::WrongStatus { what: "kill", id: "x".into(), status: runtime::Status::Stopped };
+        assert!(as_runc(&stopped).contains("container not running"));
+        assert!(as_runc(&runtime::Error::NoSuchContainer("x".into())).contains("does not exist"));
+    }
+}

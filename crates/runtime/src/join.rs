@@ -1,0 +1,274 @@
+//! A process joins a running container: the OCI verb `exec`.
+//!
+//! The tool clones a stage into the container's control group; the stage enters the container's namespaces by a pidfd of
+//! its first process, which cannot have become another process's, and clones the real one, since a pid namespace is
+//! entered by children only. The real one then becomes the program much as a container's first process does: terminal,
+//! limits, user, working directory, capabilities, filter, exec.
+//!
+//! The container is hostile and running. What it could use of the process while that is still the tool: its descriptors,
+//! so all but a few are closed before it can be seen; its memory, so it cannot be traced; its binary, so it runs from a
+//! read-only clone ([`crate::seal`]). And the working directory is looked at after it was entered. (CVE-2016-9962,
+//! CVE-2019-5736, CVE-2024-21626)
+
+use crate::bundle::Stdio;
+use crate::channel::{self, Channel};
+use crate::create::compile_filter;
+use crate::error::Error;
+use crate::init;
+use crate::known::Known;
+use crate::notify::Agent;
+use crate::plan::{self, PlannedProcess};
+use crate::process::Process;
+use crate::procfs::Procfs;
+use crate::root::Root;
+use crate::status::Status;
+use crate::{credentials, exec, launch, namespaces, scheduling, terminal};
+use cgroup::Cgroup;
+use oci_spec::runtime::Spec;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior, set_parent_process_death_signal};
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use step::step;
+use sys::fork::{Namespaces, Side, clone_into, clone_sibling};
+
+/// What `exec` is asked for.
+#[derive(Debug)]
+pub struct Joining {
+    /// The process, by the specification's section of that name.
+    pub process: oci_spec::runtime::Process,
+    /// Where its terminal's controlling side is sent.
+    pub console_socket: Option<PathBuf>,
+    /// Where its id is written.
+    pub pid_file: Option<PathBuf>,
+    /// Where a pidfd of it is sent.
+    pub pidfd_socket: Option<PathBuf>,
+    /// It lives on when the tool ends.
+    pub detach: bool,
+    /// How many descriptors after standard error it inherits.
+    pub preserve_fds: u32,
+    /// A control group inside the container's.
+    pub cgroup: Option<String>,
+    /// Joins a paused container too, and then waits until that goes on.
+    pub ignore_paused: bool,
+    /// The caller's window, for a terminal without a size of its own.
+    pub window: Option<(u16, u16)>,
+}
+
+/// All that the child needs.
+struct Arrival<'a> {
+    process: &'a PlannedProcess,
+    init: OwnedFd,
+    namespaces: Namespaces,
+    cgroup: &'a Cgroup,
+    filter: Option<seccomp::Program>,
+    stdio: Stdio,
+    detach: bool,
+    preserve_fds: u32,
+}
+
+impl Known {
+    /// Runs one more process in the container. Returns when its program runs, or with the reason why it does not. The
+    /// caller must be single-threaded.
+    pub fn exec(&mut self, joining: &Joining) -> Result<Process, Error> {
+        let status = self.status()?;
+        match status {
+            Status::Created | Status::Running => {}
+            Status::Paused if joining.ignore_paused => {}
+            status => return Err(Error::WrongStatus { what: "exec in", id: self.id().to_owned(), status }),
+        }
+        let spec = self.spec()?;
+        let asked = with_labels(&joining.process, &spec);
+        let mut process = plan::planned_process(&asked)?;
+        let init = self.pidfd()?.ok_or_else(|| Error::NoSuchContainer(self.id().to_owned()))?;
+        let namespaces = plan::namespaces(&spec)?;
+        if !namespaces.contains(Namespaces::USER) {
+            process.capabilities = credentials::available(&process.capabilities)?;
+        }
+        let section = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+        let agent = Agent::of(&spec, self.state()?)?;
+        let cgroup = self.cgroup()?;
+        let cgroup = match &joining.cgroup {
+            Some(sub) => cgroup.open_inner(sub)?,
+            None => cgroup,
+        };
+        if let Some(cpus) = &process.affinity.initial {
+            scheduling::set_affinity(cpus)?;
+        }
+        let arrival = Arrival {
+            process: &process,
+            init,
+            namespaces,
+            cgroup: &cgroup,
+            filter: section.map(compile_filter).transpose()?,
+            stdio: stdio(&asked, joining)?,
+            detach: joining.detach,
+            preserve_fds: joining.preserve_fds,
+        };
+        let mut joined = arrive(&arrival, agent)?;
+        let proc = Procfs::host()?;
+        crate::create::set_oom_score(&proc, joined.pid(), process.oom_score_adj, self.is_rootless())?;
+        let begin = |joined: &mut Process| -> Result<(), Error> {
+            joined.start()?;
+            if let Some(path) = &joining.console_socket {
+                launch::send_terminal(path, joined)?;
+            }
+            if let Some(path) = &joining.pid_file {
+                launch::write_pid(path, joined.pid())?;
+            }
+            joining.pidfd_socket.as_ref().map_or(Ok(()), |path| launch::send_pidfd(path, joined))
+        };
+        if let Err(error) = begin(&mut joined) {
+            let _ = joined.kill(rustix::process::Signal::KILL);
+            let _ = joined.wait();
+            return Err(error);
+        }
+        Ok(joined)
+    }
+}
+
+/// The process with the container's labels, where it has none of its own. [runc]
+fn with_labels(process: &oci_spec::runtime::Process, spec: &Spec) -> oci_spec::runtime::Process {
+    let mut process = process.clone();
+    let first = spec.process().as_ref();
+    if process.apparmor_profile().is_none() {
+        process.set_apparmor_profile(first.and_then(|first| first.apparmor_profile().clone()));
+    }
+    if process.selinux_label().is_none() {
+        process.set_selinux_label(first.and_then(|first| first.selinux_label().clone()));
+    }
+    process
+}
+
+fn stdio(process: &oci_spec::runtime::Process, joining: &Joining) -> Result<Stdio, Error> {
+    if process.terminal() == Some(true) {
+        if joining.detach && joining.console_socket.is_none() {
+            return Err(Error::Invalid("a terminal is asked for, and no console socket is given to send it to".into()));
+        }
+        let size = process.console_size().and_then(|size| {
+            let side = |n: u64| u16::try_from(n).ok().filter(|n| *n > 0);
+            Some((side(size.width())?, side(size.height())?))
+        });
+        return Ok(Stdio::Terminal { size: size.or(joining.window) });
+    }
+    if joining.console_socket.is_some() {
+        return Err(Error::Invalid("a console socket is given, and no terminal asked for".into()));
+    }
+    let own = |fd| fcntl_dupfd_cloexec(fd, 3).map_err(Error::process("hand a standard stream over"));
+    Ok(Stdio::Fds([own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?, own(rustix::stdio::stderr())?]))
+}
+
+fn arrive(arrival: &Arrival<'_>, agent: Option<Agent>) -> Result<Process, Error> {
+    let (ours, theirs) = channel::pair()?;
+    let mut ours = Some(ours);
+    let clone = || match clone_into(Namespaces::default(), arrival.cgroup.clone_into())? {
+        Side::Parent { pid, pidfd } => Ok((pid, pidfd)),
+        Side::Child => {
+            drop(ours.take());
+            stage(arrival, &theirs)
+        }
+    };
+    let what = || "clone3 into the container's control group".into();
+    let (pid, pidfd) =
+        step("clone-stage", "a pid namespace is entered by children only", what, clone).map_err(Error::Clone)?;
+    drop(theirs);
+    Process::of_stage(pid, pidfd, ours.ok_or(Error::Vanished)?, agent)
+}
+
+/// Enters the container, then clones the real process as a child of the tool.
+fn stage(arrival: &Arrival<'_>, parent: &Channel) -> ! {
+    step::enter_container();
+    let bear = || -> Result<(), Error> {
+        init::die_with_parent(parent)?;
+        arrival.cgroup.join()?;
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::process("hide from other processes"))?;
+        if let Some(cpus) = &arrival.process.affinity.last {
+            scheduling::set_affinity(cpus)?;
+        }
+        enter(arrival)?;
+        match clone_sibling(Namespaces::default()).map_err(Error::Clone)? {
+            Side::Parent { pid, pidfd } => parent.send_born(pid, &pidfd).map_err(Error::Channel),
+            Side::Child => {
+                let Err(error) = become_program(arrival, parent);
+                Err(error)
+            }
+        }
+    };
+    if let Err(error) = bear() {
+        parent.send_failure(&error);
+        sys::fork::exit_now(1);
+    }
+    sys::fork::exit_now(0)
+}
+
+/// First with the caller's rights, which on the host are enough for all; else with those of the container's user
+/// namespace.
+fn enter(arrival: &Arrival<'_>) -> Result<(), Error> {
+    let (init, all) = (arrival.init.as_fd(), arrival.namespaces);
+    let user = Namespaces(all.0 & Namespaces::USER.0);
+    let enter = |which: Namespaces| if which.is_empty() { Ok(()) } else { sys::fork::enter(init, which) };
+    step(
+        "join-namespaces",
+        "it sees what the container sees",
+        || format!("enter the {} namespaces of the first process", namespaces::names(all)),
+        || match enter(all.without(user)) {
+            Ok(()) => enter(user),
+            Err(e) if !user.is_empty() && Errno::from_io_error(&e) == Some(Errno::PERM) => enter(all),
+            failed => failed,
+        },
+    )
+    .map_err(Error::Join)
+}
+
+fn become_program(arrival: &Arrival<'_>, parent: &Channel) -> Result<Infallible, Error> {
+    let process = arrival.process;
+    init::die_with_parent(parent)?;
+    let_go(arrival, parent)?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    if arrival.namespaces.contains(Namespaces::USER) {
+        credentials::become_root_of_namespace()?;
+    }
+    init::leave_session()?;
+    take_streams(arrival, parent)?;
+    init::forget_keys()?;
+    init::set_process_attributes(process)?;
+    credentials::set_limits(process)?;
+    credentials::become_user(process)?;
+    init::die_with_parent(parent)?;
+    init::enter_working_directory(&process.cwd)?;
+    let program = exec::find(&process.args[0], &process.env, &process.cwd)?;
+    sys::signal::reset_all();
+    if parent.next_order() != Some(channel::Order::Start) {
+        return Err(Error::Vanished);
+    }
+    init::seal_descriptors(arrival.preserve_fds)?;
+    if arrival.detach {
+        set_parent_process_death_signal(None).map_err(Error::process("live on without the tool"))?;
+    }
+    parent.send_ready().map_err(Error::Channel)?;
+    credentials::confine(process, arrival.filter.as_ref(), parent)?;
+    exec::exec(&program, &process.args, &process.env)
+}
+
+/// Closes what this process does not need and the container must not get at.
+fn let_go(arrival: &Arrival<'_>, parent: &Channel) -> Result<(), Error> {
+    let mut kept = vec![parent.as_fd(), rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    if let Stdio::Fds(fds) = &arrival.stdio {
+        kept.extend(fds.iter().map(AsFd::as_fd));
+    }
+    kept.extend(step::descriptor());
+    sys::exec::close_all_but(3 + arrival.preserve_fds, &kept)
+        .map_err(|source| Error::Process { what: "close the tool's descriptors".into(), source })
+}
+
+fn take_streams(arrival: &Arrival<'_>, parent: &Channel) -> Result<(), Error> {
+    let root = || Root::open_host(Path::new("/")).map_err(|source| Error::Root { what: "open the root", source });
+    let streams = match &arrival.stdio {
+        Stdio::Terminal { size } => {
+            init::Streams { terminal: Some(terminal::open_unnamed(&root()?, *size)?), null: None }
+        }
+        fds @ Stdio::Fds(_) => init::Streams { terminal: None, null: init::open_null(&root()?, fds)? },
+    };
+    init::take_streams(&arrival.stdio, streams, arrival.process.uid, parent)
+}

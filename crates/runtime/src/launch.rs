@@ -1,0 +1,351 @@
+//! From a bundle on disk to a container: `create` and `run` of the OCI command line.
+//!
+//! The order: read and check the configuration, claim the id by a record, make the container, hand its terminal over,
+//! add the first process to the record, write the pid file, let go. Whatever fails takes back what was made before it.
+
+use crate::bundle::{Bundle, Extras, Stdio};
+use crate::create::{self, Container};
+use crate::error::Error;
+use crate::notify::send_fd;
+use crate::pinned::Pinned;
+use crate::procfs::Procfs;
+use crate::record::{Facts, Record, Records, boot_id};
+use crate::{Runtime, clock};
+use cgroup::Location;
+use oci_spec::runtime::{Mount, Spec};
+use rustix::io::fcntl_dupfd_cloexec;
+use serde_json::value::RawValue;
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use step::step;
+
+/// No configuration is longer: who sends more means harm.
+const LONGEST_CONFIG: u64 = 16 << 20;
+/// Where a program finds the service manager's socket.
+const NOTIFY_SOCKET: &str = "/run/notify/notify.sock";
+
+/// What `create` and `run` are asked for, beside the id.
+#[derive(Clone, Debug, Default)]
+pub struct Launch {
+    /// The bundle's directory.
+    pub bundle: PathBuf,
+    /// The configuration; `config.json` in the bundle when there is none.
+    pub config: Option<PathBuf>,
+    /// Where the terminal's controlling side is sent.
+    pub console_socket: Option<PathBuf>,
+    /// Where the first process's id is written.
+    pub pid_file: Option<PathBuf>,
+    /// Where a pidfd of the first process is sent.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Changes the root without pivot_root.
+    pub no_pivot: bool,
+    /// Keeps the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// How many descriptors after standard error the program inherits.
+    pub preserve_fds: u32,
+    /// The caller's window, for a terminal without a size of its own.
+    pub window: Option<(u16, u16)>,
+}
+
+/// A container between its claim and its start.
+pub(crate) struct Launched {
+    pub(crate) container: Container,
+    pub(crate) record: Record,
+}
+
+impl Runtime {
+    /// Makes a container, which then waits for [`crate::Known::start`]. The caller must be single-threaded.
+    pub fn create(&self, id: &str, launch: &Launch) -> Result<(), Error> {
+        let Launched { mut container, mut record } = self.launch(id, launch, true)?;
+        let hand_over = |container: &mut Container, record: &mut Record| -> Result<(), Error> {
+            container.wait_created()?;
+            hand_over_terminal(container, launch)?;
+            let proc = Procfs::host()?;
+            let init = Pinned::of(&proc, container.pid())?.ok_or(Error::Vanished)?;
+            step(
+                "record-init",
+                "who comes later finds it",
+                || format!("record pid {}", init.pid),
+                || record.add_init(init),
+            )?;
+            tell_pid(container, launch)
+        };
+        if let Err(error) = hand_over(&mut container, &mut record) {
+            return Err(take_back(container, record, error));
+        }
+        // From here on it lives, whatever happens to this process.
+        match container.let_live_on() {
+            Ok(()) => Ok(()),
+            // It died in this moment: that is a stopped container, as it would be a moment later.
+            Err(Error::Vanished) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes and starts a container that lives as long as the calling process. The caller must be single-threaded.
+    pub fn run(&self, id: &str, launch: &Launch) -> Result<Running, Error> {
+        let Launched { mut container, record } = self.launch(id, launch, false)?;
+        let begin = |container: &mut Container| -> Result<(), Error> {
+            tell_pid(container, launch)?;
+            container.start()?;
+            hand_over_terminal(container, launch)
+        };
+        match begin(&mut container) {
+            Ok(()) => Ok(Running { container, record }),
+            Err(error) => Err(take_back(container, record, error)),
+        }
+    }
+
+    fn launch(&self, id: &str, launch: &Launch, detached: bool) -> Result<Launched, Error> {
+        crate::record::check_id(id)?;
+        let listening = listening_sockets();
+        let preserve_fds = launch.preserve_fds + listening.unwrap_or(0);
+        check_preserved(preserve_fds)?;
+        let dir = std::fs::canonicalize(&launch.bundle).map_err(file("use the bundle", &launch.bundle))?;
+        let config = launch.config.clone().unwrap_or_else(|| dir.join("config.json"));
+        let (mut spec, text) = read_config(&config)?;
+        let rootfs = rootfs(&spec, &dir)?;
+        let stdio = stdio(&spec, launch, detached)?;
+        let proc = Procfs::host()?;
+        let facts = Facts {
+            id: id.to_owned(),
+            bundle: dir.clone(),
+            rootfs: rootfs.clone(),
+            cgroup: self.cgroup(id, &spec)?,
+            rootless: self.is_rootless(),
+            created: clock::now(),
+            owner: rustix::process::getuid().as_raw(),
+            boot: boot_id(&proc)?,
+            tool: Pinned::this(&proc)?,
+            config: text,
+        };
+        let cgroup = facts.cgroup.clone();
+        pass_sockets(&mut spec, listening);
+        let mut record = step(
+            "claim-id",
+            "no two have the same",
+            || format!("record container {id}"),
+            || Records::open(&self.root)?.claim(facts),
+        )?;
+        let made = (|| -> Result<Container, Error> {
+            let starter = detached.then(|| record.listen_for_start()).transpose()?;
+            let bundle = Bundle {
+                id: id.to_owned(),
+                cgroup,
+                root: create::open_rootfs(&rootfs, &spec)?,
+                dir,
+                spec,
+                trees: Vec::new(),
+                files: Vec::new(),
+                seccomp: None,
+                init: false,
+                stdio,
+                extras: Extras {
+                    preserve_fds,
+                    no_pivot: launch.no_pivot,
+                    keep_keyring: launch.no_new_keyring,
+                    rootless: self.is_rootless(),
+                    starter,
+                    record: Some(record.for_first_process()),
+                },
+            };
+            create::create(bundle, |newborn| {
+                if detached {
+                    return Ok(());
+                }
+                let init = Pinned::of(&proc, newborn.pid())?.ok_or(Error::Vanished)?;
+                record.add_init(init)
+            })
+        })();
+        match made {
+            Ok(container) => Ok(Launched { container, record }),
+            Err(error) => {
+                let _ = record.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn cgroup(&self, id: &str, spec: &Spec) -> Result<Location, Error> {
+        if self.cgroups == crate::CgroupManager::Disabled {
+            return Ok(Location::None);
+        }
+        let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+        let path =
+            path.map(|path| path.to_str().ok_or_else(|| Error::Invalid("linux.cgroupsPath is not UTF-8".into())));
+        let annotations = spec.annotations().iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
+        let systemd = self.cgroups == crate::CgroupManager::Systemd;
+        Ok(Location::from_oci(path.transpose()?, id, systemd, annotations)?)
+    }
+}
+
+/// A container that runs as long as this process.
+#[derive(Debug)]
+pub struct Running {
+    container: Container,
+    record: Record,
+}
+
+impl Running {
+    /// Its first process.
+    pub fn process(&self) -> &crate::Process {
+        self.container.process()
+    }
+
+    /// True when the kernel killed a process of it because its memory limit was reached.
+    pub fn oom_killed(&self) -> Result<bool, Error> {
+        self.container.oom_killed()
+    }
+
+    /// The container as any other command finds it, to delete it when its first process has ended.
+    pub fn into_known(self) -> crate::Known {
+        crate::Known::of(self.record)
+    }
+}
+
+fn take_back(container: Container, record: Record, error: Error) -> Error {
+    container.abandon();
+    let _ = record.remove();
+    error
+}
+
+fn read_config(path: &Path) -> Result<(Spec, Box<RawValue>), Error> {
+    let mut text = String::new();
+    let source = std::fs::File::open(path).map_err(file("open", path))?;
+    let read = source.take(LONGEST_CONFIG + 1).read_to_string(&mut text).map_err(file("read", path))?;
+    if read as u64 > LONGEST_CONFIG {
+        return Err(Error::Invalid(format!("{} is longer than {LONGEST_CONFIG} bytes", path.display())));
+    }
+    let failed = |source| Error::Config { path: path.to_owned(), source };
+    let spec = serde_json::from_str(&text).map_err(failed)?;
+    Ok((spec, RawValue::from_string(text).map_err(failed)?))
+}
+
+fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf, Error> {
+    let root = spec.root().as_ref().ok_or_else(|| Error::Invalid("it has no `root` section".into()))?;
+    let path = bundle.join(root.path());
+    let rootfs = std::fs::canonicalize(&path).map_err(file("use the root file system", &path))?;
+    if rootfs == Path::new("/") {
+        return Err(Error::Invalid("its root file system is the host's own".into()));
+    }
+    Ok(rootfs)
+}
+
+fn stdio(spec: &Spec, launch: &Launch, detached: bool) -> Result<Stdio, Error> {
+    let process = spec.process().as_ref();
+    let wanted = process.is_some_and(|process| process.terminal() == Some(true));
+    if launch.console_socket.is_some() && !wanted {
+        return Err(Error::Invalid("a console socket is given, and process.terminal is not set".into()));
+    }
+    if wanted && detached && launch.console_socket.is_none() {
+        return Err(Error::Invalid("process.terminal is set, and no console socket is given to send it to".into()));
+    }
+    if wanted {
+        return Ok(Stdio::Terminal { size: window(spec).or(launch.window) });
+    }
+    let own = |fd| fcntl_dupfd_cloexec(fd, 3).map_err(Error::process("hand a standard stream over"));
+    Ok(Stdio::Fds([own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?, own(rustix::stdio::stderr())?]))
+}
+
+fn window(spec: &Spec) -> Option<(u16, u16)> {
+    let size = spec.process().as_ref()?.console_size()?;
+    let side = |n: u64| u16::try_from(n).ok().filter(|n| *n > 0);
+    Some((side(size.width())?, side(size.height())?))
+}
+
+/// How many sockets a service manager listens at for the service. They may be meant for who started this process.
+/// [sd_listen_fds(3)]
+fn listening_sockets() -> Option<u32> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    let is_for_us = number("LISTEN_PID").is_none_or(|pid| pid == std::process::id());
+    number("LISTEN_FDS").filter(|count| *count > 0 && is_for_us)
+}
+
+/// Before anything is opened here, or it would count as the caller's.
+fn check_preserved(count: u32) -> Result<(), Error> {
+    let is_open = |fd: &u32| std::fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok();
+    match (3..3 + count).find(|fd| !is_open(fd)) {
+        None => Ok(()),
+        Some(fd) => Err(Error::Invalid(format!("descriptor {fd} is to be inherited, and it is not open"))),
+    }
+}
+
+/// Tells the program of its service manager: what listens for it, and where to say that it is ready. [sd_notify(3)]
+fn pass_sockets(spec: &mut Spec, listening: Option<u32>) {
+    let notify = std::env::var("NOTIFY_SOCKET").ok().filter(|path| path.starts_with('/'));
+    let mut variables = Vec::new();
+    if let Some(count) = listening {
+        variables.push(format!("LISTEN_FDS={count}"));
+        variables.push("LISTEN_PID=1".to_owned());
+    }
+    if notify.is_some() {
+        variables.push(format!("NOTIFY_SOCKET={NOTIFY_SOCKET}"));
+    }
+    if variables.is_empty() {
+        return;
+    }
+    if let Some(process) = spec.process_mut() {
+        let mut env = process.env().clone().unwrap_or_default();
+        let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+        env.retain(|variable| !variables.iter().any(|ours| name(ours) == name(variable)));
+        env.extend(variables);
+        process.set_env(Some(env));
+    }
+    if let Some(source) = notify {
+        let mut mount = Mount::default();
+        mount.set_destination(NOTIFY_SOCKET.into());
+        mount.set_typ(Some("bind".into()));
+        mount.set_source(Some(source.into()));
+        mount.set_options(Some(["bind", "nosuid", "nodev", "noexec"].map(str::to_owned).to_vec()));
+        spec.mounts_mut().get_or_insert_default().push(mount);
+    }
+}
+
+fn hand_over_terminal(container: &Container, launch: &Launch) -> Result<(), Error> {
+    let Some(path) = &launch.console_socket else { return Ok(()) };
+    send_terminal(path, container.process())
+}
+
+/// Sends a terminal's controlling side to the socket of whoever attends to it.
+pub(crate) fn send_terminal(path: &Path, process: &crate::Process) -> Result<(), Error> {
+    let terminal = process.terminal().ok_or(Error::Terminal(rustix::io::Errno::NODEV))?;
+    step(
+        "send-terminal",
+        "the caller attends to it",
+        || format!("send it to {}", path.display()),
+        || send_fd(path, b"/dev/ptmx", terminal),
+    )
+    .map_err(|source| Error::Socket { what: "send the terminal to", path: path.into(), source })
+}
+
+fn tell_pid(container: &Container, launch: &Launch) -> Result<(), Error> {
+    if let Some(path) = &launch.pid_file {
+        write_pid(path, container.pid())?;
+    }
+    launch.pidfd_socket.as_ref().map_or(Ok(()), |path| send_pidfd(path, container.process()))
+}
+
+/// Sends a pidfd to the socket of whoever wants to watch the process.
+pub(crate) fn send_pidfd(path: &Path, process: &crate::Process) -> Result<(), Error> {
+    send_fd(path, b"pidfd", process.pidfd()).map_err(|source| Error::Socket {
+        what: "send the pidfd to",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Writes a pid file whole or not at all.
+pub(crate) fn write_pid(path: &Path, pid: i32) -> Result<(), Error> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    let draft = path.with_file_name(name);
+    let write = || std::fs::write(&draft, pid.to_string()).and_then(|()| std::fs::rename(&draft, path));
+    step("write-pid-file", "asked for by --pid-file", || format!("write {pid} to {}", path.display()), write)
+        .map_err(file("write", path))
+}
+
+pub(crate) fn file(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::File { what, path, source }
+}

@@ -1,0 +1,74 @@
+//! The tool's own binary, out of a container's reach.
+//!
+//! A process that joins a container can be made to run what a script's first line names, and `/proc/self/exe` names the
+//! tool itself; whoever then holds that file can write to it when the tool has ended, and the next call of the tool runs
+//! the container's code as root of the host. (CVE-2019-5736) So such a process runs from a clone of the mount that the
+//! binary is on, which is read-only and attached nowhere: through it nothing can ever be written. The clone costs one more
+//! exec and no copy of the file.
+//!
+//! Who may not clone mounts gets a sealed copy in memory instead, if he could write to the file at all.
+
+use crate::error::Error;
+use rustix::fs::{
+    Access, AtFlags, CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, accessat, fstatvfs, memfd_create,
+    openat,
+};
+use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
+use std::ffi::{CString, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use sys::exec::Strings;
+
+const EXE: &std::ffi::CStr = c"/proc/self/exe";
+
+/// Returns when this process runs from a file that cannot be written to through it; until then it executes itself anew
+/// with the same words.
+pub fn ensure() -> Result<(), Error> {
+    let failed = |source| Error::Root { what: "seal the tool's own binary", source };
+    if is_sealed().map_err(failed)? {
+        return Ok(());
+    }
+    let binary = match clone_readonly() {
+        Err(Errno::PERM | Errno::NOSYS) => match accessat(CWD, EXE, Access::WRITE_OK, AtFlags::EACCESS) {
+            Ok(()) => copy_to_memory().map_err(failed)?,
+            // Not his to write to, in a container or out of one.
+            Err(_) => return Ok(()),
+        },
+        cloned => cloned.map_err(failed)?,
+    };
+    let text = |word: &OsString| CString::new(word.as_bytes()).map_err(|_| failed(Errno::INVAL));
+    let words = std::env::args_os().map(|word| text(&word)).collect::<Result<_, _>>()?;
+    let variable = |(name, value): (OsString, OsString)| {
+        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).map_err(|_| failed(Errno::INVAL))
+    };
+    let env = std::env::vars_os().map(variable).collect::<Result<_, _>>()?;
+    let Err(error) = sys::exec::execveat(binary.as_fd(), c"", &Strings::new(words), &Strings::new(env));
+    Err(failed(crate::mounts::errno(error)))
+}
+
+fn is_sealed() -> Result<bool, Errno> {
+    let exe = openat(CWD, EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    if fstatvfs(&exe)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Ok(true);
+    }
+    // A copy in memory says so itself.
+    let Ok(readable) = openat(CWD, EXE, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return Ok(false) };
+    Ok(rustix::fs::fcntl_get_seals(&readable).is_ok_and(|seals| seals.contains(SealFlags::WRITE)))
+}
+
+fn clone_readonly() -> Result<OwnedFd, Errno> {
+    let binary = open_tree(CWD, EXE, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    let readonly = sys::mount::Attributes { set: sys::mount::RDONLY, ..Default::default() };
+    sys::mount::set_attributes(binary.as_fd(), c"", false, readonly).map_err(crate::mounts::errno)?;
+    Ok(binary)
+}
+
+fn copy_to_memory() -> Result<OwnedFd, Errno> {
+    let from = openat(CWD, EXE, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let copy = memfd_create(c"mycontainer", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    while rustix::fs::sendfile(&copy, &from, None, 1 << 20)? > 0 {}
+    let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&copy, all)?;
+    Ok(copy)
+}

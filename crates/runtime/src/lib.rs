@@ -37,6 +37,8 @@ mod terminal;
 #[allow(dead_code)] // Called by `create` and `init` in the commits that follow.
 mod hooks;
 #[allow(dead_code)]
+mod idmap;
+#[allow(dead_code)]
 mod memory_policy;
 #[allow(dead_code)]
 mod numbers;

@@ -41,6 +41,10 @@ mod idmap;
 #[allow(dead_code)]
 mod memory_policy;
 #[allow(dead_code)]
+mod netdev;
+#[allow(dead_code)]
+mod netlink;
+#[allow(dead_code)]
 mod numbers;
 #[allow(dead_code)]
 mod personality;

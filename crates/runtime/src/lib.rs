@@ -39,6 +39,8 @@ mod hooks;
 #[allow(dead_code)]
 mod idmap;
 #[allow(dead_code)]
+mod labels;
+#[allow(dead_code)]
 mod memory_policy;
 #[allow(dead_code)]
 mod netdev;

@@ -71,7 +71,7 @@ pub fn create<E: From<Error>>(
     let init = bundle.init.then(clone_own_binary).transpose()?;
     let proc = Procfs::host()?;
     let joined = plan.namespaces.open()?;
-    let sources = sources_from_outside(&plan)?;
+    let sources = sources_from_outside(&plan, &proc)?;
     let host = cgroup::Host::detect().map_err(Error::from)?;
     let cgroup = make_cgroup(&host, &bundle)?;
     let birth = Birth {
@@ -97,10 +97,12 @@ pub fn create<E: From<Error>>(
     let pid = process.pid();
     let mut container = Container { process, cgroup };
     let newborn = Newborn { pid, proc };
-    let raised = raise(&mut container, &plan, &bundle, &newborn)
-        .map_err(E::from)
-        .and_then(|()| meanwhile(&newborn))
-        .and_then(|()| run_hooks(&mut container, &plan, &state, &bundle).map_err(E::from));
+    let raised = raise(&mut container, &plan, &bundle, &newborn).map_err(E::from).and_then(|()| {
+        with_devices(&plan, &newborn, || {
+            meanwhile(&newborn)?;
+            Ok(run_hooks(&mut container, &plan, &state, &bundle)?)
+        })
+    });
     if let Err(error) = raised {
         // What the child has to say first is the better reason: the network fails when its namespace is gone.
         let said = container.process.why_it_died();
@@ -170,10 +172,22 @@ fn raise(container: &mut Container, plan: &Plan, bundle: &Bundle, newborn: &Newb
     if let Some(resctrl) = &plan.resctrl {
         resctrl.join(&bundle.id, *pid)?;
     }
-    if !plan.net_devices.is_empty() {
-        netdev::move_all(&plan.net_devices, newborn.network_namespace()?.as_fd())?;
-    }
     if maps_ids || is_systemd(&container.cgroup) { container.process.send(Order::Placed) } else { Ok(()) }
+}
+
+/// Gives the container devices of the host, and takes them back when `then` fails: a virtual one would be gone with it.
+fn with_devices<E: From<Error>>(plan: &Plan, newborn: &Newborn, then: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    if plan.net_devices.is_empty() {
+        return then();
+    }
+    let namespace = newborn.network_namespace()?;
+    let moved = netdev::move_all(&plan.net_devices, namespace.as_fd())?;
+    let done = then();
+    if done.is_err() {
+        // The first failure is the one to tell.
+        let _ = moved.back(namespace.as_fd());
+    }
+    done
 }
 
 fn is_systemd(cgroup: &Cgroup) -> bool {
@@ -204,7 +218,7 @@ fn state(bundle: &Bundle) -> StateJson {
 
 /// The host's side of the bind mounts, when the child could not open it: it may not look there as another user, and
 /// shifting owners is the host's privilege. None leaves it to the child: this user may not clone mounts here.
-fn sources_from_outside(plan: &Plan) -> Result<Option<Vec<Option<OwnedFd>>>, Error> {
+fn sources_from_outside(plan: &Plan, proc: &Procfs) -> Result<Option<Vec<Option<OwnedFd>>>, Error> {
     let shifts = plan.mounts.iter().any(|mount| mount.id_maps.is_some());
     if !(shifts || plan.has_user_namespace()) {
         return Ok(None);
@@ -212,7 +226,11 @@ fn sources_from_outside(plan: &Plan) -> Result<Option<Vec<Option<OwnedFd>>>, Err
     let open = |mount: &PlannedMount| -> Result<Option<OwnedFd>, Error> {
         let source = mounts::open_source(mount)?;
         match (&source, &mount.id_maps) {
-            (Some(source), Some((uid, gid))) => mounts::shift(source.as_fd(), mount, uid, gid)?,
+            (Some(source), Some((uid, gid))) => {
+                let namespace = idmap::user_namespace(proc, uid, gid)?;
+                let recursive = mount.options.idmap == Some(true);
+                idmap::map_mount(source.as_fd(), recursive, namespace.as_fd(), &mount.target)?;
+            }
             (None, Some(_)) => {
                 let what = format!("shifting the owners of a mount of type {:?}", mount.fstype);
                 return Err(Error::Unsupported(what));

@@ -47,14 +47,6 @@ pub enum Error {
     /// The namespaces of a running container could not be entered.
     #[error("cannot enter the container's namespaces: {0}")]
     Join(io::Error),
-    /// The owners of a mount could not be shifted.
-    #[error("cannot shift the owners of {path}: {source} (its file system may not support ID-mapped mounts)")]
-    IdMapMount {
-        /// The path on the host.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
     /// A socket of the caller's could not be used.
     #[error("cannot {what} {path}: {source}")]
     Socket {

@@ -6,6 +6,7 @@
 use crate::bundle::{Bundle, Rootfs, Stdio, Tree};
 use crate::channel::{Channel, Order};
 use crate::error::Error;
+use crate::labels::{self, Labels};
 use crate::namespaces::Joined;
 use crate::plan::{Plan, PlannedProcess};
 use crate::procfs::Procfs;
@@ -13,8 +14,8 @@ use crate::record::STARTED;
 use crate::root::{Kind, Root};
 use crate::status::{StateJson, Status};
 use crate::{
-    credentials, devices, exec, files, hooks, labels, mask, memory_policy, mounts, personality, scheduling, sysctl,
-    terminal, time_offsets,
+    credentials, devices, exec, files, hooks, mask, memory_policy, mounts, personality, scheduling, sysctl, terminal,
+    time_offsets,
 };
 use cgroup::Cgroup;
 use rustix::fs::{FileType, OFlags};
@@ -214,10 +215,10 @@ pub(crate) fn set_process_attributes(process: &PlannedProcess) -> Result<(), Err
     if let Some(scheduling) = &process.scheduling {
         scheduling::apply(scheduling)?;
     }
-    match &process.labels {
-        Some(labels) => labels::apply(labels, &sysctl::private_proc()?),
-        None => Ok(()),
+    if process.labels == Labels::default() {
+        return Ok(());
     }
+    labels::apply(&process.labels, &sysctl::private_proc()?)
 }
 
 /// The last word in the container's record before its program runs.

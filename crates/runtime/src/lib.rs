@@ -59,6 +59,7 @@ mod more_mounts;
 mod mounts;
 mod namespaces;
 mod netdev;
+mod netlink;
 mod notify;
 mod numbers;
 mod options;

@@ -5,7 +5,6 @@
 //! was asked to have, and a target swapped for a symlink leads nowhere outside.
 
 use crate::error::Error;
-use crate::idmap::IdMap;
 use crate::options::{self, Options};
 use crate::plan::PlannedMount;
 use crate::root::{Kind, Root, is_directory, shown};
@@ -50,17 +49,6 @@ fn clone_tree(path: &Path, options: &Options) -> Result<OwnedFd, Errno> {
         flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     }
     open_tree(CWD, path, flags)
-}
-
-/// Shifts the owners that a detached mount shows. In the kernel since 5.12, by file system. [mount_setattr(2)]
-pub(crate) fn shift(source: BorrowedFd<'_>, mount: &PlannedMount, uid: &[IdMap], gid: &[IdMap]) -> Result<(), Error> {
-    let what = || format!("shift the owners of {}", mount.source.display());
-    step("shift-owners", "asked for by idmap", what, || {
-        let namespace = crate::idmap::user_namespace(uid, gid)?;
-        let recursive = mount.options.idmap == Some(true);
-        sys::mount::idmap(source, recursive, namespace.as_fd())
-            .map_err(|source| Error::IdMapMount { path: mount.source.clone(), source })
-    })
 }
 
 /// A detached copy of the mount at the bundle's root file system, with all below it.
@@ -255,7 +243,8 @@ fn new_filesystem(root: &Root, mount: &PlannedMount, fstype: &str, place: &Place
         // Nodes and mount points are still to be made in it: see `seal_dev`.
         options.attributes.set &= !sys::mount::RDONLY;
     }
-    options.data.extend(place.label.and_then(|label| crate::labels::mount_option(label, fstype)));
+    let context = place.label.and_then(|label| crate::labels::mount_context(label, fstype));
+    options.data.extend(context.map(|label| format!("context={label}")));
     let fresh = make(fstype, &mount.source, &options, &mount.target)?;
     // A link at /proc, /sys or /dev would have the kernel's files land where the masks do not cover them, or our device
     // nodes in a volume.

@@ -6,6 +6,7 @@
 use crate::capabilities::bits;
 use crate::devices;
 use crate::error::Error;
+use crate::hooks;
 use crate::idmap::{self, IdMap};
 use crate::labels::{self, Labels};
 use crate::memory_policy::{self, MemoryPolicy};
@@ -100,7 +101,7 @@ pub(crate) struct PlannedProcess {
     pub(crate) oom_score_adj: Option<i32>,
     pub(crate) scheduling: Option<Scheduling>,
     pub(crate) affinity: Affinity,
-    pub(crate) labels: Option<Labels>,
+    pub(crate) labels: Labels,
 }
 
 /// Kernel capability sets as bits.
@@ -133,7 +134,7 @@ pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<Plan, Error> {
         hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
         domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
         mounts: mounts(spec.mounts().as_deref().unwrap_or_default(), bundle, &uid_map, &gid_map)?,
-        mount_label: linux.mount_label().clone().filter(|label| !label.is_empty()),
+        mount_label: labels::plan_mount_label(linux)?,
         root_readonly: spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)),
         root_propagation: root_propagation(linux)?,
         devices: None,
@@ -145,7 +146,7 @@ pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<Plan, Error> {
         personality: personality::plan(linux)?,
         memory_policy: memory_policy::plan(linux)?,
         resctrl: resctrl::plan(linux)?,
-        hooks: hooks(spec),
+        hooks: hooks(spec)?,
         process: planned_process(process)?,
         namespaces,
         uid_map,
@@ -176,6 +177,9 @@ impl Plan {
     }
 
     fn check(&self) -> Result<(), Error> {
+        if let Some(label) = &self.mount_label {
+            labels::check_mount_label(label)?;
+        }
         let own = |kind| self.namespaces.has_own(kind);
         let needs = |given: bool, what: &str, kind, name: &str| {
             if given && !own(kind) {
@@ -226,7 +230,7 @@ fn id_maps(linux: &Linux, namespaces: &PlannedNamespaces) -> Result<(Vec<IdMap>,
         return Err(Error::Invalid("a new user namespace needs linux.uidMappings and linux.gidMappings".into()));
     }
     // Podman repeats the mappings of the namespace that it has the container join; they are its owner's to make.
-    if !namespaces.has_own(Namespaces::USER) && !(uid.is_empty() && gid.is_empty()) {
+    if !(namespaces.has_own(Namespaces::USER) || uid.is_empty() && gid.is_empty()) {
         return Err(Error::Invalid("linux.uidMappings and linux.gidMappings need a user namespace".into()));
     }
     Ok((uid, gid))
@@ -288,14 +292,15 @@ fn mounts(list: &[Mount], bundle: &Path, uid_map: &[IdMap], gid_map: &[IdMap]) -
 }
 
 #[allow(deprecated)] // prestart is deprecated in the specification and still what callers send.
-fn hooks(spec: &Spec) -> PlannedHooks {
-    let Some(hooks) = spec.hooks() else { return PlannedHooks::default() };
+fn hooks(spec: &Spec) -> Result<PlannedHooks, Error> {
+    let Some(hooks) = spec.hooks() else { return Ok(PlannedHooks::default()) };
+    hooks::check(hooks)?;
     let list = |hooks: &Option<Vec<Hook>>| hooks.clone().unwrap_or_default();
-    PlannedHooks {
+    Ok(PlannedHooks {
         create_runtime: [list(hooks.prestart()), list(hooks.create_runtime())].concat(),
         create_container: list(hooks.create_container()),
         start_container: list(hooks.start_container()),
-    }
+    })
 }
 
 fn root_propagation(linux: &Linux) -> Result<u64, Error> {
@@ -338,6 +343,10 @@ pub(crate) fn planned_process(process: &Process) -> Result<PlannedProcess, Error
             return Err(Error::Invalid(format!("{text:?} contains a NUL byte")));
         }
     }
+    let labels = labels::plan(process)?;
+    labels::check_host(&labels)?;
+    let affinity = scheduling::plan_affinity(process)?;
+    scheduling::check_host(&affinity)?;
     Ok(PlannedProcess {
         args,
         env: process.env().clone().unwrap_or_default(),
@@ -351,8 +360,8 @@ pub(crate) fn planned_process(process: &Process) -> Result<PlannedProcess, Error
         rlimits: process.rlimits().iter().flatten().map(rlimit).collect::<Result<_, _>>()?,
         oom_score_adj: process.oom_score_adj(),
         scheduling: scheduling::plan(process)?,
-        affinity: scheduling::plan_affinity(process)?,
-        labels: labels::plan(process)?,
+        affinity,
+        labels,
     })
 }
 

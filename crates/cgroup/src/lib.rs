@@ -15,18 +15,24 @@
 //! specification; `v1` and `v2` do the work, on `file`; `device_filter` makes the device program of v2. `systemd` speaks
 //! to systemd by `dbus`.
 
+mod dbus_value;
 mod device_filter;
 mod devices;
 mod error;
 mod file;
+mod freezer;
 mod gvariant;
 mod host;
 mod location;
 mod oom;
 mod resources;
 pub mod stats;
+mod stats_v1;
+mod stats_v2;
 mod v1;
+mod v1_files;
 mod v2;
+mod v2_files;
 
 pub use error::Error;
 pub use host::Host;
@@ -74,12 +80,12 @@ impl Cgroup {
             Location::Path(path) => location::normal(path)?,
             Location::Systemd { .. } => return Err(todo("systemd")),
             Location::None => {
-                resources::check_none(resources)?;
+                refuse_limits(resources)?;
                 return Ok(Self { location: Location::None, version: Version::None });
             }
         };
         let version = match &host.v2 {
-            Some(root) => Version::V2(v2::Group::create(host, root, &path, resources, &rules)?),
+            Some(root) => Version::V2(v2::Group::create(root, &path, resources, &rules)?),
             None => Version::V1(v1::Groups::create(host, &path, resources, &rules)?),
         };
         Ok(Self { location: location.clone(), version })
@@ -101,10 +107,22 @@ impl Cgroup {
     }
 
     /// An existing group inside this one, for a process that joins there: `inner/deeper`, or
-    /// `CONTROLLER[,CONTROLLER]:inner` on v1 for those hierarchies only.
+    /// `CONTROLLER[,CONTROLLER]:inner` on v1 for those hierarchies only, with this group in the others. Only to join:
+    /// its [`Cgroup::location`] is still this one's.
     pub fn open_inner(&self, sub: &str) -> Result<Self, Error> {
-        let _ = sub;
-        Err(todo("open_inner"))
+        let wrong = |why| Error::Location { location: sub.into(), why };
+        let (controllers, path) = match sub.split_once(':') {
+            Some((controllers, path)) if !self.is_v2() => (Some(controllers), path),
+            _ => (None, sub),
+        };
+        let path = location::normal(path)?;
+        let version = match &self.version {
+            Version::None => return Err(wrong("the container has no group of its own")),
+            Version::V1(groups) => Version::V1(groups.open_inner(controllers, &path)?),
+            Version::V2(group) => Version::V2(group.open_inner(&path)?),
+        };
+        let inner = Self { location: self.location.clone(), version };
+        if inner.exists() { Ok(inner) } else { Err(wrong("the container has no such group inside its own")) }
     }
 
     /// Where it is.
@@ -194,46 +212,86 @@ impl Cgroup {
     /// A descriptor to poll for the group's running out of memory. One that never is readable when the group has no
     /// memory controller.
     pub fn oom_watch(&self) -> Result<OomWatch, Error> {
-        Err(todo("oom_watch"))
+        match &self.version {
+            Version::None => OomWatch::never(),
+            Version::V1(groups) => groups.directory("memory").map_or_else(OomWatch::never, OomWatch::v1),
+            Version::V2(group) => OomWatch::v2(group.path()),
+        }
     }
 
     /// Stops all processes of the group, and waits until they stand still. When that fails they run on: a container is
     /// never left half frozen.
     pub fn freeze(&self) -> Result<(), Error> {
-        Err(todo("freeze"))
+        let what = || format!("freeze {}", self.name());
+        step("freeze-cgroup", "its processes stand still and keep what they have", what, || match &self.version {
+            Version::None => Err(self.no_group("freeze")),
+            Version::V1(groups) => groups.freeze(),
+            Version::V2(group) => group.freeze(),
+        })
     }
 
     /// Lets the processes of the group run on. Nothing when they were not stopped.
     pub fn thaw(&self) -> Result<(), Error> {
-        Err(todo("thaw"))
+        let what = || format!("thaw {}", self.name());
+        step("thaw-cgroup", "its processes run on", what, || match &self.version {
+            Version::None => Ok(()),
+            Version::V1(groups) => groups.thaw(),
+            Version::V2(group) => group.thaw(),
+        })
     }
 
     /// True between [`Cgroup::freeze`] and [`Cgroup::thaw`], whoever called them. False when the group is gone.
     pub fn is_frozen(&self) -> Result<bool, Error> {
-        Ok(false)
+        match &self.version {
+            Version::None => Ok(false),
+            Version::V1(groups) => groups.is_frozen(),
+            Version::V2(group) => group.is_frozen(),
+        }
     }
 
     /// The processes of the group and of those inside it, sorted. Those outside of our pid namespace are left out.
     pub fn processes(&self) -> Result<Vec<i32>, Error> {
-        Err(todo("processes"))
+        let mut all = match &self.version {
+            Version::None => Vec::new(),
+            Version::V1(groups) => groups.processes()?,
+            Version::V2(group) => group.processes()?,
+        };
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
     }
 
     /// Sends a signal to every process of the group and of those inside it.
     pub fn signal_all(&self, signal: i32) -> Result<(), Error> {
-        let _ = signal;
-        Err(todo("signal_all"))
+        if signal == KILL {
+            return self.kill();
+        }
+        let what = || format!("signal {signal} to every process of {}", self.name());
+        step("signal-cgroup", "asked for all processes", what, || match &self.version {
+            Version::None => Ok(()),
+            Version::V1(groups) => groups.signal_all(signal),
+            Version::V2(group) => group.signal_all(signal),
+        })
     }
 
     /// Sets limits anew. What `resources` does not name stays as it is; negative means unlimited. Device rules, when
     /// there are any, replace all earlier ones.
     pub fn update(&self, resources: &LinuxResources) -> Result<(), Error> {
-        let _ = resources;
-        Err(todo("update"))
+        let rules = devices::read(resources.devices().iter().flatten())?;
+        match &self.version {
+            Version::None => refuse_limits(resources),
+            Version::V1(groups) => groups.update(resources, &rules),
+            Version::V2(group) => group.update(resources, &rules),
+        }
     }
 
     /// What the group has used until now.
     pub fn stats(&self) -> Result<Stats, Error> {
-        Ok(Stats::default())
+        match &self.version {
+            Version::None => Ok(Stats::default()),
+            Version::V1(groups) => stats_v1::read(|controller| groups.directory(controller)),
+            Version::V2(group) => stats_v2::read(group.path()),
+        }
     }
 
     /// Sends SIGKILL to all processes of the group and of those made inside it, frozen ones too, and lets them run to
@@ -268,6 +326,10 @@ impl Cgroup {
         errors
     }
 
+    fn no_group(&self, act: &'static str) -> Error {
+        Error::Freeze { act, path: self.name().into(), why: "the container has no group of its own".into() }
+    }
+
     /// For messages.
     fn name(&self) -> &str {
         match &self.location {
@@ -275,6 +337,21 @@ impl Cgroup {
             Location::Systemd { scope, .. } => scope,
             Location::None => "no group",
         }
+    }
+}
+
+/// The kernel's number on every architecture.
+const KILL: i32 = 9;
+
+/// For a container without a group of its own. Its device rules are let go, as it asked to be in no group.
+fn refuse_limits(resources: &LinuxResources) -> Result<(), Error> {
+    let unified = resources.unified().iter().flatten().next().map(|(file, _)| format!("unified[{file:?}]"));
+    let mut others = resources.clone();
+    others.set_unified(None);
+    let other = v1_files::writes(&others, resources::Purpose::Create)?.into_iter().next();
+    match unified.or(other.map(|write| write.resource)) {
+        Some(resource) => Err(Error::Unsupported { resource, why: "the container is to have no group of its own" }),
+        None => Ok(()),
     }
 }
 

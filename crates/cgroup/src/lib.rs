@@ -15,6 +15,7 @@
 //! specification; `v1` and `v2` do the work, on `file`; `device_filter` makes the device program of v2. `systemd` speaks
 //! to systemd by `dbus`.
 
+mod dbus;
 mod dbus_value;
 mod device_filter;
 mod devices;
@@ -29,6 +30,8 @@ mod resources;
 pub mod stats;
 mod stats_v1;
 mod stats_v2;
+mod systemd;
+mod systemd_properties;
 mod v1;
 mod v1_files;
 mod v2;
@@ -50,12 +53,27 @@ use step::step;
 #[derive(Debug)]
 pub struct Cgroup {
     location: Location,
+    /// The host's version, also where there is no group, or not yet.
+    is_v2: bool,
     version: Version,
+    /// Who owns it, when that is systemd.
+    unit: Option<systemd::Unit>,
+    /// What a scope is to get that is not there yet.
+    waiting: Option<Waiting>,
+}
+
+/// For [`Cgroup::adopt`].
+#[derive(Debug)]
+struct Waiting {
+    resources: LinuxResources,
+    rules: Vec<devices::Rule>,
+    /// What [`Cgroup::v1_hierarchies`] will be.
+    hierarchies: Vec<Vec<String>>,
 }
 
 #[derive(Debug)]
 enum Version {
-    /// [`Location::None`]
+    /// [`Location::None`], or a scope before [`Cgroup::adopt`].
     None,
     V1(v1::Groups),
     V2(v2::Group),
@@ -76,34 +94,51 @@ impl Cgroup {
         devices: &[LinuxDeviceCgroup],
     ) -> Result<Self, Error> {
         let rules = devices::read(resources.devices().iter().flatten().chain(devices))?;
-        let path = match location {
-            Location::Path(path) => location::normal(path)?,
-            Location::Systemd { .. } => return Err(todo("systemd")),
+        let (path, unit) = match location {
+            Location::Path(path) => (location::normal(path)?, None),
+            Location::Systemd { slice, scope, user, properties } => {
+                (String::new(), Some(systemd::Unit::new(slice, scope, *user, properties)?))
+            }
             Location::None => {
                 refuse_limits(resources)?;
-                return Ok(Self { location: Location::None, version: Version::None });
+                return Ok(Self::without_group(host));
             }
         };
-        let version = match &host.v2 {
-            Some(root) => Version::V2(v2::Group::create(root, &path, resources, &rules)?),
-            None => Version::V1(v1::Groups::create(host, &path, resources, &rules)?),
+        let (version, waiting) = match (&host.v2, &unit) {
+            (Some(root), None) => (Version::V2(v2::Group::create(root, &path, resources, &rules)?), None),
+            (None, None) => (Version::V1(v1::Groups::create(host, &path, resources, &rules)?), None),
+            (Some(root), Some(_)) => {
+                v2::Group::check(root, resources)?;
+                (Version::None, Some(Waiting { resources: resources.clone(), rules, hierarchies: Vec::new() }))
+            }
+            (None, Some(_)) => {
+                let hierarchies = v1::Groups::check(host, resources, &rules)?;
+                (Version::None, Some(Waiting { resources: resources.clone(), rules, hierarchies }))
+            }
         };
-        Ok(Self { location: location.clone(), version })
+        Ok(Self { location: location.clone(), is_v2: host.is_v2(), version, unit, waiting })
+    }
+
+    fn without_group(host: &Host) -> Self {
+        Self { location: Location::None, is_v2: host.is_v2(), version: Version::None, unit: None, waiting: None }
     }
 
     /// The group of that location, to join it or to clean up after a tool that was killed. A missing group, also one
     /// that is missing in some v1 hierarchies only, is no error: see [`Cgroup::exists`].
     pub fn open(host: &Host, location: &Location) -> Result<Self, Error> {
-        let path = match location {
-            Location::Path(path) => location::normal(path)?,
-            Location::Systemd { .. } => return Err(todo("systemd")),
-            Location::None => return Ok(Self { location: Location::None, version: Version::None }),
+        let (path, unit) = match location {
+            Location::Path(path) => (location::normal(path)?, None),
+            Location::Systemd { slice, scope, user, properties } => {
+                let unit = systemd::Unit::new(slice, scope, *user, properties)?;
+                (unit.path(|path| host.has_group(path))?, Some(unit))
+            }
+            Location::None => return Ok(Self::without_group(host)),
         };
         let version = match &host.v2 {
             Some(root) => Version::V2(v2::Group::open(root, &path)?),
             None => Version::V1(v1::Groups::open(host, &path)?),
         };
-        Ok(Self { location: location.clone(), version })
+        Ok(Self { location: location.clone(), is_v2: host.is_v2(), version, unit, waiting: None })
     }
 
     /// An existing group inside this one, for a process that joins there: `inner/deeper`, or
@@ -121,7 +156,7 @@ impl Cgroup {
             Version::V1(groups) => Version::V1(groups.open_inner(controllers, &path)?),
             Version::V2(group) => Version::V2(group.open_inner(&path)?),
         };
-        let inner = Self { location: self.location.clone(), version };
+        let inner = Self { location: self.location.clone(), is_v2: self.is_v2, version, unit: None, waiting: None };
         if inner.exists() { Ok(inner) } else { Err(wrong("the container has no such group inside its own")) }
     }
 
@@ -134,8 +169,32 @@ impl Cgroup {
     /// property for. The process must wait for this, since its limits hold only from here on. Nothing for other
     /// locations.
     pub fn adopt(&mut self, pid: i32) -> Result<(), Error> {
-        let _ = pid;
-        Ok(())
+        let (Some(unit), Some(Waiting { resources, rules, .. })) = (&self.unit, self.waiting.take()) else {
+            return Ok(());
+        };
+        let host = Host::detect()?;
+        let limits = match host.is_v2() {
+            true => v2_files::writes(&resources, resources::Purpose::Create)?,
+            false => v1_files::writes(&resources, resources::Purpose::Create)?,
+        };
+        let mut properties = systemd_properties::limits(&limits, None);
+        properties.extend(device_policy(&rules)?);
+        unit.start(pid, properties, host.is_v2())?;
+        let filled = unit.path(|path| host.has_group(path)).and_then(|path| match &host.v2 {
+            Some(root) => v2::Group::adopt(root, &path, &resources, &rules, pid, unit.needs_move()).map(Version::V2),
+            None => v1::Groups::adopt(&host, &path, &resources, &rules, pid).map(Version::V1),
+        });
+        match filled {
+            Ok(version) => {
+                self.version = version;
+                Ok(())
+            }
+            Err(error) => {
+                // With the process in it, which has not become the program yet.
+                let _ = unit.stop();
+                Err(error)
+            }
+        }
     }
 
     /// The group's directory by controller, on v2 one under the empty name: what runc's state calls `cgroup_paths`.
@@ -156,18 +215,19 @@ impl Cgroup {
         }
     }
 
-    /// True when the group is on cgroup v2.
+    /// True when the group is on cgroup v2, or would be.
     pub fn is_v2(&self) -> bool {
-        matches!(self.version, Version::V2(_))
+        self.is_v2
     }
 
-    /// The controllers of each v1 hierarchy that it has a group in: what a container's own /sys/fs/cgroup may show.
+    /// The controllers of each v1 hierarchy that it has a group in, or will have once it is adopted: what a container's own /sys/fs/cgroup may show.
     pub fn v1_hierarchies(&self) -> impl Iterator<Item = &[String]> {
         let groups = match &self.version {
             Version::V1(groups) => Some(groups),
             Version::None | Version::V2(_) => None,
         };
-        groups.into_iter().flat_map(v1::Groups::hierarchies)
+        let promised = self.waiting.iter().flat_map(|waiting| waiting.hierarchies.iter().map(Vec::as_slice));
+        groups.into_iter().flat_map(v1::Groups::hierarchies).chain(promised)
     }
 
     /// The directory for clone3(2)'s CLONE_INTO_CGROUP. None on v1, where the child calls [`Cgroup::join`], and for a
@@ -278,11 +338,28 @@ impl Cgroup {
     /// there are any, replace all earlier ones.
     pub fn update(&self, resources: &LinuxResources) -> Result<(), Error> {
         let rules = devices::read(resources.devices().iter().flatten())?;
+        if let Some(unit) = &self.unit {
+            unit.set(&self.unit_properties(resources, &rules)?)?;
+        }
         match &self.version {
             Version::None => refuse_limits(resources),
             Version::V1(groups) => groups.update(resources, &rules),
             Version::V2(group) => group.update(resources, &rules),
         }
+    }
+
+    /// An update as systemd is told of it.
+    fn unit_properties(&self, new: &LinuxResources, rules: &[devices::Rule]) -> Result<Vec<systemd::Property>, Error> {
+        let (writes, period) = match &self.version {
+            Version::None => return Ok(Vec::new()),
+            Version::V1(groups) => (groups.updates(new)?, groups.cpu_period()),
+            Version::V2(group) => (group.updates(new)?, group.cpu_period()),
+        };
+        let mut properties = systemd_properties::limits(&writes, period);
+        if !rules.is_empty() {
+            properties.extend(device_policy(rules)?);
+        }
+        Ok(properties)
     }
 
     /// What the group has used until now.
@@ -315,11 +392,14 @@ impl Cgroup {
             "nothing of the container stays",
             || format!("rmdir {}", self.name()),
             || {
-                errors = match &self.version {
+                // A scope that was not asked for yet is no unit.
+                let unit = self.unit.as_ref().filter(|_| self.waiting.is_none());
+                errors.extend(unit.and_then(|unit| unit.stop().err()));
+                errors.extend(match &self.version {
                     Version::None => Vec::new(),
                     Version::V1(groups) => groups.remove(),
                     Version::V2(group) => group.remove(),
-                };
+                });
                 errors.first().map_or(Ok(()), |error| Err(error.to_string()))
             },
         );
@@ -355,6 +435,10 @@ fn refuse_limits(resources: &LinuxResources) -> Result<(), Error> {
     }
 }
 
-fn todo(what: &str) -> Error {
-    Error::Unsupported { resource: what.into(), why: "this is not implemented" }
+/// The device rules as systemd is told of them; none when there are no rules.
+fn device_policy(rules: &[devices::Rule]) -> Result<Vec<systemd::Property>, Error> {
+    if rules.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(systemd_properties::device_policy(rules, &file::read("/proc/devices")?))
 }

@@ -101,9 +101,7 @@ impl Groups {
         let devices = (!devices::allow_all(rules)).then(|| devices::exceptions(rules)).transpose()?;
         let mut groups = Self::at(host, name);
         groups.check_controllers(host, &writes, devices.is_some().then_some(rules.len()))?;
-        for leg in &mut groups.legs {
-            leg.wanted = !leg.is_optional() || writes.iter().any(|write| leg.has(&write.controller));
-        }
+        groups.want(&writes);
         let what = format!("mkdir {name} in {} hierarchies", groups.wanted().count());
         let why = "a group for all processes of the container";
         let done = step("make-cgroup", why, || what.clone(), || groups.make());
@@ -116,6 +114,53 @@ impl Groups {
                 Err(error)
             }
         }
+    }
+
+    /// Refuses what could be refused once the groups are there, for groups that are made later; in which hierarchies
+    /// they will be.
+    pub(crate) fn check(host: &Host, resources: &LinuxResources, rules: &[Rule]) -> Result<Vec<Vec<String>>, Error> {
+        let writes = v1_files::writes(resources, Purpose::Create)?;
+        if !devices::allow_all(rules) {
+            devices::exceptions(rules)?;
+        }
+        let mut groups = Self::at(host, "");
+        groups.check_controllers(host, &writes, (!devices::allow_all(rules)).then_some(rules.len()))?;
+        groups.want(&writes);
+        Ok(groups.wanted().map(|leg| leg.controllers.clone()).collect())
+    }
+
+    /// Makes those groups that systemd did not, fills all, and brings `pid` into them.
+    pub(crate) fn adopt(
+        host: &Host,
+        name: &str,
+        resources: &LinuxResources,
+        rules: &[Rule],
+        pid: i32,
+    ) -> Result<Self, Error> {
+        let writes = v1_files::writes(resources, Purpose::Create)?;
+        let mut groups = Self::at(host, name);
+        groups.want(&writes);
+        groups.make()?;
+        if groups.leg("cpuset").is_some_and(|leg| leg.wanted) {
+            groups.fill_cpuset(&writes)?;
+        }
+        groups.write(&writes)?;
+        if !devices::allow_all(rules) {
+            groups.set_devices(&devices::exceptions(rules)?, false)?;
+        }
+        groups.wanted().try_for_each(|leg| move_one(leg, pid))?;
+        groups.legs.iter_mut().filter(|leg| leg.wanted).try_for_each(Leg::open_tasks)?;
+        Ok(groups)
+    }
+
+    /// The writes of an update.
+    pub(crate) fn updates(&self, resources: &LinuxResources) -> Result<Vec<Write>, Error> {
+        v1_files::writes(resources, Purpose::Update(&|_| None))
+    }
+
+    pub(crate) fn cpu_period(&self) -> Option<u64> {
+        let path = self.directory("cpu")?;
+        file::read(&format!("{path}/cpu.cfs_period_us")).ok()?.trim().parse().ok()
     }
 
     /// The groups of that name, whichever of them are there.
@@ -193,6 +238,12 @@ impl Groups {
         }
     }
 
+    fn want(&mut self, writes: &[Write]) {
+        for leg in &mut self.legs {
+            leg.wanted = !leg.is_optional() || writes.iter().any(|write| leg.has(&write.controller));
+        }
+    }
+
     fn wanted(&self) -> impl Iterator<Item = &Leg> {
         self.legs.iter().filter(|leg| leg.wanted)
     }
@@ -247,7 +298,7 @@ impl Groups {
 
     /// Sets limits anew; device rules, when there are any, replace those that were given before.
     pub(crate) fn update(&self, resources: &LinuxResources, rules: &[Rule]) -> Result<(), Error> {
-        let writes = v1_files::writes(resources, Purpose::Update(&|_| None))?;
+        let writes = self.updates(resources)?;
         let devices = (!rules.is_empty()).then(|| devices::exceptions(rules)).transpose()?;
         self.check_controllers(&Host::detect()?, &writes, devices.is_some().then_some(rules.len()))?;
         let new: Vec<&Leg> = self
@@ -277,11 +328,6 @@ impl Groups {
             missing.into_iter().try_for_each(|pid| move_one(leg, pid))?;
         }
         Err(Error::Join { path: leg.path.clone().into(), source: Errno::AGAIN })
-    }
-
-    /// Brings a process of systemd's scope into the groups that systemd does not make.
-    pub(crate) fn take(&self, pid: i32) -> Result<(), Error> {
-        self.there().try_for_each(|leg| move_one(leg, pid))
     }
 
     fn set_devices(&self, devices: &devices::Exceptions, new: bool) -> Result<(), Error> {

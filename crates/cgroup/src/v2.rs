@@ -51,6 +51,48 @@ impl Group {
         Ok(Self { dir: file::open_group(&group.path)?, ..group })
     }
 
+    /// Refuses what could be refused once the group is there, for a group that somebody else makes.
+    pub(crate) fn check(root: &str, resources: &LinuxResources) -> Result<(), Error> {
+        let writes = v2_files::writes(resources, Purpose::Create)?;
+        let there = file::read(&format!("{root}/cgroup.controllers"))?;
+        let lacks =
+            |write: &&Write| !write.controller.is_empty() && !there.split_whitespace().any(|c| c == write.controller);
+        match writes.iter().find(lacks) {
+            Some(write) => Err(resources::no_controller(&Host::detect()?, write)),
+            None => Ok(()),
+        }
+    }
+
+    /// Fills a group that systemd made with `pid` in it, or for `pid`.
+    pub(crate) fn adopt(
+        root: &str,
+        name: &str,
+        resources: &LinuxResources,
+        rules: &[Rule],
+        pid: i32,
+        needs_move: bool,
+    ) -> Result<Self, Error> {
+        let group = Self::open(root, name)?;
+        group.dir().map_err(|source| Error::Open { path: group.path.clone().into(), source })?;
+        group.fill(&v2_files::writes(resources, Purpose::Create)?)?;
+        group.set_devices(rules, true)?;
+        if needs_move {
+            file::write(&format!("{}/cgroup.procs", group.path), &pid.to_string())
+                .map_err(|source| Error::Join { path: group.path.clone().into(), source })?;
+        }
+        Ok(group)
+    }
+
+    /// The writes of an update.
+    pub(crate) fn updates(&self, resources: &LinuxResources) -> Result<Vec<Write>, Error> {
+        let current = |name: &str| file::read(&format!("{}/{name}", self.path)).ok();
+        v2_files::writes(resources, Purpose::Update(&current))
+    }
+
+    pub(crate) fn cpu_period(&self) -> Option<u64> {
+        file::read(&format!("{}/cpu.max", self.path)).ok()?.split_whitespace().nth(1)?.parse().ok()
+    }
+
     pub(crate) fn open_inner(&self, path: &str) -> Result<Self, Error> {
         Self::open(&self.root, &format!("{}/{path}", self.name))
     }
@@ -77,8 +119,7 @@ impl Group {
 
     /// Sets limits anew; device rules, when there are any, replace those that were given before.
     pub(crate) fn update(&self, resources: &LinuxResources, rules: &[Rule]) -> Result<(), Error> {
-        let current = |name: &str| file::read(&format!("{}/{name}", self.path)).ok();
-        let writes = v2_files::writes(resources, Purpose::Update(&current))?;
+        let writes = self.updates(resources)?;
         if let Some(memory) = resources.memory().as_ref().filter(|memory| memory.check_before_update() == Some(true)) {
             self.check_usage(limited(memory.limit()))?;
         }

@@ -45,7 +45,7 @@ fn a_failed_creation_in_an_old_group_leaves_the_group() {
     let directory = group.directory("pids");
     std::fs::create_dir(&directory).unwrap();
     group.create(r#"{"cpu":{"quota":1}}"#, "[]").unwrap_err();
-    assert_eq!(group.left(), [directory.clone()]);
+    assert_eq!(group.left(), [directory.as_str()]);
     let made = group.create(r#"{"pids":{"limit":3}}"#, r#"[{"allow":false,"access":"rwm"}]"#).unwrap();
     assert_eq!(group.read("pids.max", "pids.max"), "3");
     assert_eq!(out(&group.run("(: </dev/zero) 2>&1 | grep -o permitted")), "permitted");

@@ -140,7 +140,44 @@ pub(crate) fn exceptions(rules: &[Rule]) -> Result<Exceptions, Error> {
     Ok(state)
 }
 
+/// The allowed devices of a `devices.list` whose default is to deny. None when it is to allow: the kernel then lists one
+/// rule about everything, and not the exceptions.
+pub(crate) fn kernel_list(text: &str) -> Option<Vec<Rule>> {
+    let rules = text.lines().map(kernel_rule).collect::<Option<Vec<Rule>>>()?;
+    rules.iter().all(|rule| rule.kind != Kind::Any).then_some(rules)
+}
+
+fn kernel_rule(line: &str) -> Option<Rule> {
+    let (kind, rest) = line.split_once(' ')?;
+    let (numbers, letters) = rest.split_once(' ')?;
+    let (major, minor) = numbers.split_once(':')?;
+    let kind = match kind {
+        "a" => Kind::Any,
+        "b" => Kind::Block,
+        "c" => Kind::Char,
+        _ => return None,
+    };
+    let number = |text: &str| if text == "*" { Some(None) } else { text.parse().ok().map(Some) };
+    let bit = |letter, bit| if letters.contains(letter) { bit } else { 0 };
+    let access = bit('r', READ) | bit('w', WRITE) | bit('m', MKNOD);
+    Some(Rule { allow: true, kind, major: number(major)?, minor: number(minor)?, access })
+}
+
+/// What `these` rules have and `those` do not, by devices as they are written.
+pub(crate) fn without(these: &[Rule], those: &[Rule]) -> Vec<Rule> {
+    let rest = these.iter().map(|rule| {
+        let has: u8 = those.iter().filter(|other| other.same_devices(rule)).fold(0, |all, other| all | other.access);
+        Rule { access: rule.access & !has, ..*rule }
+    });
+    rest.filter(|rule| rule.access != 0).collect()
+}
+
 impl Exceptions {
+    /// Everything is allowed.
+    pub(crate) fn none() -> Self {
+        Self { allow_by_default: true, except: Vec::new() }
+    }
+
     fn add(&mut self, rule: Rule) -> Result<(), Error> {
         if rule.allow != self.allow_by_default {
             match self.except.iter_mut().find(|known| known.same_devices(&rule)) {
@@ -215,6 +252,17 @@ pub(crate) mod tests {
             assert!(reduced(&text).unwrap_err().contains("cgroup v1 cannot hold"), "{text:?}");
         }
         assert!(reduced(&["+a *:* rwm", "-b 8:* r", "+b 8:1 r"]).is_err());
+    }
+
+    #[test]
+    fn the_kernels_list_is_read_and_compared() {
+        assert_eq!(kernel_list("a *:* rwm\n"), None);
+        assert_eq!(kernel_list("c 1:3\n"), None);
+        let old = kernel_list("c 1:3 rwm\nb 8:* r\nc 5:0 rw\n").unwrap();
+        let new = exceptions(&rules(&["+c 1:3 rw", "+c 5:0 rwm", "+c *:* m"]).unwrap()).unwrap().except;
+        let told = |rules: Vec<Rule>| rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        assert_eq!(told(without(&new, &old)), "c 5:0 m, c *:* m");
+        assert_eq!(told(without(&old, &new)), "c 1:3 m, b 8:* r");
     }
 
     #[test]

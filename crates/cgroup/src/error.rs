@@ -25,6 +25,34 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// An annotation that is to be a property of the systemd unit.
+    #[error("the annotation org.systemd.property.{name} cannot be {value:?}: {why}")]
+    Property {
+        /// What follows `org.systemd.property.`
+        name: String,
+        /// Its text.
+        value: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// systemd could not be reached.
+    #[error("cannot talk to systemd at {address}: {why}")]
+    Bus {
+        /// The socket, or the sockets that were tried.
+        address: String,
+        /// Why not.
+        why: String,
+    },
+    /// systemd refused something, or did not do it in time.
+    #[error("systemd cannot {act} {unit}: {why}")]
+    Unit {
+        /// Such as `start`.
+        act: &'static str,
+        /// The unit.
+        unit: String,
+        /// What it said.
+        why: String,
+    },
     /// A part of the resources that is not acted on, here or on this version of cgroups.
     #[error("resource {resource} cannot be limited: {why}")]
     Unsupported {
@@ -62,6 +90,14 @@ pub enum Error {
         path: PathBuf,
         /// The system's reason.
         source: Errno,
+    },
+    /// The group is there, and somebody lives in it.
+    #[error("the cgroup {path} is in use: process {pid} is in it")]
+    InUse {
+        /// The group's directory.
+        path: PathBuf,
+        /// One of its processes.
+        pid: i32,
     },
     /// A directory or file of the group could not be opened.
     #[error("cannot open {path}: {source}")]
@@ -127,6 +163,24 @@ pub enum Error {
         /// The system's reason.
         source: Errno,
     },
+    /// The group's processes could not be stopped, or not be let go on.
+    #[error("cannot {act} the processes of the cgroup {path}: {why}")]
+    Freeze {
+        /// `freeze` or `thaw`.
+        act: &'static str,
+        /// The group's directory.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// No word could be had of the group's running out of memory.
+    #[error("cannot watch {path} for running out of memory: {source}")]
+    Watch {
+        /// The group's directory, or the file.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
     /// The group could not be removed.
     #[error("cannot remove the cgroup {path}: {source}{}", explain_remove(*.source))]
     Remove {
@@ -155,7 +209,8 @@ impl Error {
             Self::Limit { path, source: Errno::NOENT, .. } if ends(path, "memory.memsw.limit_in_bytes") => {
                 Some("boot with swapaccount=1, or leave the swap limit out".into())
             }
-            Self::Make { source: Errno::EXIST, .. } => Some("remove the container of that name first".into()),
+            Self::Bus { .. } => Some("without systemd, use cgroupfs: leave --systemd-cgroup out".into()),
+            Self::InUse { .. } => Some("remove the container that uses it first, or choose another cgroupsPath".into()),
             Self::Make { source: Errno::ROFS | Errno::ACCESS | Errno::PERM, .. } => {
                 Some("inside another container, give that one a writable /sys/fs/cgroup (--privileged)".into())
             }
@@ -168,9 +223,13 @@ fn ends(path: &std::path::Path, name: &str) -> bool {
     path.file_name().is_some_and(|last| last == name)
 }
 
+fn hugetlb(path: &std::path::Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("hugetlb."))
+}
+
 fn explain_make(source: Errno) -> &'static str {
     match source {
-        Errno::EXIST => ": a container of that name exists or was left behind",
+        Errno::NOTDIR => ": a part of that path is a control file",
         Errno::ROFS => ": the cgroup file system is mounted read-only here",
         Errno::ACCESS | Errno::PERM => ": only root, or a user to whom this part of the tree is delegated, may do this",
         Errno::AGAIN => ": cgroup.max.descendants or cgroup.max.depth of a parent is reached",
@@ -192,16 +251,26 @@ fn explain_enable(source: Errno) -> &'static str {
 
 fn explain_write(path: &std::path::Path, source: Errno) -> &'static str {
     match source {
+        Errno::NOENT if ends(path, "memory.memsw.limit_in_bytes") => ": this kernel does not account swap",
+        Errno::NOENT if ends(path, "memory.swap.max") => ": this kernel does not account swap",
+        Errno::NOENT if ends(path, "blkio.bfq.weight") => ": weights need the bfq scheduler, which is not loaded",
+        Errno::NOENT if ends(path, "blkio.bfq.weight_device") => {
+            ": weights need the bfq scheduler, which is not loaded"
+        }
+        Errno::INVAL if ends(path, "cpu.rt_runtime_us") => ": the groups above have no real-time runtime to give",
+        Errno::NOENT if ends(path, "cpu.rt_runtime_us") || ends(path, "cpu.rt_period_us") => {
+            ": this kernel has no real-time group scheduling (CONFIG_RT_GROUP_SCHED)"
+        }
+        Errno::NOENT if hugetlb(path) => ": this kernel has no huge pages of that size",
+        Errno::NODEV | Errno::INVAL if ends(path, "rdma.max") => ": there is no such RDMA device",
+        Errno::NODEV if ends(path, "net_prio.ifpriomap") => ": there is no such network interface",
+        Errno::NOENT if ends(path, "io.weight") => ": weights need the bfq scheduler or the kernel's iocost",
         Errno::BUSY => ": the group already uses more than that",
         Errno::INVAL => ": the kernel does not take this value, or not beside the other limits",
         Errno::RANGE => ": the value is outside of what the kernel takes",
         Errno::NODEV | Errno::NXIO => ": there is no such block device",
         Errno::ROFS => ": the cgroup file system is mounted read-only here",
         Errno::PERM | Errno::ACCESS => ": a parent group does not permit it",
-        Errno::NOENT if ends(path, "memory.memsw.limit_in_bytes") => ": this kernel does not account swap",
-        Errno::NOENT if ends(path, "memory.swap.max") => ": this kernel does not account swap",
-        Errno::NOENT if ends(path, "blkio.bfq.weight") => ": weights need the bfq scheduler, which is not loaded",
-        Errno::NOENT if ends(path, "io.weight") => ": weights need the bfq scheduler or the kernel's iocost",
         Errno::NOENT => ": this kernel does not offer it",
         _ => "",
     }

@@ -6,7 +6,7 @@
 use crate::Error;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -46,9 +46,30 @@ pub(crate) fn write(path: &str, value: &str) -> Result<(), Errno> {
     rustix::io::retry_on_intr(|| rustix::io::write(&fd, value.as_bytes())).map(|_| ())
 }
 
-/// Makes the directory of a group.
-pub(crate) fn make(path: &str) -> Result<(), Error> {
-    rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)).map_err(|source| Error::Make { path: path.into(), source })
+/// Makes the group `path`, in which `name` is what lies below the hierarchy's root, and the groups on the way to it;
+/// false when it was there.
+pub(crate) fn make(path: &str, name: &str) -> Result<bool, Error> {
+    let make = |path: &str| match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(errno) => Err(errno),
+    };
+    let failed = |path: &str, source| Error::Make { path: path.into(), source };
+    match make(path) {
+        // Only now: most groups have no parents to be made.
+        Err(Errno::NOENT) => {}
+        done => return done.map_err(|source| failed(path, source)),
+    }
+    for parent in parents(path, name) {
+        make(parent).map_err(|source| failed(parent, source))?;
+    }
+    make(path).map_err(|source| failed(path, source))
+}
+
+/// The groups between the root of the hierarchy and `path`, in which `name` is what lies below the root.
+pub(crate) fn parents<'a>(path: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let root = path.len() - name.len();
+    name.match_indices('/').map(|(at, _)| root + at).collect::<Vec<_>>().into_iter().map(|end| &path[..end])
 }
 
 fn open_dir(dir: BorrowedFd<'_>, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
@@ -117,21 +138,21 @@ fn inner_groups(dir: BorrowedFd<'_>) -> Result<Vec<std::ffi::CString>, Errno> {
     Ok(groups)
 }
 
-/// Sends SIGKILL to every process of the group and of those inside it; how many there were. Missing is empty.
-pub(crate) fn kill_listed(path: &str) -> Result<usize, Error> {
-    match open_dir(rustix::fs::CWD, path).and_then(|dir| kill_tree(dir.as_fd(), 0)) {
-        Ok(killed) => Ok(killed),
+/// Sends a signal to every process of the group and of those inside it; how many there were. Missing is empty.
+pub(crate) fn signal_listed(path: &str, signal: i32) -> Result<usize, Error> {
+    match open_dir(rustix::fs::CWD, path).and_then(|dir| signal_tree(dir.as_fd(), signal, 0)) {
+        Ok(count) => Ok(count),
         // Gone: ENOENT from its directory, ENODEV from a file of it that was open.
         Err(Errno::NOENT | Errno::NODEV) => Ok(0),
         Err(source) => Err(Error::Kill { path: path.into(), source }),
     }
 }
 
-fn kill_tree(dir: BorrowedFd<'_>, depth: usize) -> Result<usize, Errno> {
+fn signal_tree(dir: BorrowedFd<'_>, signal: i32, depth: usize) -> Result<usize, Errno> {
     if depth > DEEPEST {
         return Err(Errno::LOOP);
     }
-    let mut killed = 0;
+    let mut count = 0;
     for batch in processes(dir)?.chunks(BATCH) {
         // A process that ends between the list and its pidfd may have given its number to a stranger: so open first,
         // then signal only what the group still lists, which can no longer be another process than the opened one.
@@ -141,36 +162,79 @@ fn kill_tree(dir: BorrowedFd<'_>, depth: usize) -> Result<usize, Errno> {
             .collect();
         let still = processes(dir)?;
         for (_, pidfd) in held.iter().filter(|(pid, _)| still.binary_search(pid).is_ok()) {
-            let _ = pidfd_send_signal(pidfd, Signal::KILL);
-            killed += 1;
+            match sys::signal::send_to_pidfd(pidfd.as_fd(), signal) {
+                // No such signal: that must not look like success.
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => return Err(Errno::INVAL),
+                _ => count += 1,
+            }
         }
     }
     for name in inner_groups(dir)? {
         match open_dir(dir, &name) {
-            Ok(inner) => killed += kill_tree(inner.as_fd(), depth + 1)?,
+            Ok(inner) => count += signal_tree(inner.as_fd(), signal, depth + 1)?,
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
     }
-    Ok(killed)
+    Ok(count)
+}
+
+/// The processes of the group and of those inside it. Missing is empty.
+pub(crate) fn processes_in(path: &str) -> Result<Vec<i32>, Error> {
+    let mut all = Vec::new();
+    match open_dir(rustix::fs::CWD, path).and_then(|dir| collect(dir.as_fd(), &mut all, 0)) {
+        Ok(()) | Err(Errno::NOENT | Errno::NODEV) => Ok(all),
+        Err(source) => Err(Error::Read { path: path.into(), source }),
+    }
+}
+
+fn collect(dir: BorrowedFd<'_>, all: &mut Vec<i32>, depth: usize) -> Result<(), Errno> {
+    if depth > DEEPEST {
+        return Err(Errno::LOOP);
+    }
+    all.extend(processes(dir)?);
+    for name in inner_groups(dir)? {
+        match open_dir(dir, &name).and_then(|inner| collect(inner.as_fd(), all, depth + 1)) {
+            Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 /// The processes of one group, sorted. Those outside of our pid namespace are listed as 0 and left out.
 fn processes(dir: BorrowedFd<'_>) -> Result<Vec<i32>, Errno> {
-    let text = read_at(dir, "cgroup.procs")?;
+    let text = match read_at(dir, "cgroup.procs") {
+        // A group of threads: their processes are listed in the group above.
+        Err(Errno::OPNOTSUPP) => String::new(),
+        read => read?,
+    };
     let mut pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).filter(|&pid| pid > 0).collect();
     pids.sort_unstable();
     Ok(pids)
 }
 
-/// The number after `key` in a file of `key number` lines, such as memory.events. None when the file or the key is
-/// missing.
-pub(crate) fn counter(path: &str, key: &str) -> Result<Option<u64>, Error> {
+/// Refuses a group that was there with processes in it: they would share the new container's limits and its end.
+pub(crate) fn check_empty(path: &str) -> Result<(), Error> {
+    match processes_in(path)?.first() {
+        None => Ok(()),
+        Some(&pid) => Err(Error::InUse { path: path.into(), pid }),
+    }
+}
+
+/// The content of a file that may be missing.
+pub(crate) fn read_if_there(path: &str) -> Result<Option<String>, Error> {
     match read_at(rustix::fs::CWD, path) {
-        Ok(text) => Ok(value_of(&text, key)),
+        Ok(text) => Ok(Some(text)),
         Err(Errno::NOENT | Errno::NODEV) => Ok(None),
         Err(source) => Err(Error::Read { path: path.into(), source }),
     }
+}
+
+/// The number after `key` in a file of `key number` lines, such as memory.events. None when the file or the key is
+/// missing.
+pub(crate) fn counter(path: &str, key: &str) -> Result<Option<u64>, Error> {
+    Ok(read_if_there(path)?.and_then(|text| value_of(&text, key)))
 }
 
 fn value_of(text: &str, key: &str) -> Option<u64> {

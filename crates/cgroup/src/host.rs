@@ -63,6 +63,12 @@ impl Host {
         self.v2.is_some()
     }
 
+    /// True when there is a group at this path below the root of a hierarchy that we use.
+    pub(crate) fn has_group(&self, path: &str) -> bool {
+        let roots = self.v2.iter().chain(self.v1.iter().filter_map(|hierarchy| hierarchy.mount.as_ref()));
+        roots.into_iter().any(|root| Path::new(root).join(path).is_dir())
+    }
+
     /// Why no group of ours can have `controller`: for the error of a limit that needs it.
     pub(crate) fn why_missing(&self, controller: &str) -> String {
         let (v1_name, v2_name) = match controller {

@@ -15,18 +15,27 @@
 //! specification; `v1` and `v2` do the work, on `file`; `device_filter` makes the device program of v2. `systemd` speaks
 //! to systemd by `dbus`.
 
+mod dbus;
+mod dbus_value;
 mod device_filter;
 mod devices;
 mod error;
 mod file;
+mod freezer;
 mod gvariant;
 mod host;
 mod location;
 mod oom;
 mod resources;
 pub mod stats;
+mod stats_v1;
+mod stats_v2;
+mod systemd;
+mod systemd_properties;
 mod v1;
+mod v1_files;
 mod v2;
+mod v2_files;
 
 pub use error::Error;
 pub use host::Host;
@@ -44,12 +53,27 @@ use step::step;
 #[derive(Debug)]
 pub struct Cgroup {
     location: Location,
+    /// The host's version, also where there is no group, or not yet.
+    is_v2: bool,
     version: Version,
+    /// Who owns it, when that is systemd.
+    unit: Option<systemd::Unit>,
+    /// What a scope is to get that is not there yet.
+    waiting: Option<Waiting>,
+}
+
+/// For [`Cgroup::adopt`].
+#[derive(Debug)]
+struct Waiting {
+    resources: LinuxResources,
+    rules: Vec<devices::Rule>,
+    /// What [`Cgroup::v1_hierarchies`] will be.
+    hierarchies: Vec<Vec<String>>,
 }
 
 #[derive(Debug)]
 enum Version {
-    /// [`Location::None`]
+    /// [`Location::None`], or a scope before [`Cgroup::adopt`].
     None,
     V1(v1::Groups),
     V2(v2::Group),
@@ -70,41 +94,70 @@ impl Cgroup {
         devices: &[LinuxDeviceCgroup],
     ) -> Result<Self, Error> {
         let rules = devices::read(resources.devices().iter().flatten().chain(devices))?;
-        let path = match location {
-            Location::Path(path) => location::normal(path)?,
-            Location::Systemd { .. } => return Err(todo("systemd")),
+        let (path, unit) = match location {
+            Location::Path(path) => (location::normal(path)?, None),
+            Location::Systemd { slice, scope, user, properties } => {
+                (String::new(), Some(systemd::Unit::new(slice, scope, *user, properties)?))
+            }
             Location::None => {
-                resources::check_none(resources)?;
-                return Ok(Self { location: Location::None, version: Version::None });
+                refuse_limits(resources)?;
+                return Ok(Self::without_group(host));
             }
         };
-        let version = match &host.v2 {
-            Some(root) => Version::V2(v2::Group::create(host, root, &path, resources, &rules)?),
-            None => Version::V1(v1::Groups::create(host, &path, resources, &rules)?),
+        let (version, waiting) = match (&host.v2, &unit) {
+            (Some(root), None) => (Version::V2(v2::Group::create(root, &path, resources, &rules)?), None),
+            (None, None) => (Version::V1(v1::Groups::create(host, &path, resources, &rules)?), None),
+            (Some(root), Some(_)) => {
+                v2::Group::check(root, resources)?;
+                (Version::None, Some(Waiting { resources: resources.clone(), rules, hierarchies: Vec::new() }))
+            }
+            (None, Some(_)) => {
+                let hierarchies = v1::Groups::check(host, resources, &rules)?;
+                (Version::None, Some(Waiting { resources: resources.clone(), rules, hierarchies }))
+            }
         };
-        Ok(Self { location: location.clone(), version })
+        Ok(Self { location: location.clone(), is_v2: host.is_v2(), version, unit, waiting })
+    }
+
+    fn without_group(host: &Host) -> Self {
+        Self { location: Location::None, is_v2: host.is_v2(), version: Version::None, unit: None, waiting: None }
     }
 
     /// The group of that location, to join it or to clean up after a tool that was killed. A missing group, also one
     /// that is missing in some v1 hierarchies only, is no error: see [`Cgroup::exists`].
     pub fn open(host: &Host, location: &Location) -> Result<Self, Error> {
-        let path = match location {
-            Location::Path(path) => location::normal(path)?,
-            Location::Systemd { .. } => return Err(todo("systemd")),
-            Location::None => return Ok(Self { location: Location::None, version: Version::None }),
+        let (path, unit) = match location {
+            Location::Path(path) => (location::normal(path)?, None),
+            Location::Systemd { slice, scope, user, properties } => {
+                let unit = systemd::Unit::new(slice, scope, *user, properties)?;
+                (unit.path(|path| host.has_group(path))?, Some(unit))
+            }
+            Location::None => return Ok(Self::without_group(host)),
         };
         let version = match &host.v2 {
             Some(root) => Version::V2(v2::Group::open(root, &path)?),
             None => Version::V1(v1::Groups::open(host, &path)?),
         };
-        Ok(Self { location: location.clone(), version })
+        Ok(Self { location: location.clone(), is_v2: host.is_v2(), version, unit, waiting: None })
     }
 
     /// An existing group inside this one, for a process that joins there: `inner/deeper`, or
-    /// `CONTROLLER[,CONTROLLER]:inner` on v1 for those hierarchies only.
+    /// `CONTROLLER[,CONTROLLER]:inner` on v1 for those hierarchies only, with this group in the others. Only to join:
+    /// its [`Cgroup::location`] is still this one's.
     pub fn open_inner(&self, sub: &str) -> Result<Self, Error> {
-        let _ = sub;
-        Err(todo("open_inner"))
+        let wrong = |why| Error::Location { location: sub.into(), why };
+        let (controllers, path) = match sub.split_once(':') {
+            Some((controllers, path)) if !self.is_v2() => (Some(controllers), path),
+            _ => (None, sub),
+        };
+        let path = location::normal(path)?;
+        let version = match &self.version {
+            Version::None => return Err(wrong("the container has no group of its own")),
+            Version::V1(groups) => Version::V1(groups.open_inner(controllers, &path)?),
+            Version::V2(group) => Version::V2(group.open_inner(&path)?),
+        };
+        let inner = Self { location: self.location.clone(), is_v2: self.is_v2, version, unit: None, waiting: None };
+        if inner.exists() { Ok(inner) } else { Err(wrong("the container has no such group inside its own")) }
     }
 
     /// Where it is.
@@ -116,8 +169,32 @@ impl Cgroup {
     /// property for. The process must wait for this, since its limits hold only from here on. Nothing for other
     /// locations.
     pub fn adopt(&mut self, pid: i32) -> Result<(), Error> {
-        let _ = pid;
-        Ok(())
+        let (Some(unit), Some(Waiting { resources, rules, .. })) = (&self.unit, self.waiting.take()) else {
+            return Ok(());
+        };
+        let host = Host::detect()?;
+        let limits = match host.is_v2() {
+            true => v2_files::writes(&resources, resources::Purpose::Create)?,
+            false => v1_files::writes(&resources, resources::Purpose::Create)?,
+        };
+        let mut properties = systemd_properties::limits(&limits, None);
+        properties.extend(device_policy(&rules)?);
+        unit.start(pid, properties, host.is_v2())?;
+        let filled = unit.path(|path| host.has_group(path)).and_then(|path| match &host.v2 {
+            Some(root) => v2::Group::adopt(root, &path, &resources, &rules, pid, unit.needs_move()).map(Version::V2),
+            None => v1::Groups::adopt(&host, &path, &resources, &rules, pid).map(Version::V1),
+        });
+        match filled {
+            Ok(version) => {
+                self.version = version;
+                Ok(())
+            }
+            Err(error) => {
+                // With the process in it, which has not become the program yet.
+                let _ = unit.stop();
+                Err(error)
+            }
+        }
     }
 
     /// The group's directory by controller, on v2 one under the empty name: what runc's state calls `cgroup_paths`.
@@ -138,18 +215,19 @@ impl Cgroup {
         }
     }
 
-    /// True when the group is on cgroup v2.
+    /// True when the group is on cgroup v2, or would be.
     pub fn is_v2(&self) -> bool {
-        matches!(self.version, Version::V2(_))
+        self.is_v2
     }
 
-    /// The controllers of each v1 hierarchy that it has a group in: what a container's own /sys/fs/cgroup may show.
+    /// The controllers of each v1 hierarchy that it has a group in, or will have once it is adopted: what a container's own /sys/fs/cgroup may show.
     pub fn v1_hierarchies(&self) -> impl Iterator<Item = &[String]> {
         let groups = match &self.version {
             Version::V1(groups) => Some(groups),
             Version::None | Version::V2(_) => None,
         };
-        groups.into_iter().flat_map(v1::Groups::hierarchies)
+        let promised = self.waiting.iter().flat_map(|waiting| waiting.hierarchies.iter().map(Vec::as_slice));
+        groups.into_iter().flat_map(v1::Groups::hierarchies).chain(promised)
     }
 
     /// The directory for clone3(2)'s CLONE_INTO_CGROUP. None on v1, where the child calls [`Cgroup::join`], and for a
@@ -194,46 +272,103 @@ impl Cgroup {
     /// A descriptor to poll for the group's running out of memory. One that never is readable when the group has no
     /// memory controller.
     pub fn oom_watch(&self) -> Result<OomWatch, Error> {
-        Err(todo("oom_watch"))
+        match &self.version {
+            Version::None => OomWatch::never(),
+            Version::V1(groups) => groups.directory("memory").map_or_else(OomWatch::never, OomWatch::v1),
+            Version::V2(group) => OomWatch::v2(group.path()),
+        }
     }
 
     /// Stops all processes of the group, and waits until they stand still. When that fails they run on: a container is
     /// never left half frozen.
     pub fn freeze(&self) -> Result<(), Error> {
-        Err(todo("freeze"))
+        let what = || format!("freeze {}", self.name());
+        step("freeze-cgroup", "its processes stand still and keep what they have", what, || match &self.version {
+            Version::None => Err(self.no_group("freeze")),
+            Version::V1(groups) => groups.freeze(),
+            Version::V2(group) => group.freeze(),
+        })
     }
 
     /// Lets the processes of the group run on. Nothing when they were not stopped.
     pub fn thaw(&self) -> Result<(), Error> {
-        Err(todo("thaw"))
+        let what = || format!("thaw {}", self.name());
+        step("thaw-cgroup", "its processes run on", what, || match &self.version {
+            Version::None => Ok(()),
+            Version::V1(groups) => groups.thaw(),
+            Version::V2(group) => group.thaw(),
+        })
     }
 
     /// True between [`Cgroup::freeze`] and [`Cgroup::thaw`], whoever called them. False when the group is gone.
     pub fn is_frozen(&self) -> Result<bool, Error> {
-        Ok(false)
+        match &self.version {
+            Version::None => Ok(false),
+            Version::V1(groups) => groups.is_frozen(),
+            Version::V2(group) => group.is_frozen(),
+        }
     }
 
     /// The processes of the group and of those inside it, sorted. Those outside of our pid namespace are left out.
     pub fn processes(&self) -> Result<Vec<i32>, Error> {
-        Err(todo("processes"))
+        let mut all = match &self.version {
+            Version::None => Vec::new(),
+            Version::V1(groups) => groups.processes()?,
+            Version::V2(group) => group.processes()?,
+        };
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
     }
 
     /// Sends a signal to every process of the group and of those inside it.
     pub fn signal_all(&self, signal: i32) -> Result<(), Error> {
-        let _ = signal;
-        Err(todo("signal_all"))
+        if signal == KILL {
+            return self.kill();
+        }
+        let what = || format!("signal {signal} to every process of {}", self.name());
+        step("signal-cgroup", "asked for all processes", what, || match &self.version {
+            Version::None => Ok(()),
+            Version::V1(groups) => groups.signal_all(signal),
+            Version::V2(group) => group.signal_all(signal),
+        })
     }
 
     /// Sets limits anew. What `resources` does not name stays as it is; negative means unlimited. Device rules, when
     /// there are any, replace all earlier ones.
     pub fn update(&self, resources: &LinuxResources) -> Result<(), Error> {
-        let _ = resources;
-        Err(todo("update"))
+        let rules = devices::read(resources.devices().iter().flatten())?;
+        if let Some(unit) = &self.unit {
+            unit.set(&self.unit_properties(resources, &rules)?)?;
+        }
+        match &self.version {
+            Version::None => refuse_limits(resources),
+            Version::V1(groups) => groups.update(resources, &rules),
+            Version::V2(group) => group.update(resources, &rules),
+        }
+    }
+
+    /// An update as systemd is told of it.
+    fn unit_properties(&self, new: &LinuxResources, rules: &[devices::Rule]) -> Result<Vec<systemd::Property>, Error> {
+        let (writes, period) = match &self.version {
+            Version::None => return Ok(Vec::new()),
+            Version::V1(groups) => (groups.updates(new)?, groups.cpu_period()),
+            Version::V2(group) => (group.updates(new)?, group.cpu_period()),
+        };
+        let mut properties = systemd_properties::limits(&writes, period);
+        if !rules.is_empty() {
+            properties.extend(device_policy(rules)?);
+        }
+        Ok(properties)
     }
 
     /// What the group has used until now.
     pub fn stats(&self) -> Result<Stats, Error> {
-        Ok(Stats::default())
+        match &self.version {
+            Version::None => Ok(Stats::default()),
+            Version::V1(groups) => stats_v1::read(|controller| groups.directory(controller)),
+            Version::V2(group) => stats_v2::read(group.path()),
+        }
     }
 
     /// Sends SIGKILL to all processes of the group and of those made inside it, frozen ones too, and lets them run to
@@ -257,15 +392,22 @@ impl Cgroup {
             "nothing of the container stays",
             || format!("rmdir {}", self.name()),
             || {
-                errors = match &self.version {
+                // A scope that was not asked for yet is no unit.
+                let unit = self.unit.as_ref().filter(|_| self.waiting.is_none());
+                errors.extend(unit.and_then(|unit| unit.stop().err()));
+                errors.extend(match &self.version {
                     Version::None => Vec::new(),
                     Version::V1(groups) => groups.remove(),
                     Version::V2(group) => group.remove(),
-                };
+                });
                 errors.first().map_or(Ok(()), |error| Err(error.to_string()))
             },
         );
         errors
+    }
+
+    fn no_group(&self, act: &'static str) -> Error {
+        Error::Freeze { act, path: self.name().into(), why: "the container has no group of its own".into() }
     }
 
     /// For messages.
@@ -278,6 +420,25 @@ impl Cgroup {
     }
 }
 
-fn todo(what: &str) -> Error {
-    Error::Unsupported { resource: what.into(), why: "this is not implemented" }
+/// The kernel's number on every architecture.
+const KILL: i32 = 9;
+
+/// For a container without a group of its own. Its device rules are let go, as it asked to be in no group.
+fn refuse_limits(resources: &LinuxResources) -> Result<(), Error> {
+    let unified = resources.unified().iter().flatten().next().map(|(file, _)| format!("unified[{file:?}]"));
+    let mut others = resources.clone();
+    others.set_unified(None);
+    let other = v1_files::writes(&others, resources::Purpose::Create)?.into_iter().next();
+    match unified.or(other.map(|write| write.resource)) {
+        Some(resource) => Err(Error::Unsupported { resource, why: "the container is to have no group of its own" }),
+        None => Ok(()),
+    }
+}
+
+/// The device rules as systemd is told of them; none when there are no rules.
+fn device_policy(rules: &[devices::Rule]) -> Result<Vec<systemd::Property>, Error> {
+    if rules.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(systemd_properties::device_policy(rules, &file::read("/proc/devices")?))
 }

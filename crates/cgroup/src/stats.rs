@@ -1,9 +1,12 @@
 //! What a group used, in the JSON that runc's `events --stats` prints as `data`: containerd and Docker read it.
 //!
 //! The names are runc's, and so is what is left out when it is zero (Go's `omitempty`). Times are in nanoseconds, sizes
-//! in bytes; no limit is 2^64-1 for memory and 0 for processes. A controller that the group does not have leaves its
+//! in bytes; no limit of memory is the largest number that the version of cgroups knows, and no limit of processes 0. A
+//! controller that the group does not have leaves its
 //! part empty.
 
+use crate::{Error, file};
+use rustix::io::Errno;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -134,7 +137,7 @@ pub struct Memory {
 /// One kind of memory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct MemoryEntry {
-    /// 2^64-1 is none.
+    /// On v2 2^64-1 is none, on v1 2^63-4096.
     pub limit: u64,
     /// Now.
     #[serde(skip_serializing_if = "is_zero")]
@@ -295,4 +298,97 @@ pub struct PsiData {
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// The text of a file of the group; empty when it is missing, as one of a controller or kernel that is not there.
+pub(crate) fn lines(dir: &str, file: &str) -> Result<String, Error> {
+    match file::read_if_there(&format!("{dir}/{file}")) {
+        // v2 has the pressure files also when the kernel keeps no such account.
+        Err(Error::Read { source: Errno::OPNOTSUPP, .. }) => Ok(String::new()),
+        read => Ok(read?.unwrap_or_default()),
+    }
+}
+
+/// The number in a file; 0 when it is missing or no number (`max`).
+pub(crate) fn number(dir: &str, file: &str) -> Result<u64, Error> {
+    Ok(lines(dir, file)?.trim().parse().unwrap_or_default())
+}
+
+/// A file of `key number` lines.
+pub(crate) fn figures(dir: &str, file: &str) -> Result<BTreeMap<String, u64>, Error> {
+    let text = lines(dir, file)?;
+    let pair =
+        |line: &str| line.split_once(' ').and_then(|(key, value)| Some((key.into(), value.trim().parse().ok()?)));
+    Ok(text.lines().filter_map(pair).collect())
+}
+
+/// The sizes of huge pages that the group has a file `hugetlb.SIZE{suffix}` of.
+pub(crate) fn hugepage_sizes(dir: &str, suffix: &str) -> Result<Vec<String>, Error> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            let source = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            return Err(Error::Read { path: dir.into(), source });
+        }
+    };
+    let size = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let size = name.strip_prefix("hugetlb.")?.strip_suffix(suffix)?;
+        (!size.contains('.')).then(|| size.to_owned())
+    };
+    Ok(entries.flatten().filter_map(size).collect())
+}
+
+/// rdma.max and rdma.current, the same on both versions: `mlx4_0 hca_handle=2 hca_object=max`.
+pub(crate) fn rdma(dir: &str) -> Result<Rdma, Error> {
+    let read = |file: &str| Ok::<_, Error>(lines(dir, file)?.lines().filter_map(rdma_entry).collect());
+    Ok(Rdma { rdma_limit: read("rdma.max")?, rdma_current: read("rdma.current")? })
+}
+
+fn rdma_entry(line: &str) -> Option<RdmaEntry> {
+    let mut words = line.split_whitespace();
+    let mut entry = RdmaEntry { device: words.next()?.into(), ..RdmaEntry::default() };
+    for (key, value) in words.filter_map(|word| word.split_once('=')) {
+        let value = value.parse().unwrap_or(u32::MAX);
+        match key {
+            "hca_handle" => entry.hca_handles = value,
+            "hca_object" => entry.hca_objects = value,
+            _ => {}
+        }
+    }
+    Some(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Held against what runc prints for a container that has used nothing.
+    #[test]
+    fn the_json_has_runcs_names() {
+        let mut stats = Stats::default();
+        stats.cpu.throttling.throttled_periods = 1;
+        stats.memory.kernel_tcp.failcnt = 2;
+        stats.blkio.io_queued_recursive.push(BlkioEntry { major: 8, op: "Read".into(), ..Default::default() });
+        stats.memory.psi = Some(Psi::default());
+        let told: serde_json::Value = serde_json::to_value(&stats).unwrap();
+        assert_eq!(told["cpu"], serde_json::json!({"usage":{"kernel":0,"user":0},"throttling":{"throttledPeriods":1}}));
+        assert_eq!(told["memory"]["kernelTCP"], serde_json::json!({"limit":0,"failcnt":2}));
+        assert_eq!(told["memory"]["psi"]["full"]["avg300"], serde_json::json!(0.0));
+        assert_eq!(told["memory"]["event_count"], serde_json::json!({}));
+        assert_eq!(told["blkio"], serde_json::json!({"ioQueueRecursive":[{"major":8,"op":"Read"}]}));
+        assert_eq!(told["pids"], serde_json::json!({}));
+        assert_eq!(told["hugetlb"], serde_json::json!({}));
+        assert_eq!(told["network_interfaces"], serde_json::Value::Null);
+        assert_eq!(told["cpuset"]["sched_relax_domain_level"], 0);
+        assert_eq!(told.as_object().unwrap().len(), 7);
+    }
+
+    #[test]
+    fn lines_of_rdma_are_read() {
+        let entry = rdma_entry("mlx4_0 hca_handle=2 hca_object=max").unwrap();
+        assert_eq!((entry.device.as_str(), entry.hca_handles, entry.hca_objects), ("mlx4_0", 2, u32::MAX));
+        assert_eq!(rdma_entry(""), None);
+    }
 }

@@ -1,14 +1,13 @@
-//! Control groups v2: one group a container, at the root of what is mounted.
+//! Control groups v2: one group a container.
 //!
-//! A controller works in the group when its parent hands it down (`cgroup.subtree_control`). What the limits need is
+//! A controller works in the group when its parents hand it down (`cgroup.subtree_control`). What the limits need is
 //! enabled there and stays enabled after the container: other groups may rely on it by then, and it limits nothing by
 //! itself. Nothing else of the host is changed. `cgroup.kill` (Linux 5.14) is older than our oldest kernel.
 
 use crate::devices::Rule;
-use crate::host::Host;
-use crate::resources::{self, Write, limited, set};
-use crate::{Error, device_filter, devices, file};
-use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
+use crate::resources::{self, Purpose, Write, limited};
+use crate::{Error, Host, device_filter, devices, file, freezer, v2_files};
+use oci_spec::runtime::LinuxResources;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use step::step;
@@ -17,177 +16,169 @@ use step::step;
 #[derive(Debug)]
 pub(crate) struct Group {
     root: String,
+    /// Below the root.
+    name: String,
     path: String,
     /// For clone3(2). None when the group is missing.
     dir: Option<OwnedFd>,
 }
 
-/// The resources as v2 files. Pure: refuses, but touches nothing.
-pub(crate) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, Error> {
-    resources::check(resources)?;
-    let mut writes = Vec::new();
-    if let Some(memory) = resources.memory() {
-        memory_writes(memory, &mut writes)?;
-    }
-    if let Some(cpu) = resources.cpu() {
-        cpu_writes(cpu, &mut writes);
-    }
-    if let Some(limit) = resources.pids().as_ref().and_then(|pids| limited(Some(pids.limit()))) {
-        writes.push(Write::new("pids.limit", "pids.max", limit));
-    }
-    if let Some(io) = resources.block_io() {
-        if let Some(weight) = set(io.weight()) {
-            // From 10..1000 to 1..10000, as runc and crun do.
-            let or_else = Some(("io.weight", (1 + (u32::from(weight) - 10) * 9999 / 990).to_string()));
-            writes.push(Write { or_else, ..Write::new("blockIO.weight", "io.bfq.weight", weight) });
-        }
-        for (field, _, key, device) in resources::throttles(io) {
-            // The specification's 0 is "no limit"; io.max calls that max.
-            let rate = if device.rate() == 0 { "max".to_owned() } else { device.rate().to_string() };
-            let value = format!("{}:{} {key}={rate}", device.major(), device.minor());
-            writes.push(Write::new(field, "io.max", value));
-        }
-    }
-    let mut unified: Vec<_> = resources.unified().iter().flatten().collect();
-    unified.sort();
-    for (file, value) in unified {
-        writes.push(unified_write(file, value)?);
-    }
-    Ok(writes)
-}
-
-fn memory_writes(memory: &LinuxMemory, writes: &mut Vec<Write>) -> Result<(), Error> {
-    let v1_only = |resource: &str| Err(Error::Unsupported { resource: resource.into(), why: "cgroup v2 has no such" });
-    if memory.swappiness().is_some() {
-        return v1_only("memory.swappiness");
-    }
-    if limited(memory.kernel_tcp()).is_some() {
-        return v1_only("memory.kernelTCP");
-    }
-    if memory.disable_oom_killer() == Some(true) {
-        return v1_only("memory.disableOOMKiller");
-    }
-    let limit = limited(memory.limit());
-    writes.extend(limit.map(|bytes| Write::new("memory.limit", "memory.max", bytes)));
-    if let (Some(limit), Some(total)) = (limit, limited(memory.swap())) {
-        // v2 limits swap by itself, the specification the total; `check` has seen that this is not negative.
-        writes.push(Write::new("memory.swap", "memory.swap.max", total.saturating_sub(limit)));
-    }
-    writes.extend(limited(memory.reservation()).map(|bytes| Write::new("memory.reservation", "memory.low", bytes)));
-    Ok(())
-}
-
-fn cpu_writes(cpu: &LinuxCpu, writes: &mut Vec<Write>) {
-    writes.extend(set(cpu.shares()).map(|shares| Write::new("cpu.shares", "cpu.weight", weight(shares))));
-    let (quota, period) = (limited(cpu.quota()), set(cpu.period()));
-    if quota.is_some() || period.is_some() {
-        let resource = if quota.is_some() { "cpu.quota" } else { "cpu.period" };
-        let quota = quota.map_or("max".to_owned(), |us| us.to_string());
-        // Without a period the kernel keeps its 100 ms.
-        let value = period.map_or(quota.clone(), |period| format!("{quota} {period}"));
-        writes.push(Write::new(resource, "cpu.max", value));
-    }
-    writes.extend(set(cpu.burst()).map(|us| Write::new("cpu.burst", "cpu.max.burst", us)));
-    writes.extend(set(cpu.idle()).map(|idle| Write::new("cpu.idle", "cpu.idle", idle)));
-    for (resource, file, list) in [("cpu.cpus", "cpuset.cpus", cpu.cpus()), ("cpu.mems", "cpuset.mems", cpu.mems())] {
-        writes.extend(list.iter().filter(|list| !list.is_empty()).map(|list| Write::new(resource, file, list)));
-    }
-}
-
-/// CPU shares (2 to 262144, default 1024) as a weight (1 to 10000, default 100), by the formula that runc (since 1.3.2)
-/// and crun (since 1.23) use: it maps the ends and the defaults onto each other, which a straight line does not.
-fn weight(shares: u64) -> u64 {
-    match shares {
-        0..=2 => 1,
-        262_144.. => 10_000,
-        _ => {
-            let l = (shares as f64).log2();
-            let exponent = (l * l + 125.0 * l) / 612.0 - 7.0 / 34.0;
-            10f64.powf(exponent).ceil() as u64
-        }
-    }
-}
-
-/// An entry of the `unified` map: a file of the group, as the specification's "config-linux, Unified" allows it.
-fn unified_write(file: &str, value: &str) -> Result<Write, Error> {
-    let resource = format!("unified[{file:?}]");
-    let known = file.split_once('.').is_some_and(|(controller, what)| !controller.is_empty() && !what.is_empty());
-    if !known || file.contains(['/', '\0']) {
-        return Err(Error::Unsupported { resource, why: "the name of a control file is CONTROLLER.WHAT" });
-    }
-    if file.starts_with("cgroup.") {
-        return Err(Error::Unsupported { resource, why: "files that steer the group itself are the tool's" });
-    }
-    Ok(Write::new(&resource, file, value))
-}
-
 impl Group {
     /// Makes and fills the group; removes it again when anything fails.
-    pub(crate) fn create(
-        host: &Host,
-        root: &str,
-        name: &str,
-        resources: &LinuxResources,
-        rules: &[Rule],
-    ) -> Result<Self, Error> {
-        let writes = writes(resources)?;
-        let mut group = Self { root: root.to_owned(), path: format!("{root}/{name}"), dir: None };
+    pub(crate) fn create(root: &str, name: &str, resources: &LinuxResources, rules: &[Rule]) -> Result<Self, Error> {
+        let writes = v2_files::writes(resources, Purpose::Create)?;
+        let mut group = Self::at(root, name);
         let why = "a group for all processes of the container";
-        step("make-cgroup", why, || format!("mkdir {}", group.path), || file::make(&group.path))?;
-        match group.fill(host, &writes, rules) {
+        let made = step("make-cgroup", why, || format!("mkdir {}", group.path), || file::make(&group.path, name))?;
+        match group.fill_new(&writes, rules, made) {
             Ok(()) => Ok(group),
             Err(error) => {
-                group.remove();
+                if made {
+                    group.remove();
+                }
                 Err(error)
             }
         }
     }
 
-    /// The group of that name, if it is there.
-    pub(crate) fn open(root: &str, name: &str) -> Result<Self, Error> {
-        let path = format!("{root}/{name}");
-        Ok(Self { root: root.to_owned(), dir: file::open_group(&path)?, path })
+    fn at(root: &str, name: &str) -> Self {
+        Self { root: root.to_owned(), name: name.to_owned(), path: format!("{root}/{name}"), dir: None }
     }
 
-    fn fill(&mut self, host: &Host, writes: &[Write], rules: &[Rule]) -> Result<(), Error> {
+    /// The group of that name, if it is there.
+    pub(crate) fn open(root: &str, name: &str) -> Result<Self, Error> {
+        let group = Self::at(root, name);
+        Ok(Self { dir: file::open_group(&group.path)?, ..group })
+    }
+
+    /// Refuses what could be refused once the group is there, for a group that somebody else makes.
+    pub(crate) fn check(root: &str, resources: &LinuxResources) -> Result<(), Error> {
+        let writes = v2_files::writes(resources, Purpose::Create)?;
+        let there = file::read(&format!("{root}/cgroup.controllers"))?;
+        let lacks =
+            |write: &&Write| !write.controller.is_empty() && !there.split_whitespace().any(|c| c == write.controller);
+        match writes.iter().find(lacks) {
+            Some(write) => Err(resources::no_controller(&Host::detect()?, write)),
+            None => Ok(()),
+        }
+    }
+
+    /// Fills a group that systemd made with `pid` in it, or for `pid`.
+    pub(crate) fn adopt(
+        root: &str,
+        name: &str,
+        resources: &LinuxResources,
+        rules: &[Rule],
+        pid: i32,
+        needs_move: bool,
+    ) -> Result<Self, Error> {
+        let group = Self::open(root, name)?;
+        group.dir().map_err(|source| Error::Open { path: group.path.clone().into(), source })?;
+        group.fill(&v2_files::writes(resources, Purpose::Create)?)?;
+        group.set_devices(rules, true)?;
+        if needs_move {
+            file::write(&format!("{}/cgroup.procs", group.path), &pid.to_string())
+                .map_err(|source| Error::Join { path: group.path.clone().into(), source })?;
+        }
+        Ok(group)
+    }
+
+    /// The writes of an update.
+    pub(crate) fn updates(&self, resources: &LinuxResources) -> Result<Vec<Write>, Error> {
+        let current = |name: &str| file::read(&format!("{}/{name}", self.path)).ok();
+        v2_files::writes(resources, Purpose::Update(&current))
+    }
+
+    pub(crate) fn cpu_period(&self) -> Option<u64> {
+        file::read(&format!("{}/cpu.max", self.path)).ok()?.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    pub(crate) fn open_inner(&self, path: &str) -> Result<Self, Error> {
+        Self::open(&self.root, &format!("{}/{path}", self.name))
+    }
+
+    fn fill_new(&mut self, writes: &[Write], rules: &[Rule], made: bool) -> Result<(), Error> {
         self.dir = file::open_group(&self.path)?;
-        self.enable(host, writes)?;
+        if !made {
+            file::check_empty(&self.path)?;
+            // Whoever enters a frozen group stops there.
+            self.thaw()?;
+        }
+        self.fill(writes)?;
+        self.set_devices(rules, made)
+    }
+
+    fn fill(&self, writes: &[Write]) -> Result<(), Error> {
+        self.enable(writes)?;
         for write in writes.iter().filter(|write| matches!(write.file.as_str(), "cpuset.cpus" | "cpuset.mems")) {
             let offered = file::read(&format!("{}/{}.effective", self.root, write.file))?;
             resources::check_list(&write.resource, &write.value, &offered)?;
         }
-        resources::apply(writes, |_| self.path.clone())?;
-        if devices::allow_all(rules) {
-            return Ok(());
-        }
-        let what = || format!("attach a program of {} rules to {}", rules.len(), self.path);
-        step("allow-devices", "no device but the allowed ones", what, || self.attach_devices(rules))
+        resources::apply(writes, |_| self.path.clone())
     }
 
-    /// Has the parent hand down the controllers that the writes need.
-    fn enable(&self, host: &Host, writes: &[Write]) -> Result<(), Error> {
-        if writes.is_empty() {
+    /// Sets limits anew; device rules, when there are any, replace those that were given before.
+    pub(crate) fn update(&self, resources: &LinuxResources, rules: &[Rule]) -> Result<(), Error> {
+        let writes = self.updates(resources)?;
+        if let Some(memory) = resources.memory().as_ref().filter(|memory| memory.check_before_update() == Some(true)) {
+            self.check_usage(limited(memory.limit()))?;
+        }
+        self.fill(&writes)?;
+        if rules.is_empty() { Ok(()) } else { self.set_devices(rules, false) }
+    }
+
+    /// v2 takes a limit below the usage and kills for it; v1 refuses it by itself.
+    fn check_usage(&self, limit: Option<u64>) -> Result<(), Error> {
+        let usage = file::read_if_there(&format!("{}/memory.current", self.path))?;
+        let usage: Option<u64> = usage.and_then(|text| text.trim().parse().ok());
+        match (limit, usage) {
+            (Some(limit), Some(usage)) if usage > limit => Err(Error::Value {
+                resource: "memory.limit".into(),
+                value: limit.to_string(),
+                why: format!("the group uses {usage} bytes now"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has the groups above hand down the controllers that the writes need.
+    fn enable(&self, writes: &[Write]) -> Result<(), Error> {
+        let mut needed: Vec<&Write> = Vec::new();
+        for write in writes.iter().filter(|write| !write.controller.is_empty()) {
+            if needed.iter().all(|other| other.controller != write.controller) {
+                needed.push(write);
+            }
+        }
+        if needed.is_empty() {
             return Ok(());
         }
-        let lacking = |list: &str| -> Vec<&Write> {
-            writes.iter().filter(|write| !list.split_whitespace().any(|c| c == write.controller)).collect()
+        let lacking = |group: &str| -> Result<Vec<&Write>, Error> {
+            let there = file::read(&format!("{group}/cgroup.controllers"))?;
+            let has = |write: &&&Write| there.split_whitespace().any(|c| c == write.controller);
+            Ok(needed.iter().filter(|write| !has(write)).copied().collect())
         };
-        let lacks = lacking(&file::read(&format!("{}/cgroup.controllers", self.path))?);
+        let lacks = lacking(&self.path)?;
         if lacks.is_empty() {
             return Ok(());
         }
-        if let Some(write) = lacking(&file::read(&format!("{}/cgroup.controllers", self.root))?).first() {
-            return Err(Error::NoController {
-                resource: write.resource.clone(),
-                value: write.value.clone(),
-                controller: write.controller.clone(),
-                why: host.why_missing(&write.controller),
-            });
+        if let Some(write) = lacking(&self.root)?.first() {
+            return Err(resources::no_controller(&Host::detect()?, write));
         }
-        let mut controllers: Vec<String> = lacks.iter().map(|write| format!("+{}", write.controller)).collect();
-        controllers.dedup();
+        let mut above = self.root.as_str();
+        for group in file::parents(&self.path, &self.name) {
+            self.enable_in(above, &lacking(group)?)?;
+            above = group;
+        }
+        self.enable_in(above, &lacks)
+    }
+
+    fn enable_in(&self, group: &str, lacks: &[&Write]) -> Result<(), Error> {
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        let controllers: Vec<String> = lacks.iter().map(|write| format!("+{}", write.controller)).collect();
         let controllers = controllers.join(" ");
-        let path = format!("{}/cgroup.subtree_control", self.root);
+        let path = format!("{group}/cgroup.subtree_control");
         let what = || format!("write {controllers} to {path}");
         step("enable-controllers", "a limit works where its controller is handed down", what, || {
             file::write(&path, &controllers).map_err(|source| Error::Enable {
@@ -198,11 +189,43 @@ impl Group {
         })
     }
 
+    /// `new` groups have no program yet. In an old one the new program comes before the old ones of ours go, so that
+    /// there is no moment without.
+    fn set_devices(&self, rules: &[Rule], new: bool) -> Result<(), Error> {
+        let all = devices::allow_all(rules);
+        if new && all {
+            return Ok(());
+        }
+        let what = || format!("attach a program of {} rules to {}", rules.len(), self.path);
+        step("allow-devices", "no device but the allowed ones", what, || {
+            let old = if new { Vec::new() } else { self.device_programs()? };
+            if !all {
+                self.attach_devices(rules)?;
+            }
+            old.iter().try_for_each(|program| self.detach_devices(program.as_fd()))
+        })
+    }
+
+    /// The programs of ours that are attached.
+    fn device_programs(&self) -> Result<Vec<OwnedFd>, Error> {
+        let dir = self.dir().map_err(self.device_error("list"))?;
+        sys::bpf::own_cgroup_devices(dir).map_err(self.device_error("list"))
+    }
+
+    fn detach_devices(&self, program: BorrowedFd<'_>) -> Result<(), Error> {
+        let dir = self.dir().map_err(self.device_error("detach"))?;
+        sys::bpf::detach_cgroup_device(program, dir).map_err(self.device_error("detach"))
+    }
+
+    fn device_error(&self, act: &'static str) -> impl Fn(Errno) -> Error + '_ {
+        move |source| Error::DeviceProgram { act, path: self.path.clone().into(), source }
+    }
+
     fn attach_devices(&self, rules: &[Rule]) -> Result<(), Error> {
-        let failed = |act| move |source| Error::DeviceProgram { act, path: self.path.clone().into(), source };
-        let program = sys::bpf::load_cgroup_device(&device_filter::program(rules)).map_err(failed("load"))?;
-        let dir = self.dir().map_err(failed("attach"))?;
-        sys::bpf::attach_cgroup_device(program.as_fd(), dir).map_err(failed("attach"))
+        let program =
+            sys::bpf::load_cgroup_device(&device_filter::program(rules)).map_err(self.device_error("load"))?;
+        let dir = self.dir().map_err(self.device_error("attach"))?;
+        sys::bpf::attach_cgroup_device(program.as_fd(), dir).map_err(self.device_error("attach"))
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -240,11 +263,37 @@ impl Group {
 
     /// Ends all processes of the group and of those inside it, in one write.
     pub(crate) fn kill(&self) -> Result<(), Error> {
-        let path = format!("{}/cgroup.kill", self.path);
-        match file::write(&path, "1") {
-            Ok(()) | Err(Errno::NOENT | Errno::NODEV) => Ok(()),
-            Err(source) => Err(Error::Kill { path: self.path.clone().into(), source }),
+        for (file, value) in [("cgroup.kill", "1"), ("cgroup.freeze", "0")] {
+            match file::write(&format!("{}/{file}", self.path), value) {
+                Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {}
+                Err(source) => return Err(Error::Kill { path: self.path.clone().into(), source }),
+            }
         }
+        Ok(())
+    }
+
+    pub(crate) fn signal_all(&self, signal: i32) -> Result<(), Error> {
+        // Standing still, no process can make another one between the list and the signal.
+        let stopped = !self.is_frozen()? && freezer::freeze_v2(&self.path, freezer::BRIEFLY).is_ok();
+        let done = file::signal_listed(&self.path, signal);
+        let thawed = if stopped { self.thaw() } else { Ok(()) };
+        done.and(thawed)
+    }
+
+    pub(crate) fn processes(&self) -> Result<Vec<i32>, Error> {
+        file::processes_in(&self.path)
+    }
+
+    pub(crate) fn freeze(&self) -> Result<(), Error> {
+        freezer::freeze_v2(&self.path, freezer::PATIENTLY)
+    }
+
+    pub(crate) fn thaw(&self) -> Result<(), Error> {
+        freezer::thaw_v2(&self.path)
+    }
+
+    pub(crate) fn is_frozen(&self) -> Result<bool, Error> {
+        Ok(file::read_if_there(&format!("{}/cgroup.freeze", self.path))?.is_some_and(|text| text.trim() == "1"))
     }
 
     pub(crate) fn remove(&self) -> Vec<Error> {

@@ -2,116 +2,12 @@
 //! v1 or hybrid host and, in a virtual machine, on v2. They need root; every group they make is named
 //! `mycontainer-test-PID-WHAT` and removed.
 
-use cgroup::{Cgroup, Error, Host, Location};
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+mod common;
 
-const NAME: &str = "CGROUP_TEST_NAME";
-const SCRIPT: &str = "CGROUP_TEST_SCRIPT";
-
-/// A group that is killed and removed when its test ends, also by a failed assertion.
-struct Group {
-    host: Host,
-    name: String,
-}
-
-impl Group {
-    fn named(what: &str) -> Self {
-        let host = Host::detect().unwrap();
-        Self { host, name: format!("mycontainer-test-{}-{what}", std::process::id()) }
-    }
-
-    fn location(&self) -> Location {
-        Location::Path(self.name.clone())
-    }
-
-    fn create(&self, resources: &str, devices: &str) -> Result<Cgroup, Error> {
-        let resources: LinuxResources = serde_json::from_str(resources).unwrap();
-        let devices: Vec<LinuxDeviceCgroup> = serde_json::from_str(devices).unwrap();
-        Cgroup::create(&self.host, &self.location(), &resources, &devices)
-    }
-
-    fn open(&self) -> Cgroup {
-        Cgroup::open(&self.host, &self.location()).unwrap()
-    }
-
-    /// Where the group is for a controller, which has one name on v1 and may have another on v2.
-    fn directory(&self, v1_controller: &str) -> String {
-        let hierarchy = if self.host.is_v2() { String::new() } else { format!("{v1_controller}/") };
-        format!("/sys/fs/cgroup/{hierarchy}{}", self.name)
-    }
-
-    /// The content of `v1` or `v2`, both `CONTROLLER.FILE`.
-    fn read(&self, v1: &str, v2: &str) -> String {
-        let file = if self.host.is_v2() { v2 } else { v1 };
-        let path = format!("{}/{file}", self.directory(v1.split('.').next().unwrap()));
-        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
-    }
-
-    /// Every directory of the group's name, wherever a cgroup file system could be.
-    fn left(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-            for path in [entry.path(), entry.path().join(&self.name)] {
-                if path.file_name().is_some_and(|name| *name == *self.name) && path.is_dir() {
-                    found.push(path.display().to_string());
-                }
-            }
-        }
-        found
-    }
-
-    /// `sh -c script` in the group, through [`child`].
-    fn command(&self, script: &str) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "child", "--nocapture"]).env(NAME, &self.name).env(SCRIPT, script);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, script: &str) -> Output {
-        self.command(script).output().unwrap()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let Ok(left) = Cgroup::open(&self.host, &self.location()) else { return };
-        let _ = left.kill();
-        for error in left.remove() {
-            eprintln!("{error}");
-        }
-    }
-}
-
-/// Not a test: the process that the others start. Joins the group and becomes the script. (exec makes this thread the
-/// process, and it is the thread that joined.)
-#[test]
-fn child() {
-    let (Ok(name), Ok(script)) = (std::env::var(NAME), std::env::var(SCRIPT)) else { return };
-    Cgroup::open(&Host::detect().unwrap(), &Location::Path(name)).unwrap().join().unwrap();
-    panic!("{}", Command::new("sh").args(["-c", &script]).exec());
-}
-
-fn out(output: &Output) -> String {
-    // What the test harness of the child said before it became the script is not the script's.
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().filter(|line| !line.is_empty() && !line.starts_with("running 1 test")).collect::<Vec<_>>().join("\n")
-}
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn is_alive(child: &mut Child) -> bool {
-    child.try_wait().unwrap().is_none()
-}
+use cgroup::{Cgroup, Host, Location};
+use common::{Group, NAME, is_alive, out, wait_for};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 
 #[test]
 fn limits_are_in_the_kernels_files_and_nothing_is_left() {
@@ -274,13 +170,18 @@ fn what_cannot_be_enforced_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_refused_and_stays() {
+fn a_group_that_is_in_use_is_refused_and_stays() {
     let group = Group::named("taken");
-    let made = group.create("{}", "[]").unwrap();
+    let made = group.create(r#"{"pids":{"limit":9}}"#, "[]").unwrap();
     let there = group.left().len();
+    let mut inside = group.command("sleep 100").spawn().unwrap();
+    wait_for("it never joined", || made.processes().unwrap().len() == 1);
     let refused = group.create("{}", "[]").unwrap_err().to_string();
-    assert!(refused.contains("a container of that name exists or was left behind"), "{refused}");
+    assert!(refused.ends_with(&format!("is in use: process {} is in it", inside.id())), "{refused}");
     assert_eq!(group.left().len(), there);
+    assert_eq!(group.read("pids.max", "pids.max"), "9");
+    made.kill().unwrap();
+    inside.wait().unwrap();
     assert!(made.remove().is_empty());
 }
 

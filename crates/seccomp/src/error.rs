@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum Error {
     /// The section names an architecture without a system call table here.
-    #[error("cannot filter system calls of {name}: only x86_64, x86, x32, aarch64 and arm are supported")]
+    #[error("cannot filter system calls of {name}: there is no table of them")]
     UnsupportedArch {
         /// As the section has it.
         name: String,

@@ -98,8 +98,8 @@ fn add(abis: &mut [Abi], rule: &LinuxSyscall, name: &str, default: u32) -> Resul
                 abi.add_all(name, number, &alternatives, verdict)?;
             }
         }
-        if let (Arch::X86, Some((entrance, command))) = (abi.arch, syscall.multiplexed)
-            && let Some(number) = crate::number(entrance, Arch::X86)
+        if let Some((entrance, command)) = syscall.multiplexed
+            && let Some(number) = crate::number(entrance, abi.arch)
             && verdict != default
         {
             let multiplexed: Vec<_> = alternatives.iter().map(|conditions| through(command, conditions)).collect();

@@ -7,7 +7,8 @@
 //! - runc's rule for calls newer than the profile: if the default action denies, every number above the largest one
 //!   that the profile names (allowing it or not) gives ENOSYS, so that a C library falls back to older calls instead
 //!   of failing with EPERM. ARM's private calls do not count as the largest, unlike in runc, where they disable the
-//!   rule; nor does a name without a number of its own (`send` on 32-bit x86).
+//!   rule. A name without a number of its own (`send` on 32-bit x86) does not count either, but makes its entrance
+//!   (`socketcall`) a known call: in runc that gives ENOSYS before the rule is asked.
 //! - Without `flags` the filter is loaded with SPEC_ALLOW, as by runc: the speculative store bypass mitigation costs
 //!   much and is the kernel's to decide.
 

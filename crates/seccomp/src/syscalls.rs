@@ -44,6 +44,11 @@ pub fn number(name: &str, arch: Arch) -> Option<u32> {
     Syscall::find(name)?.number(arch)
 }
 
+/// Every name that some ABI knows, sorted.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|(name, _)| *name)
+}
+
 /// include/uapi/linux/net.h and include/uapi/linux/ipc.h
 fn multiplexed(name: &str) -> Option<(&'static str, u32)> {
     let command = match name {

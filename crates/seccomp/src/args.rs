@@ -4,14 +4,15 @@
 //! where the high half leaves it open. Every comparison but the masked one is a set of ranges; rules that each compare
 //! one and the same argument become one search tree instead of a list of comparisons.
 //!
-//! On ABIs with 32-bit arguments the kernel gives the low half, zero-extended; on x32 libseccomp looks at the low half
-//! only, and so does this. A value that does not fit is compared as the number it is: libseccomp cuts it off, so that
+//! On ABIs with 32-bit arguments the kernel gives the low half, zero-extended; on x32 and n32 libseccomp looks at the low
+//! half only, and so does this. A value that does not fit is compared as the number it is: libseccomp cuts it off, so that
 //! there `arg == 0x1_0000_0005` also lets 5 pass.
 
 use std::cmp::Ordering;
 
 use oci_spec::runtime::{LinuxSeccompArg, LinuxSeccompOperator as Operator};
 
+use crate::arch::Words;
 use crate::tree::{Graph, Id, Node, Ranges};
 
 /// `offsetof(struct seccomp_data, args)`
@@ -86,19 +87,19 @@ impl Condition {
     }
 
     /// The node that goes to `yes` where the condition holds and to `no` elsewhere.
-    pub(crate) fn node(&self, graph: &mut Graph, wide: bool, yes: Id, no: Id) -> Id {
+    pub(crate) fn node(&self, graph: &mut Graph, words: Words, yes: Id, no: Id) -> Id {
         if self.is_masked() {
-            return self.masked_node(graph, wide, yes, no);
+            return self.masked_node(graph, words, yes, no);
         }
         let to = |holds| if holds { yes } else { no };
         let mut ranges = Ranges::all(to(self.holds(0)));
         for bound in self.bounds() {
             ranges.from(bound, to(self.holds(bound)));
         }
-        search_argument(graph, self.arg, wide, &ranges)
+        search_argument(graph, self.arg, words, &ranges)
     }
 
-    fn masked_node(&self, graph: &mut Graph, wide: bool, yes: Id, no: Id) -> Id {
+    fn masked_node(&self, graph: &mut Graph, words: Words, yes: Id, no: Id) -> Id {
         let half = |graph: &mut Graph, offset, mask: u64, value: u64, yes| {
             let (mask, value) = (mask as u32, value as u32);
             if mask == 0 {
@@ -110,30 +111,30 @@ impl Condition {
             }
             graph.add(Node::Load { offset, next: test })
         };
-        let (low, high) = offsets(self.arg);
-        if !wide && self.value >> 32 != 0 {
+        let (low, high) = offsets(self.arg, words);
+        if !words.wide && self.value >> 32 != 0 {
             return no;
         }
         let yes = half(graph, low, self.mask, self.value, yes);
-        if wide { half(graph, high, self.mask >> 32, self.value >> 32, yes) } else { yes }
+        if words.wide { half(graph, high, self.mask >> 32, self.value >> 32, yes) } else { yes }
     }
 }
 
-/// Where the low and the high half of an argument are, on a little-endian machine.
-fn offsets(arg: u32) -> (u32, u32) {
-    let low = ARGS + arg * 8;
-    (low, low + 4)
+/// Where the low and the high half of an argument are.
+fn offsets(arg: u32, words: Words) -> (u32, u32) {
+    let first = ARGS + arg * 8;
+    if words.big_endian { (first + 4, first) } else { (first, first + 4) }
 }
 
-/// A search tree over all values of an argument, or over those below 2^32 if it is not `wide`.
-pub(crate) fn search_argument(graph: &mut Graph, arg: u32, wide: bool, ranges: &Ranges<u64>) -> Id {
-    let (low, high) = offsets(arg);
+/// A search tree over all values of an argument, or over those below 2^32 if they are not wide.
+pub(crate) fn search_argument(graph: &mut Graph, arg: u32, words: Words, ranges: &Ranges<u64>) -> Id {
+    let (low, high) = offsets(arg, words);
     let mut entries = ranges.as_slice().iter().copied().peekable();
     let mut current = entries.next_if(|(from, _)| *from == 0).map(|(_, to)| to).unwrap_or_default();
-    let mut words = Ranges::all(current);
+    let mut highs = Ranges::all(current);
     while let Some((from, _)) = entries.peek() {
         let word = from >> 32;
-        if !wide && word > 0 {
+        if !words.wide && word > 0 {
             break;
         }
         let mut lows = Ranges::all(current);
@@ -143,17 +144,17 @@ pub(crate) fn search_argument(graph: &mut Graph, arg: u32, wide: bool, ranges: &
         }
         let tree = lows.search(graph);
         let test = graph.add(Node::Load { offset: low, next: tree });
-        if !wide {
+        if !words.wide {
             return test;
         }
-        words.from(word as u32, test);
+        highs.from(word as u32, test);
         if let Some(above) = (word as u32).checked_add(1) {
-            words.from(above, current);
+            highs.from(above, current);
         }
     }
-    if !wide {
+    if !words.wide {
         return current;
     }
-    let tree = words.search(graph);
+    let tree = highs.search(graph);
     graph.add(Node::Load { offset: high, next: tree })
 }

@@ -7,13 +7,14 @@
 //! - runc's rule for calls newer than the profile: if the default action denies, every number above the largest one
 //!   that the profile names (allowing it or not) gives ENOSYS, so that a C library falls back to older calls instead
 //!   of failing with EPERM. ARM's private calls do not count as the largest, unlike in runc, where they disable the
-//!   rule; nor does a multiplexed-only name on 32-bit x86.
+//!   rule. A name without a number of its own (`send` on 32-bit x86) does not count either, but makes its entrance
+//!   (`socketcall`) a known call: in runc that gives ENOSYS before the rule is asked.
 //! - Without `flags` the filter is loaded with SPEC_ALLOW, as by runc: the speculative store bypass mitigation costs
 //!   much and is the kernel's to decide.
 
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompFilterFlag as Flag};
 
-use crate::arch::X32_BIT;
+use crate::arch::{Words, X32_BIT};
 use crate::args::search_argument;
 use crate::assemble::assemble;
 use crate::instruction::flag;
@@ -27,8 +28,8 @@ const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 
 const KILL_THREAD: u32 = 0;
-/// `SECCOMP_RET_ERRNO | ENOSYS`
-const NO_SUCH_CALL: u32 = 0x0005_0000 | 38;
+/// `SECCOMP_RET_ERRNO`
+const RETURN_ERRNO: u32 = 0x0005_0000;
 
 /// Compiles an OCI seccomp section for a machine whose own architecture is `native`.
 ///
@@ -83,8 +84,8 @@ fn flags(section: &LinuxSeccomp) -> u32 {
 struct Compiler {
     graph: Graph,
     default: Id,
-    /// Where numbers above the newest that the profile names go.
-    newer: Id,
+    /// Whether numbers above the newest that the profile names are unknown calls.
+    denies: bool,
     kill: Id,
 }
 
@@ -92,9 +93,8 @@ impl Compiler {
     fn new(default: u32, denies: bool) -> Compiler {
         let mut graph = Graph::default();
         let default = graph.verdict(default);
-        let newer = if denies { graph.verdict(NO_SUCH_CALL) } else { default };
         let kill = graph.verdict(KILL_THREAD);
-        Compiler { graph, default, newer, kill }
+        Compiler { graph, default, denies, kill }
     }
 
     /// Architectures are told apart one after the other, the native one (the first) first.
@@ -145,7 +145,7 @@ impl Compiler {
             }
             let to = match decision {
                 Decision::Always(verdict) => self.graph.verdict(*verdict),
-                Decision::FirstOf(rules) => self.arguments(rules, abi.arch.has_wide_args()),
+                Decision::FirstOf(rules) => self.arguments(rules, abi.arch.words()),
             };
             ranges.from(*number, to);
             ranges.from(number + 1, self.default);
@@ -161,26 +161,27 @@ impl Compiler {
         if ranges.as_slice().last().is_some_and(|(last, _)| *last > newest + 1) {
             return;
         }
-        ranges.from(newest + 1, self.newer);
+        let newer = if self.denies { self.graph.verdict(RETURN_ERRNO | abi.arch.enosys()) } else { self.default };
+        ranges.from(newest + 1, newer);
         if abi.arch == Arch::Arm {
             ranges.from(ARM_PRIVATE, self.default);
         }
     }
 
     /// The first of `rules` whose conditions hold decides, else the default.
-    fn arguments(&mut self, rules: &[Rule], wide: bool) -> Id {
+    fn arguments(&mut self, rules: &[Rule], words: Words) -> Id {
         let ranged = |rule: &Rule| match rule.conditions[..] {
             [condition] if !condition.is_masked() => Some(condition.arg),
             _ => None,
         };
         match ranged(&rules[0]) {
-            Some(arg) if rules.iter().all(|rule| ranged(rule) == Some(arg)) => self.one_argument(rules, arg, wide),
-            _ => self.list(rules, wide),
+            Some(arg) if rules.iter().all(|rule| ranged(rule) == Some(arg)) => self.one_argument(rules, arg, words),
+            _ => self.list(rules, words),
         }
     }
 
     /// All rules compare one argument, once: a search tree over its values.
-    fn one_argument(&mut self, rules: &[Rule], arg: u32, wide: bool) -> Id {
+    fn one_argument(&mut self, rules: &[Rule], arg: u32, words: Words) -> Id {
         let mut bounds: Vec<u64> = rules.iter().flat_map(|rule| rule.conditions[0].bounds()).collect();
         bounds.push(0);
         bounds.sort_unstable();
@@ -191,17 +192,17 @@ impl Compiler {
             let to = first.map_or(self.default, |rule| self.graph.verdict(rule.verdict));
             ranges.from(bound, to);
         }
-        search_argument(&mut self.graph, arg, wide, &ranges)
+        search_argument(&mut self.graph, arg, words, &ranges)
     }
 
     /// One rule after the other, one condition after the other.
-    fn list(&mut self, rules: &[Rule], wide: bool) -> Id {
+    fn list(&mut self, rules: &[Rule], words: Words) -> Id {
         rules.iter().rev().fold(self.default, |otherwise, rule| {
             let verdict = self.graph.verdict(rule.verdict);
             rule.conditions
                 .iter()
                 .rev()
-                .fold(verdict, |yes, condition| condition.node(&mut self.graph, wide, yes, otherwise))
+                .fold(verdict, |yes, condition| condition.node(&mut self.graph, words, yes, otherwise))
         })
     }
 }

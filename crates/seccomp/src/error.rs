@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum Error {
     /// The section names an architecture without a system call table here.
-    #[error("cannot filter system calls of {name}: only x86_64, x86, x32, aarch64 and arm are supported")]
+    #[error("cannot filter system calls of {name}: there is no table of them")]
     UnsupportedArch {
         /// As the section has it.
         name: String,
@@ -51,12 +51,15 @@ pub enum Error {
     /// A rule without a system call's name in it.
     #[error("a rule of the seccomp profile has an empty system call name")]
     EmptyName,
-    /// `SCMP_ACT_NOTIFY` for everything would also stop the write that hands the listener over.
+    /// `SCMP_ACT_NOTIFY` for everything would also stop the call that hands the listener over.
     #[error("SCMP_ACT_NOTIFY cannot be the default action: handing its listener over would itself be stopped")]
     NotifyByDefault,
-    /// `SCMP_ACT_NOTIFY` for write would stop the write that hands the listener over.
-    #[error("SCMP_ACT_NOTIFY cannot be used for write: handing its listener over would itself be stopped")]
-    NotifyWrite,
+    /// `SCMP_ACT_NOTIFY` for the call that hands the listener over, see `rules`.
+    #[error("SCMP_ACT_NOTIFY cannot be used for {syscall}: handing its listener over would itself be stopped")]
+    NotifyHandOver {
+        /// The system call's name.
+        syscall: String,
+    },
     /// More conditional rules for one system call than a program can hold.
     #[error("the seccomp profile has more than {limit} rules with conditions for {syscall}")]
     TooManyRules {

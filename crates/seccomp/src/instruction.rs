@@ -1,8 +1,8 @@
 //! A classic BPF instruction, and a whole filter program.
 //!
-//! The bytes are those of the kernel's `struct sock_filter` (include/uapi/linux/filter.h) on a little-endian machine,
-//! which all ABIs in [`crate::Arch`] are: what [`Program::to_bytes`] gives can be embedded with `include_bytes!` by a
-//! build for another architecture and handed to the kernel as it stands.
+//! The bytes are those of the kernel's `struct sock_filter` (include/uapi/linux/filter.h), numbers little-endian
+//! whatever the machine: what [`Program::to_bytes`] gives can be embedded with `include_bytes!` by a build for another
+//! architecture. `sys::seccomp::load` brings them into the machine's own order.
 
 use crate::Error;
 
@@ -51,7 +51,7 @@ impl Instruction {
     /// How many bytes one takes.
     pub const SIZE: usize = 8;
 
-    /// As the kernel reads it.
+    /// As a little-endian kernel reads it.
     pub fn to_bytes(self) -> [u8; Self::SIZE] {
         let [c0, c1] = self.code.to_le_bytes();
         let [k0, k1, k2, k3] = self.k.to_le_bytes();
@@ -74,7 +74,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// The instructions, without the flags, as the kernel reads them.
+    /// The instructions, without the flags, as `sys::seccomp::load` takes them.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.instructions.iter().flat_map(|instruction| instruction.to_bytes()).collect()
     }

@@ -1,9 +1,12 @@
 //! Runs a filter program on paper: what the kernel would answer, without loading it.
 //!
+//! The call's architecture says in which order the kernel would lay out the halves of its arguments.
+//!
 //! Knows the instructions that seccomp allows and libseccomp or this crate write. Programs may come from anywhere:
 //! what is not understood is `None`, never a panic.
 
 use crate::Instruction;
+use crate::arch::is_big_endian;
 use crate::instruction::{AND, JUMP, JUMP_EQ, JUMP_GE, JUMP_GT, JUMP_SET, LOAD_WORD, RETURN};
 
 /// `struct seccomp_data`: what a filter sees of a system call.
@@ -21,7 +24,8 @@ pub struct Call {
 
 impl Call {
     fn word(&self, offset: u32) -> Option<u32> {
-        let half = |value: u64| if offset.is_multiple_of(8) { value as u32 } else { (value >> 32) as u32 };
+        let low = offset.is_multiple_of(8) != is_big_endian(self.arch);
+        let half = |value: u64| if low { value as u32 } else { (value >> 32) as u32 };
         match offset {
             _ if !offset.is_multiple_of(4) => None,
             0 => Some(self.number),

@@ -34,4 +34,4 @@ pub use docker_json::parse_docker_profile;
 pub use error::Error;
 pub use instruction::{Instruction, Program, flag};
 pub use profile::default_profile;
-pub use syscalls::number;
+pub use syscalls::{names, number};

@@ -2,8 +2,7 @@
 //!
 //! The same system calls as in moby/profiles `seccomp/default.json` of 2026: denied with EPERM but for a list; more of
 //! them with more capabilities; no `clone` of namespaces, no `clone3` (its flags are behind a pointer) and only the
-//! address families that containers have a use for, unless CAP_SYS_ADMIN says otherwise. Entries for architectures that
-//! [`Arch`] does not have are left out. This is the only place where the profile stands.
+//! address families that containers have a use for, unless CAP_SYS_ADMIN says otherwise. This is the only place where the profile stands.
 
 use std::collections::HashSet;
 
@@ -15,7 +14,6 @@ use oci_spec::runtime::{
 use crate::Arch;
 
 const EPERM: u32 = 1;
-const ENOSYS: u32 = 38;
 
 /// `CLONE_NEW*` but for time namespaces, which clone cannot make: mount, cgroup, uts, ipc, user, pid, network.
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
@@ -73,6 +71,9 @@ const CONDITIONAL: &[(When, &str)] = &[
         When::On(&[Arch::Arm, Arch::Aarch64]),
         "arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush set_tls",
     ),
+    (When::On(&[Arch::Ppc64le]), "sync_file_range2 swapcontext"),
+    (When::On(&[Arch::S390, Arch::S390x]), "s390_pci_mmio_read s390_pci_mmio_write s390_runtime_instr"),
+    (When::On(&[Arch::Riscv64]), "riscv_flush_icache"),
     (When::On(&[Arch::X86_64, Arch::X32]), "arch_prctl"),
     (When::On(&[Arch::X86_64, Arch::X32, Arch::X86]), "modify_ldt"),
     (When::Has(Capability::DacReadSearch), "open_by_handle_at"),
@@ -111,7 +112,10 @@ fn companions(native: Arch) -> &'static [Arch] {
     match native {
         Arch::X86_64 => &[Arch::X86_64, Arch::X86, Arch::X32],
         Arch::Aarch64 => &[Arch::Aarch64, Arch::Arm],
-        Arch::X86 | Arch::X32 | Arch::Arm => &[],
+        Arch::Mips64 | Arch::Mips64n32 => &[Arch::Mips, Arch::Mips64, Arch::Mips64n32],
+        Arch::Mipsel64 | Arch::Mipsel64n32 => &[Arch::Mipsel, Arch::Mipsel64, Arch::Mipsel64n32],
+        Arch::S390x => &[Arch::S390x, Arch::S390],
+        _ => &[],
     }
 }
 
@@ -130,13 +134,15 @@ pub fn default_profile(capabilities: &HashSet<Capability>, kernel: (u32, u32), a
         }
     }
     let (below, families) = FAMILIES;
-    rules.push(allow_if("socket", Operator::ScmpCmpLt, below));
-    rules.extend(families.iter().map(|family| allow_if("socket", Operator::ScmpCmpEq, *family)));
-    rules.extend(PERSONALITIES.iter().map(|persona| allow_if("personality", Operator::ScmpCmpEq, *persona)));
+    rules.push(allow_if("socket", 0, Operator::ScmpCmpLt, below));
+    rules.extend(families.iter().map(|family| allow_if("socket", 0, Operator::ScmpCmpEq, *family)));
+    rules.extend(PERSONALITIES.iter().map(|persona| allow_if("personality", 0, Operator::ScmpCmpEq, *persona)));
     if !capabilities.contains(&Capability::SysAdmin) {
-        rules.push(allow_if("clone", Operator::ScmpCmpMaskedEq, NEW_NAMESPACES));
+        // There clone's first two arguments have changed places.
+        let flags = usize::from(matches!(arch, Arch::S390 | Arch::S390x));
+        rules.push(allow_if("clone", flags, Operator::ScmpCmpMaskedEq, NEW_NAMESPACES));
         let mut refused = allow("clone3");
-        refused.set_action(Action::ScmpActErrno).set_errno_ret(Some(ENOSYS));
+        refused.set_action(Action::ScmpActErrno).set_errno_ret(Some(arch.enosys()));
         rules.push(refused);
     }
     let architectures: Vec<_> = companions(arch).iter().map(|arch| arch.to_oci()).collect();
@@ -155,9 +161,9 @@ fn allow(names: &str) -> LinuxSyscall {
     rule
 }
 
-/// Allows `name` when its argument 0 compares so with `value`; under a mask, when no bit of it is set.
-fn allow_if(name: &str, operator: Operator, value: u64) -> LinuxSyscall {
-    let condition = LinuxSeccompArgBuilder::default().index(0_usize).value(value).op(operator).build();
+/// Allows `name` when its argument `index` compares so with `value`; under a mask, when no bit of it is set.
+fn allow_if(name: &str, index: usize, operator: Operator, value: u64) -> LinuxSyscall {
+    let condition = LinuxSeccompArgBuilder::default().index(index).value(value).op(operator).build();
     let mut rule = allow(name);
     rule.set_args(Some(vec![condition.expect("every field of a condition has a default")]));
     rule

@@ -7,6 +7,10 @@
 //!   stands; of two without conditions the first stays. Where several rules with conditions hold, the most specific
 //!   one decides ([`Condition::precedence`]); two with the same conditions and different actions are an error.
 //! - A rule whose action is the default action is left out, so it shields nothing from other rules.
+//! - The thread that loads the filter is then filtered itself, and hands the listener over with `sendmsg`, the one call
+//!   that it makes before anybody can answer a notification: SCMP_ACT_NOTIFY for it is an error, whatever the conditions
+//!   (runc refuses `write` for the same reason). So it is for `socketcall` where the native ABI has that, which C
+//!   libraries may make `sendmsg` with. Every other call, before exec too, waits until the listener's new owner answers.
 //! - A name that is not in our table is skipped, as in runc: a profile may be newer than this program. The price is
 //!   that a misspelt name goes unnoticed.
 
@@ -57,7 +61,8 @@ pub(crate) fn verdict(action: Action, errno: Option<u32>, what: &str) -> Result<
     }
 }
 
-/// Sorts the section's rules by ABI and number. `default` is the default action's verdict.
+/// Sorts the section's rules by ABI, of which the first is the native one, and number. `default` is the default action's
+/// verdict.
 pub(crate) fn gather(section: &LinuxSeccomp, archs: &[Arch], default: u32) -> Result<Vec<Abi>, Error> {
     let mut abis: Vec<Abi> =
         archs.iter().map(|arch| Abi { arch: *arch, decisions: BTreeMap::new(), newest: None }).collect();
@@ -80,11 +85,13 @@ pub(crate) fn gather(section: &LinuxSeccomp, archs: &[Arch], default: u32) -> Re
 }
 
 fn add(abis: &mut [Abi], rule: &LinuxSyscall, name: &str, default: u32) -> Result<(), Error> {
+    let native = abis[0].arch;
     if name.is_empty() {
         return Err(Error::EmptyName);
     }
-    if name == "write" && rule.action() == Action::ScmpActNotify {
-        return Err(Error::NotifyWrite);
+    let hands_over = name == "sendmsg" || (name == "socketcall" && crate::number(name, native).is_some());
+    if hands_over && rule.action() == Action::ScmpActNotify {
+        return Err(Error::NotifyHandOver { syscall: name.to_owned() });
     }
     let verdict = verdict(rule.action(), rule.errno_ret(), name)?;
     let alternatives = alternatives(rule, name)?;
@@ -98,8 +105,8 @@ fn add(abis: &mut [Abi], rule: &LinuxSyscall, name: &str, default: u32) -> Resul
                 abi.add_all(name, number, &alternatives, verdict)?;
             }
         }
-        if let (Arch::X86, Some((entrance, command))) = (abi.arch, syscall.multiplexed)
-            && let Some(number) = crate::number(entrance, Arch::X86)
+        if let Some((entrance, command)) = syscall.multiplexed
+            && let Some(number) = crate::number(entrance, abi.arch)
             && verdict != default
         {
             let multiplexed: Vec<_> = alternatives.iter().map(|conditions| through(command, conditions)).collect();

@@ -1,20 +1,23 @@
 //! System calls by name.
 //!
-//! On 32-bit x86 the socket and System V IPC calls have two entrances: a number of their own (most of them, since Linux
-//! 4.3) and a sub-command of `socketcall` or `ipc`. A rule for one must hold at both, or it can be walked around.
+//! Where an ABI has `socketcall` or `ipc` (x86, o32 MIPS, PowerPC, z/Architecture, 68000, SuperH), the socket and System
+//! V IPC calls have two entrances: a number of their own (most of them, since Linux 4.3 and 5.1) and a sub-command of
+//! the other. A rule for one must hold at both, or it can be walked around.
 
 use crate::Arch;
 use crate::arch::X32_BIT;
-use crate::syscall_table::TABLE;
+use crate::syscall_table::{COLUMNS, TABLE};
 
 /// ARM numbers its private calls (cacheflush and others) from here, far above all others.
 pub(crate) const ARM_PRIVATE: u32 = 0x000f_0000;
+/// Where the table, whose numbers have 16 bits, has them instead.
+const ARM_PRIVATE_IN_TABLE: u32 = 0x7000;
 
 /// A name that some ABI knows.
 #[derive(Clone, Copy)]
 pub(crate) struct Syscall {
-    numbers: &'static [i32; 5],
-    /// The name of the entrance it shares on 32-bit x86, and its sub-command there.
+    numbers: &'static [i16; COLUMNS],
+    /// The name of the entrance that it shares with others where an ABI has that, and its sub-command there.
     pub(crate) multiplexed: Option<(&'static str, u32)>,
 }
 
@@ -27,15 +30,23 @@ impl Syscall {
 
     /// Its number on `arch`, as `seccomp_data.nr` has it.
     pub(crate) fn number(self, arch: Arch) -> Option<u32> {
-        let column = Arch::ALL.iter().position(|known| *known == arch)?;
-        let number = u32::try_from(self.numbers[column]).ok()?;
-        Some(if arch == Arch::X32 { number | X32_BIT } else { number })
+        let number = u32::try_from(self.numbers[arch.column()]).ok()?;
+        Some(match arch {
+            Arch::X32 => number | X32_BIT,
+            Arch::Arm if number >= ARM_PRIVATE_IN_TABLE => number - ARM_PRIVATE_IN_TABLE + ARM_PRIVATE,
+            _ => number,
+        })
     }
 }
 
 /// The number of the system call `name` on `arch`, `None` if it has none there or it is newer than Linux 6.17.
 pub fn number(name: &str, arch: Arch) -> Option<u32> {
     Syscall::find(name)?.number(arch)
+}
+
+/// Every name that some ABI knows, sorted.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|(name, _)| *name)
 }
 
 /// include/uapi/linux/net.h and include/uapi/linux/ipc.h
@@ -98,6 +109,18 @@ mod tests {
             ("cacheflush", Arch::Arm, Some(0xf0002)),
             ("open", Arch::Aarch64, None),
             ("clone3", Arch::X86_64, Some(435)),
+            ("read", Arch::Mipsel, Some(4003)),
+            ("read", Arch::Mips64, Some(5000)),
+            ("read", Arch::Mips64n32, Some(6000)),
+            ("socket", Arch::Mips, Some(4183)),
+            ("clone3", Arch::Sh, None),
+            ("mseal", Arch::Mips64n32, Some(6462)),
+            ("mseal", Arch::Sheb, Some(462)),
+            ("mseal", Arch::S390, Some(462)),
+            ("riscv_hwprobe", Arch::Riscv64, Some(258)),
+            ("riscv_hwprobe", Arch::Loongarch64, None),
+            ("read", Arch::Loongarch64, Some(63)),
+            ("swapcontext", Arch::Ppc64le, Some(249)),
             ("mseal", Arch::Aarch64, Some(462)),
             ("no_such_call", Arch::X86_64, None),
         ] {

@@ -1,36 +1,36 @@
-//! Our programs against libseccomp's: the same section, every system call number of every ABI, arguments around every
-//! bound; the same verdict, but for what is said below.
+//! Our programs against libseccomp's: the same section, on every listed ABI every system call number from 0 and from the
+//! ABI's base to 1023 (and the x32 range), arguments around every bound; the same verdict, but for what is said below.
 //!
-//! `oracle.py` has libseccomp compile a section the way runc does; both programs are then interpreted. runc's stub for
-//! unknown calls is added to libseccomp's verdict here. Needs python3 and libseccomp.so.2; without them the tests say
-//! that they are skipped, and fail where CI=true.
+//! `oracle.py` has libseccomp compile a section the way runc does, for any native ABI; both programs are then
+//! interpreted. runc's stub for unknown calls is added to libseccomp's verdict here. Needs python3 and
+//! libseccomp.so.2; without them the tests say that they are skipped, and fail where CI=true.
 //!
-//! Docker's and Podman's profiles and those of a single rule are held to libseccomp without exception. With several
-//! conditional rules for a call libseccomp 2.5.4 errs, and where it does the plain model of `model.rs` judges:
+//! libseccomp 2.5.4 lacks LoongArch, 68000 and SuperH: on those the plain model of `model.rs` judges every call. Docker's
+//! and Podman's profiles and those of a single rule are held to libseccomp without exception on all other ABIs, but for
+//! the second case of these, in which it errs and the model judges too:
 //! - On 64-bit ABIs, after a rule with LT or LE has compared the low half of an argument, the next rule's comparison of
 //!   the high half reads the low one: it is not loaded again. Smallest case found: errno if arg0 > 0x3_0000_0007 or
 //!   arg0 <= 0x1_0000_0000; libseccomp gives 0x1_0000_0005 the errno, although neither holds.
-//! - Calls through socketcall: some alternatives are lost. Nobody judges those in mixed profiles.
-//! - In mixed profiles there are other differences, not yet reduced to a cause; that the model is with us in all of them
-//!   is what these tests show, not that libseccomp decides alike.
+//! - Where the rule that it asks first on an ABI is for a call without a number of its own, the number is never loaded:
+//!   the ABI's token is compared in its place, and every call gets the default action. Smallest case: a filter for x86
+//!   alone whose only rule is for `accept` ([`compare::Case`] finds such programs by that comparison).
+//! - Calls through socketcall and ipc: some alternatives are lost.
+//! - With rules of several actions or conditions for one call there are other differences, not yet reduced to a cause.
+//!   That the model is with us in all of them is what these tests show, not that libseccomp decides alike; it does for
+//!   all but one of a hundred calls. (It also builds some such filters for minutes: no more than three rules a call.)
 
+mod compare;
 mod libseccomp;
 mod model;
 mod random;
 
 use std::collections::HashSet;
 
+use compare::{Case, Judge, abis};
 use libseccomp::Oracle;
-use oci_spec::runtime::{
-    Arch as OciArch, Capability, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompOperator as Operator,
-    LinuxSyscall,
-};
-use random::Random;
-use seccomp::interpret::{Call, longest_path, run};
-use seccomp::{Arch, Instruction, compile, default_profile, parse_docker_profile};
-
-const X32_BIT: u32 = 0x4000_0000;
-const ENOSYS: u32 = 0x0005_0000 | 38;
+use oci_spec::runtime::{Capability, LinuxSeccomp, LinuxSyscall};
+use random::{NAMES, Random};
+use seccomp::{Arch, compile, default_profile, parse_docker_profile};
 
 const DOCKER_CAPABILITIES: [Capability; 14] = [
     Capability::Chown,
@@ -60,239 +60,95 @@ const MORE_CAPABILITIES: [Capability; 7] = [
     Capability::SysRawio,
 ];
 
-/// Docker's profile for x86-64, on the ABIs of aarch64 as well.
-fn docker_section(capabilities: &[Capability], kernel: (u32, u32)) -> LinuxSeccomp {
+/// Docker's profile for `native`, on the other ABIs of its byte order as well.
+fn docker_section(capabilities: &[Capability], kernel: (u32, u32), native: Arch, archs: &[Arch]) -> LinuxSeccomp {
     let capabilities = capabilities.iter().copied().collect();
-    let mut section = default_profile(&capabilities, kernel, Arch::X86_64);
-    let mut architectures = section.architectures().clone().unwrap();
-    architectures.extend([OciArch::ScmpArchAarch64, OciArch::ScmpArchArm]);
-    section.set_architectures(Some(architectures));
+    let mut section = default_profile(&capabilities, kernel, native);
+    let others = archs.iter().filter(|arch| arch.is_big_endian() == native.is_big_endian());
+    section.set_architectures(Some(others.map(|arch| arch.to_oci()).collect()));
     section
 }
 
-/// The section without what this libseccomp is too old to know.
-fn only_known(section: &mut LinuxSeccomp, known: &HashSet<String>) {
+/// The section without what this libseccomp is too old to know on one of its ABIs.
+fn only_known(section: &mut LinuxSeccomp, native: Arch, oracle: &Oracle) {
+    let archs = abis(section, native);
     let mut rules: Vec<LinuxSyscall> = section.syscalls().clone().unwrap_or_default();
     for rule in &mut rules {
-        // This one it lacks on x32.
-        let known = |name: &&String| known.contains(*name) && *name != "map_shadow_stack";
+        let known = |name: &&String| oracle.has_name(name) && archs.iter().all(|arch| oracle.agrees(name, *arch));
         let names = rule.names().iter().filter(known).cloned().collect();
         rule.set_names(names);
     }
     section.set_syscalls(Some(rules));
 }
 
-fn names(section: &LinuxSeccomp) -> Vec<String> {
-    section.syscalls().iter().flatten().flat_map(|rule| rule.names().clone()).collect()
+/// The ABIs that libseccomp can be asked about.
+fn known_archs(oracle: &Oracle) -> Vec<Arch> {
+    Arch::ALL.into_iter().filter(|arch| oracle.knows(*arch)).collect()
 }
 
-/// The ABIs that the section's filter knows.
-fn abis(section: &LinuxSeccomp) -> Vec<Arch> {
-    let native = Arch::native().unwrap();
-    let listed = section.architectures().iter().flatten().map(|name| Arch::from_oci(*name, native).unwrap());
-    std::iter::once(native).chain(listed).collect()
-}
-
-/// runc's stub: ENOSYS above the newest number that the section names.
-fn is_unknown(section: &LinuxSeccomp, call: &Call) -> bool {
-    if matches!(section.default_action(), Action::ScmpActAllow | Action::ScmpActLog | Action::ScmpActTrace) {
-        return false;
-    }
-    let abis = abis(section);
-    let x32 = call.arch == Arch::X32.audit_token() && call.number >= X32_BIT;
-    let mut abis = abis.iter().filter(|abi| abi.audit_token() == call.arch && (**abi == Arch::X32) == x32);
-    let Some(abi) = abis.next() else {
-        return false;
-    };
-    if *abi == Arch::Arm && call.number >= 0xf0000 {
-        return false;
-    }
-    let numbers = names(section).iter().filter_map(|name| seccomp::number(name, *abi)).collect::<Vec<_>>();
-    numbers
-        .into_iter()
-        .filter(|number| *abi != Arch::Arm || *number < 0xf0000)
-        .max()
-        .is_some_and(|newest| call.number > newest)
-}
-
-/// Who decides where the two programs differ.
-#[derive(Clone, Copy)]
-enum Judge {
-    /// libseccomp: any difference is ours to mend.
-    Libseccomp,
-    /// The plain model, where libseccomp is known to err ([`reads_the_wrong_half`]); elsewhere libseccomp.
-    ModelForWrongHalves,
-    /// The plain model, which does not know calls through socketcall and ipc: on those nobody decides.
-    Model,
-}
-
-impl Judge {
-    fn acquits(self, section: &LinuxSeccomp, call: &Call, got: u32) -> bool {
-        let x32 = call.arch == Arch::X32.audit_token() && call.number >= X32_BIT;
-        let fitting = |arch: &&Arch| arch.audit_token() == call.arch && (**arch == Arch::X32) == x32;
-        let Some(arch) = Arch::ALL.iter().find(fitting).copied() else {
-            return false;
-        };
-        let multiplexed = arch == Arch::X86 && [102, 117].contains(&call.number);
-        match self {
-            Judge::Libseccomp => false,
-            Judge::ModelForWrongHalves => {
-                reads_the_wrong_half(section, call, arch) && model::verdict(section, call, arch) == got
-            }
-            Judge::Model => multiplexed || model::verdict(section, call, arch) == got,
-        }
-    }
-}
-
-/// Whether several rules for the call compare on a 64-bit ABI, one of them by LT or LE: see this file's header.
-fn reads_the_wrong_half(section: &LinuxSeccomp, call: &Call, arch: Arch) -> bool {
-    let of_call =
-        |rule: &&LinuxSyscall| rule.names().iter().any(|name| seccomp::number(name, arch) == Some(call.number));
-    let named: Vec<_> = section.syscalls().iter().flatten().filter(of_call).collect();
-    let mut conditions = named.iter().flat_map(|rule| rule.args().iter().flatten());
-    let upper = conditions.any(|condition| matches!(condition.op(), Operator::ScmpCmpLt | Operator::ScmpCmpLe));
-    matches!(arch, Arch::X86_64 | Arch::Aarch64) && named.len() > 1 && upper
-}
-
-/// Asks both programs about `call`.
+/// Compares both programs for a section: how many calls were asked about, and how many of them the model judged.
 fn compare(
     section: &LinuxSeccomp,
-    ours: &[Instruction],
-    theirs: &[Instruction],
-    call: &Call,
+    native: Arch,
     judge: Judge,
-) -> Result<(), String> {
-    let (got, _) = run(ours, call).expect("our program is valid");
-    let (mut expected, _) = run(theirs, call).expect("libseccomp's program is valid");
-    if got != expected && is_unknown(section, call) {
-        expected = ENOSYS;
-    }
-    if got == expected {
-        return Ok(());
-    }
-    if judge.acquits(section, call, got) {
-        return Ok(());
-    }
-    Err(format!("{call:x?}: ours {got:#x}, libseccomp {expected:#x}"))
+    oracle: &mut Oracle,
+    seed: u64,
+) -> Result<(usize, usize), String> {
+    let ours = compile(section, native).map(|program| program.instructions);
+    let asked = abis(section, native).iter().all(|arch| oracle.knows(*arch));
+    let theirs = asked.then(|| oracle.compile(section, native));
+    let (ours, theirs) = match (ours, theirs) {
+        // Contradictions; that they are errors here as well is told by sections.rs.
+        (_, Some(None)) => return Err("refused".into()),
+        (Ok(ours), theirs) => (ours, theirs.flatten()),
+        (Err(error), _) => return Err(format!("only we refuse: {error}")),
+    };
+    let case = Case::new(section, native, (&ours, theirs.as_deref()), judge, oracle);
+    case.ask_all(&mut Random(seed))?;
+    Ok((case.asked.get(), case.judged.get()))
 }
 
-/// Every number with a few arguments, the numbers under conditions with many.
-fn compare_all(
-    section: &LinuxSeccomp,
-    ours: &[Instruction],
-    theirs: &[Instruction],
-    random: &mut Random,
-    judge: Judge,
-) -> Result<(), String> {
-    let mut bounds = vec![0, u64::MAX];
-    let mut conditional = HashSet::new();
-    for rule in section.syscalls().iter().flatten() {
-        for condition in rule.args().iter().flatten() {
-            conditional.extend(rule.names().iter().cloned());
-            for value in [condition.value(), condition.value_two().unwrap_or_default()] {
-                bounds.extend([value.wrapping_sub(1), value, value.wrapping_add(1), !value, value ^ (1 << 32)]);
-            }
-        }
+/// The headers' numbers are libseccomp's, or it lacks the call.
+#[test]
+fn every_number_is_the_one_that_libseccomp_knows() {
+    let Some(oracle) = Oracle::start() else { return };
+    let archs = known_archs(&oracle);
+    assert!(archs.len() >= 19, "libseccomp 2.5.4 knows 19 of the ABIs, this one {archs:?}");
+    for arch in archs {
+        let differ: Vec<_> = seccomp::names().filter(|name| !oracle.agrees(name, arch)).collect();
+        let wrong: Vec<_> = differ.iter().filter(|name| !oracle.lacks(name, arch)).collect();
+        assert!(wrong.is_empty(), "{arch:?}: {wrong:?}");
+        // Those of Linux 6.6 and later, and slips: map_shadow_stack on x32.
+        assert!(differ.len() < 20, "{arch:?}: {differ:?}");
     }
-    let singles = [0xf_0001, 0xf_0002, 0xf_0007, 0x7fff_ffff, 0x8000_0000, u32::MAX];
-    let numbers: Vec<u32> = (0..=1023).chain(X32_BIT..=X32_BIT + 1023).chain(singles).collect();
-    for arch in [Arch::X86_64, Arch::X86, Arch::Aarch64, Arch::Arm] {
-        let mut hot: HashSet<u32> = conditional.iter().filter_map(|name| seccomp::number(name, arch)).collect();
-        hot.extend(conditional.iter().filter_map(|name| seccomp::number(name, Arch::X32)));
-        hot.extend(["socketcall", "ipc"].iter().filter_map(|name| seccomp::number(name, arch)));
-        for number in &numbers {
-            let x32 = number & X32_BIT != 0;
-            for _ in 0..if hot.contains(number) { 60 } else { 1 } {
-                let mut args = [0; 6].map(|_: u64| *random.choose(&bounds));
-                // The command of socketcall and ipc, which no condition names.
-                if arch == Arch::X86 && random.below(3) == 0 {
-                    args[0] = random.below(26);
-                }
-                if matches!(arch, Arch::X86 | Arch::Arm) && !x32 {
-                    args = args.map(|arg| arg & 0xffff_ffff);
-                }
-                let call = Call { number: *number, arch: arch.audit_token(), instruction_pointer: 0, args };
-                compare(section, ours, theirs, &call, judge)?;
-            }
-        }
-    }
-    let other = Call { number: 0, arch: 0x8000_0016, instruction_pointer: 0, args: [0; 6] };
-    compare(section, ours, theirs, &other, judge)
 }
 
 #[test]
 fn docker_default_profile() {
-    let everything = docker_section(&MORE_CAPABILITIES, (6, 18));
-    let Some(mut oracle) = Oracle::start(&names(&everything)) else { return };
-    for (capabilities, kernel) in [
-        (&DOCKER_CAPABILITIES[..], (5, 15)),
-        (&DOCKER_CAPABILITIES, (4, 4)),
-        (&[][..], (6, 18)),
-        (&MORE_CAPABILITIES, (6, 18)),
-    ] {
-        let mut section = docker_section(capabilities, kernel);
-        only_known(&mut section, &oracle.known);
-        let ours = compile(&section, Arch::native().unwrap()).unwrap().instructions;
-        let theirs = oracle.compile(&section).unwrap();
-        println!(
-            "Docker's profile on {} ABIs: {} instructions, longest path {:?}; libseccomp {}, {:?}",
-            abis(&section).len() - 1,
-            ours.len(),
-            longest_path(&ours).unwrap(),
-            theirs.len(),
-            longest_path(&theirs).unwrap()
-        );
-        assert!(longest_path(&ours).unwrap() < 40);
-        if let Err(difference) = compare_all(&section, &ours, &theirs, &mut Random(1), Judge::Libseccomp) {
-            panic!("{difference}");
+    let Some(mut oracle) = Oracle::start() else { return };
+    let archs = known_archs(&oracle);
+    for native in [Arch::X86_64, Arch::Aarch64, Arch::S390x, Arch::Mips64, Arch::Mipsel64n32, Arch::Ppc64le] {
+        for (capabilities, kernel) in [
+            (&DOCKER_CAPABILITIES[..], (5, 15)),
+            (&DOCKER_CAPABILITIES, (4, 4)),
+            (&[], (6, 18)),
+            (&MORE_CAPABILITIES, (6, 18)),
+        ] {
+            let mut section = docker_section(capabilities, kernel, native, &archs);
+            only_known(&mut section, native, &oracle);
+            compare(&section, native, Judge::Libseccomp, &mut oracle, 1).unwrap();
         }
     }
 }
 
-/// Runs `count` random sections through both.
-fn compare_random(count: u64, judge: Judge, generate: impl Fn(&mut Random, &[String]) -> LinuxSeccomp) {
-    let Some(mut oracle) = Oracle::start(&random::NAMES) else { return };
-    let mut names: Vec<String> = oracle.known.iter().cloned().collect();
-    names.sort();
-    let (mut same, mut refused) = (0, 0);
-    for seed in 1..=count {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let section = generate(&mut random, &names);
-        let ours = compile(&section, Arch::native().unwrap());
-        let theirs = oracle.compile(&section);
-        let (ours, theirs) = match (ours, theirs) {
-            (Ok(ours), Some(theirs)) => (ours.instructions, theirs),
-            (_, None) => {
-                refused += 1;
-                continue;
-            }
-            (ours, theirs) => panic!(
-                "seed {seed}: ours {:?}, libseccomp accepted {}\n{}",
-                ours.map(|program| program.instructions.len()),
-                theirs.is_some(),
-                serde_json::to_string(&section).unwrap()
-            ),
-        };
-        if let Err(difference) = compare_all(&section, &ours, &theirs, &mut random, judge) {
-            panic!("seed {seed}: {difference}\n{}", serde_json::to_string(&section).unwrap());
-        }
-        same += 1;
+/// LoongArch, 68000 and SuperH came to libseccomp after 2.5.4: the model judges them.
+#[test]
+fn docker_default_profile_where_libseccomp_is_too_old() {
+    let Some(mut oracle) = Oracle::start() else { return };
+    for native in Arch::ALL {
+        let section = docker_section(&DOCKER_CAPABILITIES, (6, 18), native, &Arch::ALL);
+        compare(&section, native, Judge::Model, &mut oracle, 1).unwrap();
     }
-    println!("{same} random profiles pass, {refused} are refused by libseccomp");
-}
-
-/// One rule, of any number of conditions: no difference is excused.
-#[test]
-fn random_profiles_of_one_rule() {
-    compare_random(300, Judge::Libseccomp, |random, names| random::one_rule(random, names, false));
-    compare_random(300, Judge::Libseccomp, |random, names| random::one_rule(random, names, true));
-}
-
-/// Rules of one condition on one argument of one call.
-#[test]
-fn random_profiles_of_one_call() {
-    compare_random(200, Judge::ModelForWrongHalves, |random, _| random::one_call(random, false));
-    compare_random(200, Judge::ModelForWrongHalves, |random, _| random::one_call(random, true));
 }
 
 /// Podman's default, where it is installed: a profile file of another hand.
@@ -304,25 +160,72 @@ fn podman_default_profile() {
         eprintln!("skipped: {why}");
         return;
     };
-    for capabilities in [&DOCKER_CAPABILITIES[..], &[], &MORE_CAPABILITIES] {
-        let capabilities = capabilities.iter().copied().collect();
-        let mut section = parse_docker_profile(&text, &capabilities, (6, 18), Arch::X86_64).unwrap();
-        let Some(mut oracle) = Oracle::start(&names(&section)) else { return };
-        only_known(&mut section, &oracle.known);
-        let ours = compile(&section, Arch::native().unwrap()).unwrap().instructions;
-        let theirs = oracle.compile(&section).unwrap();
-        compare_all(&section, &ours, &theirs, &mut Random(1), Judge::Libseccomp).unwrap();
+    let Some(mut oracle) = Oracle::start() else { return };
+    for native in [Arch::X86_64, Arch::Aarch64, Arch::S390x, Arch::Mips64, Arch::Mipsel64n32, Arch::Ppc64le] {
+        for capabilities in [&DOCKER_CAPABILITIES[..], &[], &MORE_CAPABILITIES] {
+            let capabilities = capabilities.iter().copied().collect();
+            let mut section = parse_docker_profile(&text, &capabilities, (6, 18), native).unwrap();
+            only_known(&mut section, native, &oracle);
+            compare(&section, native, Judge::Libseccomp, &mut oracle, 1).unwrap();
+        }
     }
+}
+
+/// Runs `count` random sections through both.
+fn compare_random(count: u64, judge: Judge, generate: impl Fn(&mut Random, &[&str], &[Arch]) -> (LinuxSeccomp, Arch)) {
+    let Some(mut oracle) = Oracle::start() else { return };
+    let (archs, names) = (known_archs(&oracle), NAMES.split_ascii_whitespace().collect::<Vec<_>>());
+    let (mut same, mut refused, mut asked, mut judged) = (0, 0, 0, 0);
+    for seed in 1..=count {
+        let seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let (mut section, native) = generate(&mut Random(seed), &names, &archs);
+        only_known(&mut section, native, &oracle);
+        match compare(&section, native, judge, &mut oracle, seed) {
+            Ok((calls, by_model)) => {
+                same += 1;
+                asked += calls;
+                judged += by_model;
+            }
+            Err(why) if why == "refused" => refused += 1,
+            Err(why) => panic!("{why}\n{native:?} {}", serde_json::to_string(&section).unwrap()),
+        }
+    }
+    println!(
+        "{same} random profiles pass, {refused} are refused by libseccomp; the model judged {judged} of {asked} calls"
+    );
+    assert!(judged * 100 <= asked * 5, "the model judged {judged} of {asked} calls: libseccomp is hardly asked");
+    assert!(refused * 4 <= count, "libseccomp refused {refused} of {count} profiles");
+}
+
+/// One rule, of any number of conditions: no difference is excused.
+#[test]
+fn random_profiles_of_one_rule() {
+    compare_random(400, Judge::Libseccomp, |random, names, archs| random::one_rule(random, names, archs, false));
+    compare_random(400, Judge::Libseccomp, |random, names, archs| random::one_rule(random, names, archs, true));
+}
+
+/// Rules of one condition on one argument of one call.
+#[test]
+fn random_profiles_of_one_call() {
+    compare_random(300, Judge::ModelForWrongHalves, |random, _, archs| random::one_call(random, archs, false));
+    compare_random(300, Judge::ModelForWrongHalves, |random, _, archs| random::one_call(random, archs, true));
 }
 
 #[test]
 fn random_profiles() {
-    compare_random(400, Judge::Model, |random, names| random::section(random, names, false));
+    compare_random(500, Judge::Model, |random, names, archs| random::section(random, names, archs, false));
 }
 
 #[test]
 fn random_profiles_with_wide_values() {
-    compare_random(200, Judge::Model, |random, names| random::section(random, names, true));
+    compare_random(300, Judge::Model, |random, names, archs| random::section(random, names, archs, true));
+}
+
+/// Several rules a call, each with its own action and up to two conditions.
+#[test]
+fn random_profiles_of_many_actions() {
+    compare_random(300, Judge::Model, |random, names, archs| random::mixed(random, names, archs, false));
+    compare_random(300, Judge::Model, |random, names, archs| random::mixed(random, names, archs, true));
 }
 
 #[test]

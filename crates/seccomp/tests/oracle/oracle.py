@@ -1,10 +1,15 @@
 """The oracle: what runc makes libseccomp do with OCI seccomp sections.
 
-Reads one JSON section a line and answers each with one JSON line: `{"bpf": hex}`, or `{"refused": name}` where a rule is
-refused. Written from runc's use of the library (libcontainer/seccomp), with x86-64 as the native architecture; the
--ENOSYS stub that runc puts before the program is left to the test. Exits with 77 if there is no libseccomp.
+The first line is `{"archs": [...], "names": [...]}`, the answer the number of each name on each architecture (negative:
+none, or a pseudo number), null for an architecture that this libseccomp lacks. Every other line is
+`{"native": arch, "section": {...}}`, answered by `{"bpf": hex}`, in the architecture's byte order, or by
+`{"refused": name}` where a rule is refused. Written from runc's use of the library (libcontainer/seccomp). The library's
+own native architecture is x86-64; for another one that is taken out of the filter first, as all architectures of a filter
+must have one byte order. The -ENOSYS stub that runc puts before the program is left to the test. Exits with 77 if there
+is no libseccomp.
 """
 import ctypes
+import errno
 import json
 import os
 import sys
@@ -32,6 +37,7 @@ lib.seccomp_init.restype = ctypes.c_void_p
 lib.seccomp_init.argtypes = [ctypes.c_uint32]
 lib.seccomp_release.argtypes = [ctypes.c_void_p]
 lib.seccomp_arch_add.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+lib.seccomp_arch_remove.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
 lib.seccomp_arch_resolve_name.restype = ctypes.c_uint32
 lib.seccomp_rule_add_array.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p]
 lib.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
@@ -40,17 +46,24 @@ lib.seccomp_attr_set.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32]
 lib.seccomp_api_set(6)
 
 
-def action(name, errno):
+def action(name, value_of):
     value = ACTIONS[name]
-    return value | (1 if errno is None else errno) if name in ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE") else value
+    return value | (1 if value_of is None else value_of) if name in ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE") else value
 
 
-def compile(section):
+def token(arch):
+    return lib.seccomp_arch_resolve_name(arch[len("SCMP_ARCH_"):].lower().encode())
+
+
+def compile(native, section):
     default = action(section["defaultAction"], section.get("defaultErrnoRet"))
     context = lib.seccomp_init(default)
     try:
+        if native != "SCMP_ARCH_X86_64":
+            assert lib.seccomp_arch_remove(context, token("SCMP_ARCH_X86_64")) == 0
+            assert lib.seccomp_arch_add(context, token(native)) == 0
         for arch in section.get("architectures") or []:
-            lib.seccomp_arch_add(context, lib.seccomp_arch_resolve_name(arch[len("SCMP_ARCH_"):].lower().encode()))
+            assert lib.seccomp_arch_add(context, token(arch)) in (0, -errno.EEXIST), f"{arch} beside {native}"
         for rule in section["syscalls"]:
             verdict = action(rule["action"], rule.get("errnoRet"))
             for name in rule["names"]:
@@ -74,6 +87,14 @@ def compile(section):
         lib.seccomp_release(context)
 
 
-print(json.dumps({"names": [lib.seccomp_syscall_resolve_name(name.encode()) != -1 for name in json.loads(sys.stdin.readline())]}), flush=True)
+def numbers(arch, names):
+    if token(arch) == 0:
+        return None
+    return [lib.seccomp_syscall_resolve_name_arch(token(arch), name.encode()) for name in names]
+
+
+asked = json.loads(sys.stdin.readline())
+print(json.dumps({arch: numbers(arch, asked["names"]) for arch in asked["archs"]}), flush=True)
 for line in sys.stdin:
-    print(json.dumps(compile(json.loads(line))), flush=True)
+    asked = json.loads(line)
+    print(json.dumps(compile(asked["native"], asked["section"])), flush=True)

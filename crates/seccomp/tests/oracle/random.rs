@@ -1,77 +1,17 @@
 //! Random sections, the same ones for the same seed.
 
 use oci_spec::runtime::{
-    Arch, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompArgBuilder,
+    LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompArgBuilder,
     LinuxSeccompOperator as Operator, LinuxSyscall,
 };
+use seccomp::Arch;
 
 /// Calls for random rules: plain ones, multiplexed ones and those that few ABIs have.
-pub(crate) const NAMES: [&str; 64] = [
-    "read",
-    "write",
-    "open",
-    "openat",
-    "close",
-    "stat",
-    "fstat",
-    "mmap",
-    "mmap2",
-    "mprotect",
-    "ioctl",
-    "pread64",
-    "access",
-    "pipe",
-    "select",
-    "socket",
-    "connect",
-    "accept",
-    "accept4",
-    "sendto",
-    "recvfrom",
-    "sendmsg",
-    "recvmsg",
-    "bind",
-    "listen",
-    "getsockopt",
-    "setsockopt",
-    "socketpair",
-    "recvmmsg",
-    "sendmmsg",
-    "send",
-    "recv",
-    "semop",
-    "semget",
-    "semctl",
-    "semtimedop",
-    "shmget",
-    "shmat",
-    "shmctl",
-    "msgget",
-    "msgsnd",
-    "clone",
-    "clone3",
-    "fork",
-    "execve",
-    "kill",
-    "fcntl",
-    "personality",
-    "prctl",
-    "arch_prctl",
-    "ptrace",
-    "mount",
-    "setns",
-    "unshare",
-    "bpf",
-    "keyctl",
-    "futex",
-    "vm86",
-    "cacheflush",
-    "set_tls",
-    "socketcall",
-    "ipc",
-    "pidfd_open",
-    "no_such_call",
-];
+pub(crate) const NAMES: &str = "read write open openat close stat fstat mmap mmap2 mprotect ioctl pread64 access pipe select socket connect \
+    accept accept4 sendto recvfrom sendmsg recvmsg bind listen getsockopt setsockopt socketpair recvmmsg sendmmsg \
+    send recv semop semget semctl semtimedop shmget shmat shmctl msgget msgsnd clone clone3 fork execve kill fcntl \
+    personality prctl arch_prctl ptrace mount setns unshare bpf keyctl futex vm86 cacheflush set_tls socketcall ipc \
+    pidfd_open riscv_flush_icache swapcontext s390_runtime_instr sysmips mseal atomic_barrier no_such_call";
 
 const PLAIN: [&str; 8] = ["read", "openat", "ioctl", "clone", "fcntl", "prctl", "mount", "futex"];
 
@@ -106,7 +46,7 @@ impl Random {
 }
 
 fn action(random: &mut Random) -> (Action, Option<u32>) {
-    match random.below(8) {
+    match random.below(9) {
         0 => (Action::ScmpActKillProcess, None),
         1 => (Action::ScmpActKillThread, None),
         2 => (Action::ScmpActTrap, None),
@@ -114,6 +54,7 @@ fn action(random: &mut Random) -> (Action, Option<u32>) {
         4 => (Action::ScmpActErrno, Some(2 + random.below(4000) as u32)),
         5 => (Action::ScmpActTrace, Some(2 + random.below(65000) as u32)),
         6 => (Action::ScmpActLog, None),
+        7 => (Action::ScmpActNotify, None),
         _ => (Action::ScmpActAllow, None),
     }
 }
@@ -142,32 +83,44 @@ fn condition(random: &mut Random, arg: usize, wide: bool, operators: &[Operator]
 }
 
 fn rule(name: &str, action: (Action, Option<u32>), args: Vec<LinuxSeccompArg>) -> LinuxSyscall {
+    // For these an error, see sections.rs.
+    let hands_over = action.0 == Action::ScmpActNotify && matches!(name, "sendmsg" | "socketcall");
+    let action = if hands_over { (Action::ScmpActTrap, None) } else { action };
     let mut rule = LinuxSyscall::default();
     rule.set_names(vec![name.to_owned()]).set_action(action.0).set_errno_ret(action.1);
     rule.set_args((!args.is_empty()).then_some(args));
     rule
 }
 
-/// A section without rules. The wide ABIs only, where values may be wide: libseccomp cuts them off on the others.
-fn empty(random: &mut Random, wide: bool) -> LinuxSeccomp {
-    let (default, errno) = action(random);
-    let mut archs = vec![Arch::ScmpArchX86_64, Arch::ScmpArchAarch64];
-    if !wide {
-        archs.extend([Arch::ScmpArchX86, Arch::ScmpArchX32, Arch::ScmpArchArm]);
-    }
-    archs.retain(|_| random.below(2) == 0);
+/// A section without rules, and its native ABI. The wide ABIs only, where values may be wide: libseccomp cuts them off on
+/// the others. All of one byte order: libseccomp takes no others together.
+fn empty(random: &mut Random, from: &[Arch], wide: bool) -> (LinuxSeccomp, Arch) {
+    let (default, errno) = std::iter::repeat_with(|| action(random))
+        .find(|(action, _)| *action != Action::ScmpActNotify)
+        .expect("an endless iterator");
+    let native = loop {
+        let native = *random.choose(from);
+        if !wide || native.has_wide_args() {
+            break native;
+        }
+    };
+    let mut archs = from.to_vec();
+    archs.retain(|arch| {
+        arch.is_big_endian() == native.is_big_endian() && (!wide || arch.has_wide_args()) && random.below(4) == 0
+    });
+    let archs = archs.into_iter().map(Arch::to_oci).collect();
     let mut section = LinuxSeccomp::default();
     section.set_default_action(default).set_default_errno_ret(errno).set_architectures(Some(archs));
-    section
+    (section, native)
 }
 
 /// For a name either one rule with several conditions, or several rules with one condition on the same argument and one
 /// action. libseccomp 2.5.4 decides other mixtures wrongly (and builds some for minutes): its tree loses alternatives.
-pub(crate) fn section(random: &mut Random, names: &[String], wide: bool) -> LinuxSeccomp {
-    let mut section = empty(random, wide);
+pub(crate) fn section(random: &mut Random, names: &[&str], from: &[Arch], wide: bool) -> (LinuxSeccomp, Arch) {
+    let (mut section, native) = empty(random, from, wide);
     let mut rules = Vec::new();
     for _ in 0..1 + random.below(40) {
-        let name = random.choose(names).clone();
+        let name = (*random.choose(names)).to_owned();
         let action = action(random);
         if rules.iter().any(|rule: &LinuxSyscall| rule.names()[0] == name) {
             continue;
@@ -191,25 +144,43 @@ pub(crate) fn section(random: &mut Random, names: &[String], wide: bool) -> Linu
     }
     rules.retain(|rule| !matches!(rule.names()[0].as_str(), "socketcall" | "ipc"));
     section.set_syscalls(Some(rules));
-    section
+    (section, native)
 }
 
 /// One rule with up to six conditions.
-pub(crate) fn one_rule(random: &mut Random, names: &[String], wide: bool) -> LinuxSeccomp {
-    let mut section = empty(random, wide);
+pub(crate) fn one_rule(random: &mut Random, names: &[&str], from: &[Arch], wide: bool) -> (LinuxSeccomp, Arch) {
+    let (mut section, native) = empty(random, from, wide);
     let args = (0..6).filter(|_| random.below(2) == 0).collect::<Vec<_>>();
     let args = args.into_iter().map(|arg| condition(random, arg, wide, &OPERATORS)).collect();
-    let (name, action) = (random.choose(names).clone(), action(random));
+    let (name, action) = ((*random.choose(names)).to_owned(), action(random));
     section.set_syscalls(Some(vec![rule(&name, action, args)]));
-    section
+    (section, native)
 }
 
 /// Two to five rules for one call with one action, each comparing the same argument. No call that socketcall or ipc make.
-pub(crate) fn one_call(random: &mut Random, wide: bool) -> LinuxSeccomp {
-    let mut section = empty(random, wide);
+pub(crate) fn one_call(random: &mut Random, from: &[Arch], wide: bool) -> (LinuxSeccomp, Arch) {
+    let (mut section, native) = empty(random, from, wide);
     let (name, action, arg) = (*random.choose(&PLAIN), action(random), random.below(6) as usize);
     let count = 2 + random.below(4);
     let rules = (0..count).map(|_| rule(name, action, vec![condition(random, arg, wide, &OPERATORS)])).collect();
     section.set_syscalls(Some(rules));
-    section
+    (section, native)
+}
+
+/// Up to six calls with up to three rules, each with its own action and up to two conditions. None that always holds: we
+/// find contradictions behind those that libseccomp does not see.
+pub(crate) fn mixed(random: &mut Random, names: &[&str], from: &[Arch], wide: bool) -> (LinuxSeccomp, Arch) {
+    let (mut section, native) = empty(random, from, wide);
+    let mut rules = Vec::new();
+    for _ in 0..1 + random.below(6) {
+        let name = *random.choose(names);
+        for _ in 0..1 + random.below(3) {
+            let args: Vec<usize> = (0..1 + random.below(2)).map(|_| random.below(3) as usize).collect();
+            let mut args: Vec<_> = args.into_iter().map(|arg| condition(random, arg, wide, &OPERATORS)).collect();
+            args.retain(|condition| condition.value() != 0);
+            rules.push(rule(name, action(random), args));
+        }
+    }
+    section.set_syscalls(Some(rules));
+    (section, native)
 }

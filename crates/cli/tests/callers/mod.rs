@@ -74,7 +74,7 @@ impl Place {
         let place = Place { keeper, pid: pid.unwrap_or_else(|| panic!("no place: {line:?}")), name, dir };
         make_busybox_root(&place.seen_from_here(&place.path("root")));
         let runtime = std::env::var("MYCONTAINER_TEST_RUNTIME").unwrap_or_else(|_| tool().to_owned());
-        place.sh(&format!("mkdir bin && ln -s {runtime} bin/mycontainer-runtime"));
+        place.sh(&format!("mkdir bin && ln -s {runtime} bin/mycontainer-runtime && chmod 1777 root/tmp"));
         place
     }
 

@@ -1,9 +1,9 @@
 #!/bin/sh
 # A machine of a test's own, for callers that are daemons or keep state: place.sh NAME DIR
 #
-# Inside are a process tree, mounts, a network and control groups of its own. /run, /var/lib and DIR are empty file
-# systems in memory, and what is written to /etc goes there too; the control groups are all below one, NAME, that looks
-# like the root from inside. So whatever a caller leaves, on purpose or not, ends with the place, and the place ends
+# Inside are a process tree, mounts, a network and control groups of its own. /run, /var/lib, /dev/shm and DIR are
+# empty file systems in memory, and what is written to /etc goes there too; the control groups are all below one, NAME,
+# that looks like the root from inside. So whatever a caller leaves, on purpose or not, ends with the place, and the place ends
 # when its standard input does: also when the test is killed. What the host then still has (DIR, the groups called
 # NAME) is removed here; if this script is killed too, the next one finds them by the dead process in their names.
 #
@@ -81,6 +81,7 @@ inside)
     fi
     mount -t tmpfs -o mode=755 none /run
     mount -t tmpfs -o mode=755 none /var/lib
+    mount -t tmpfs -o mode=1777 none /dev/shm
     mount -t tmpfs -o mode=755 none "$dir"
     mkdir -p /run/lock "$dir/etc" "$dir/etc.work" "$dir/tmp"
     chmod 1777 "$dir/tmp" /run/lock

@@ -5,6 +5,9 @@
 
 #![allow(dead_code, unreachable_pub)] // Each test file is a program of its own and uses a part of it.
 
+pub mod containerd;
+pub mod kubelet;
+
 use crate::common::pty::Session;
 use crate::common::{can_run, code, in_vm, make_busybox_root, need, stderr, stdout, tool, unique, wait_until};
 use std::io::{BufRead, BufReader};

@@ -37,6 +37,7 @@ AS_ROOT := $(if $(SUDO),$(RUNNER)="sudo -E")
 # The fault tests need a binary that can be made to fail. Cargo runs one test program after the other, so that one is alone.
 test: lint
 	scripts/setup-tests
+	scripts/setup-callers
 	$(CARGO) build -q -p mycontainer --features fault-injection --target-dir target/fault
 	MYCONTAINER_FAULT_BIN=$(CURDIR)/target/fault/debug/mycontainer $(AS_ROOT) \
 		$(CARGO) test -q --workspace --no-fail-fast

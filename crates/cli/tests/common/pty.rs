@@ -33,7 +33,12 @@ impl Session {
     }
 
     /// As [`Session::run`], with a size, and with shell text such as `</dev/null` or `| cat` after the words.
-    pub fn run_with(words: &[&str], (rows, columns): (u16, u16), after: &str) -> Session {
+    pub fn run_with(words: &[&str], size: (u16, u16), after: &str) -> Session {
+        Session::of(&[&[super::tool(), "run"], words].concat(), size, after)
+    }
+
+    /// As [`Session::run_with`], of another program.
+    pub fn of(words: &[&str], (rows, columns): (u16, u16), after: &str) -> Session {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -44,7 +49,7 @@ impl Session {
         let script = LEADER.replacen(r#""$@""#, &format!(r#""$@" {after}"#), 1);
         // A terminal's shell starts with SIGHUP as it is by default, also when the tests were started by nohup.
         let leader = Command::new("env")
-            .args(["--default-signal=HUP", "setsid", "--ctty", "sh", "-c", &script, "leader", super::tool(), "run"])
+            .args(["--default-signal=HUP", "setsid", "--ctty", "sh", "-c", &script, "leader"])
             .args(words)
             .stdin(Stdio::from(far()))
             .stdout(Stdio::from(far()))

@@ -312,7 +312,7 @@ fn copies_while_it_runs() {
     container.exec(&[], &["sh", "-c", "echo back > /tmp/back"]);
     docker.ok(&["cp", &format!("{}:/tmp/back", container.name), &docker.place.path("back")]);
     assert_eq!(docker.place.read(&docker.place.path("back")), "back\n");
-    assert_eq!(docker.ok(&["diff", &container.name]).contains("A /tmp/there"), true);
+    assert!(docker.ok(&["diff", &container.name]).contains("A /tmp/there"));
 }
 
 #[test]
@@ -475,7 +475,7 @@ fn is_as_the_flags_say() {
 fn has_many_mounts() {
     let Some(docker) = Docker::get("has_many_mounts") else { return };
     let dirs: Vec<_> = (0..20).map(|n| docker.place.file(&format!("mounts/{n}/file"), format!("{n}\n"))).collect();
-    let read_only = |n: usize| if n % 2 == 0 { ":ro" } else { "" };
+    let read_only = |n: usize| if n.is_multiple_of(2) { ":ro" } else { "" };
     let mounts: Vec<_> = dirs
         .iter()
         .enumerate()

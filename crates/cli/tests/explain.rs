@@ -16,9 +16,9 @@ const INSIDE: &[&str] = &[
     "mask-paths",
     "seal-paths",
     "pivot-root",
-    "wait-for-start",
     "become-user",
     "find-program",
+    "wait-for-start",
     "load-seccomp",
     "drop-capabilities",
 ];

@@ -42,30 +42,6 @@ const MASKED: &[&str] = &[
 
 const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Device nodes of every container.
-const DEVICES: &[(&str, i64, i64)] = &[
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
-];
-
-/// What may be opened or made: the nodes above, terminals, and the making (not the use) of any node.
-const DEVICE_RULES: &[(LinuxDeviceType, Option<i64>, Option<i64>, &str)] = &[
-    (LinuxDeviceType::C, None, None, "m"),
-    (LinuxDeviceType::B, None, None, "m"),
-    (LinuxDeviceType::C, Some(1), Some(3), "rwm"),
-    (LinuxDeviceType::C, Some(1), Some(5), "rwm"),
-    (LinuxDeviceType::C, Some(1), Some(7), "rwm"),
-    (LinuxDeviceType::C, Some(1), Some(8), "rwm"),
-    (LinuxDeviceType::C, Some(1), Some(9), "rwm"),
-    (LinuxDeviceType::C, Some(5), Some(0), "rwm"),
-    (LinuxDeviceType::C, Some(5), Some(2), "rwm"),
-    (LinuxDeviceType::C, Some(136), None, "rwm"),
-];
-
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const SHM_SIZE: u64 = 64 << 20;
 
@@ -278,14 +254,13 @@ fn tmpfs(tmpfs: &Tmpfs) -> Mount {
     mount(&tmpfs.target, "tmpfs", "tmpfs".as_ref(), words)
 }
 
+/// What is asked for beside the few devices that the runtime gives every container.
 fn devices(options: &RunOptions) -> Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgroup>), Error> {
     let mut nodes: Vec<LinuxDevice> = Vec::new();
     let mut rules: Vec<LinuxDeviceCgroup> = Vec::new();
     if options.privileged {
         nodes.extend(host_devices(Path::new("/dev"), Path::new("/dev"))?);
         rules.push(rule(LinuxDeviceType::A, None, None, "rwm"));
-    } else {
-        rules.extend(DEVICE_RULES.iter().map(|(kind, major, minor, access)| rule(*kind, *major, *minor, access)));
     }
     for wanted in &options.devices {
         let found = host_devices(&wanted.source, &wanted.target)?;
@@ -295,11 +270,6 @@ fn devices(options: &RunOptions) -> Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgr
         }
         rules.extend(found.iter().map(|d| rule(d.typ(), Some(d.major()), Some(d.minor()), &wanted.access)));
         nodes.extend(found);
-    }
-    for (path, major, minor) in DEVICES {
-        if !nodes.iter().any(|node| node.path() == Path::new(path)) {
-            nodes.push(node(path.as_ref(), LinuxDeviceType::C, *major, *minor, 0o666));
-        }
     }
     Ok((nodes, rules))
 }

@@ -172,7 +172,7 @@ pub(crate) const VERBS: &[Verb] = &[
 
 /// The words after the runtime's name.
 pub(crate) fn main(words: &[OsString]) -> ExitCode {
-    let (global, rest) = match words::global(words) {
+    let (mut global, rest) = match words::global(words) {
         Ok(parsed) => parsed,
         Err(failure) => return report::failure(&Global::default(), &failure),
     };
@@ -188,9 +188,9 @@ pub(crate) fn main(words: &[OsString]) -> ExitCode {
         let hint = near.map(|near| format!("; {near}")).unwrap_or_default();
         return report::failure(&global, &usage(format!("there is no verb {name:?}{hint}")));
     };
-    let (global, words) = match words::parse(verb, global, rest) {
-        Ok(parsed) => parsed,
-        Err((global, failure)) => return report::failure(&global, &failure),
+    let words = match words::parse(verb, &mut global, rest) {
+        Ok(words) => words,
+        Err(failure) => return report::failure(&global, &failure),
     };
     if global.help {
         return crate::help::show(&words::help(verb));

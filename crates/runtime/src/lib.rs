@@ -51,6 +51,8 @@ mod numbers;
 #[allow(dead_code)]
 mod personality;
 #[allow(dead_code)]
+mod resctrl;
+#[allow(dead_code)]
 mod scheduling;
 #[cfg(test)]
 mod testing;

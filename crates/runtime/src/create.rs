@@ -15,6 +15,7 @@ use crate::notify::Agent;
 use crate::plan::{self, Plan, PlannedMount};
 use crate::process::{Exit, Process};
 use crate::procfs::Procfs;
+use crate::resctrl;
 use crate::status::{SPEC_VERSION, StateJson, Status};
 use crate::sysctl;
 use cgroup::Cgroup;
@@ -31,6 +32,8 @@ use sys::fork::{Namespaces, Side, clone_into, clone_sibling};
 pub struct Container {
     process: Process,
     cgroup: Cgroup,
+    /// Its shares of cache and memory bandwidth.
+    shares: Option<resctrl::Group>,
 }
 
 /// A container between clone and start: what the network needs of it.
@@ -95,7 +98,7 @@ pub fn create<E: From<Error>>(
         }
     };
     let pid = process.pid();
-    let mut container = Container { process, cgroup };
+    let mut container = Container { process, cgroup, shares: None };
     let newborn = Newborn { pid, proc };
     let raised = raise(&mut container, &plan, &bundle, &newborn).map_err(E::from).and_then(|()| {
         with_devices(&plan, &newborn, || {
@@ -169,8 +172,10 @@ fn raise(container: &mut Container, plan: &Plan, bundle: &Bundle, newborn: &Newb
     }
     set_oom_score(proc, *pid, plan.process.oom_score_adj, bundle.extras.rootless)?;
     container.cgroup.adopt(*pid)?;
-    if let Some(resctrl) = &plan.resctrl {
-        resctrl.join(&bundle.id, *pid)?;
+    if let Some(wanted) = &plan.resctrl {
+        let resctrl = resctrl::Resctrl::mounted()?;
+        let shares = container.shares.insert(resctrl.make(wanted, &bundle.id)?);
+        shares.join(&resctrl, *pid)?;
     }
     if maps_ids || is_systemd(&container.cgroup) { container.process.send(Order::Placed) } else { Ok(()) }
 }
@@ -395,7 +400,8 @@ impl Container {
 
     /// Removes what is left on the host of a container that has ended. Goes on after an error and returns them all.
     pub fn remove(self) -> Vec<Error> {
-        self.cgroup.remove().into_iter().map(Error::from).collect()
+        let shares = self.shares.map(|shares| shares.remove()).unwrap_or_default();
+        self.cgroup.remove().into_iter().map(Error::from).chain(shares).collect()
     }
 
     /// Ends a container that did not get to its start, or must not go on, and removes it.

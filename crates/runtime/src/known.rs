@@ -3,7 +3,6 @@
 //! Its state is never taken from memory: the record says who the first process is, the kernel whether it lives and
 //! whether the group stands still. Changes are made under the record's lock.
 
-use crate::Runtime;
 use crate::channel::Channel;
 use crate::error::Error;
 use crate::hooks;
@@ -12,8 +11,9 @@ use crate::pinned::Pinned;
 use crate::process::Process;
 use crate::procfs::Procfs;
 use crate::record::{Facts, Record, Records};
-use crate::resctrl;
+use crate::resctrl::Resctrl;
 use crate::status::{SPEC_VERSION, StateJson, Status};
+use crate::{Runtime, plan};
 use cgroup::{Cgroup, Host, OomWatch, Stats};
 use oci_spec::runtime::{LinuxResources, Spec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -254,8 +254,10 @@ impl Known {
         match self.status()? {
             Status::Created | Status::Running | Status::Paused => {
                 let spec = self.spec()?;
-                let linux = spec.linux().as_ref().ok_or_else(|| Error::Invalid("it has no `linux` section".into()))?;
-                resctrl::update(linux, self.id(), l3_cache, bandwidth)
+                let asked = spec.linux().as_ref().map(plan::shares).transpose()?.flatten();
+                let asked = asked.ok_or_else(|| Error::Invalid("it has no `linux.intelRdt` section".into()))?;
+                let resctrl = Resctrl::mounted()?;
+                resctrl.update(&resctrl.group(&asked, self.id()), l3_cache, bandwidth)
             }
             status => Err(self.wrong("update", status)),
         }
@@ -313,8 +315,9 @@ impl Known {
         let mut notes = Vec::new();
         notes.extend(self.cgroup()?.remove().into_iter().map(Error::from));
         let spec = self.spec()?;
-        if let Some(resctrl) = spec.linux().as_ref().and_then(|linux| resctrl::plan(linux).ok()).flatten() {
-            notes.extend(resctrl.remove(self.id()).err());
+        let shares = spec.linux().as_ref().and_then(|linux| plan::shares(linux).ok()).flatten();
+        if let (Some(shares), Ok(resctrl)) = (shares, Resctrl::mounted()) {
+            notes.extend(resctrl.group(&shares, self.id()).remove());
         }
         let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststop().as_deref()).unwrap_or_default();
         let state = StateJson { status: Status::Stopped, pid: 0, ..state };

@@ -218,7 +218,7 @@ fn read_config(path: &Path) -> Result<(Spec, Box<RawValue>), Error> {
         return Err(Error::Invalid(format!("{} is longer than {LONGEST_CONFIG} bytes", path.display())));
     }
     let failed = |source| Error::Config { path: path.to_owned(), source };
-    let spec = serde_json::from_str(&text).map_err(failed)?;
+    let spec = crate::config::spec(&text).map_err(failed)?;
     Ok((spec, RawValue::from_string(text).map_err(failed)?))
 }
 

@@ -41,6 +41,7 @@ pub mod seal;
 
 mod channel;
 mod clock;
+mod config;
 mod copyup;
 mod credentials;
 mod devices;
@@ -81,6 +82,7 @@ mod time_offsets;
 
 pub use bundle::{Bundle, Extras, File, Rootfs, Stdio, Tree};
 pub use clock::now;
+pub use config::process as parse_process;
 pub use create::{Container, Newborn, create};
 pub use error::Error;
 pub use join::Joining;
@@ -139,6 +141,6 @@ pub fn mount_options() -> Vec<String> {
 }
 
 /// The architectures whose system calls can be filtered, by the specification's names.
-pub fn seccomp_architectures() -> Vec<&'static str> {
-    vec![]
+pub fn seccomp_architectures() -> Vec<oci_spec::runtime::Arch> {
+    seccomp::Arch::ALL.iter().map(|arch| arch.to_oci()).collect()
 }

@@ -167,17 +167,17 @@ impl Sides {
         }
         let index = free_index(&there, was.index);
         let target = Target { namespace, name: container, index };
-        carry(&self.host, was.index, &target).map_err(|errno| fail("move it", why_unmoved(errno)))?;
         let done = Done { was, index };
         let finish = || -> Result<(), Error> {
-            // In case the kernel has made the name from a template only if the old one was taken.
-            rename(&self.container, index, container).map_err(failed(name, format!("name it {container}")))?;
+            carry(&self.host, done.was.index, &target).map_err(|errno| fail("move it", why_unmoved(errno)))?;
             restore(&self.container, index, &done.was.addresses).map_err(failed(name, "give it its addresses"))?;
             set_up(&self.container, index).map_err(failed(name, "bring it up"))
         };
         match finish() {
             Ok(()) => Ok(done),
             Err(error) => {
+                // Also after a refused move, which the kernel may have made and then refused the name. Under this
+                // index there is nothing else.
                 let _ = self.take_back(&done);
                 Err(error)
             }
@@ -188,7 +188,6 @@ impl Sides {
         let Link { index, name, up, addresses } = &done.was;
         let target = Target { namespace: self.host_namespace.as_fd(), name, index: *index };
         carry(&self.container, done.index, &target).map_err(failed(name, "move it back"))?;
-        rename(&self.host, *index, name).map_err(failed(name, "name it as before"))?;
         restore(&self.host, *index, addresses).map_err(failed(name, "give it its addresses again"))?;
         if *up { set_up(&self.host, *index).map_err(failed(name, "bring it up again")) } else { Ok(()) }
     }
@@ -309,26 +308,9 @@ fn carry(from: &Route, index: u32, to: &Target<'_>) -> Result<(), Errno> {
     put(&mut request, IFLA_NET_NS_FD, &to.namespace.as_raw_fd().to_ne_bytes());
     // In the kernel since 5.13. It says by which index to go on, whatever the kernel makes of the name.
     put(&mut request, IFLA_NEW_IFINDEX, &to.index.to_ne_bytes());
-    // Applied with the move, so that a name which is taken there is no obstacle.
+    // Looked at twice: when its old name is taken there, and for its name from then on. [do_setlink]
     name_attribute(&mut request, to.name);
     from.ask(RTM_NEWLINK, ACK, &request).map(drop)
-}
-
-fn rename(route: &Route, index: u32, name: &str) -> Result<(), Errno> {
-    let now = links(route)?.into_iter().find(|link| link.index == index).ok_or(Errno::NODEV)?.name;
-    let (before, after) = name.split_once("%d").unwrap_or((name, ""));
-    let number = now.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-    let fits = if name.contains("%d") { number.is_some_and(is_number) } else { now == name };
-    if fits {
-        return Ok(());
-    }
-    let mut request = link_message(index, 0);
-    name_attribute(&mut request, name);
-    route.ask(RTM_NEWLINK, ACK, &request).map(drop)
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn restore(route: &Route, index: u32, addresses: &[Vec<u8>]) -> Result<(), Errno> {

@@ -137,8 +137,8 @@ mod tests {
             assert_eq!(messages(&bytes).count(), 0, "message length {length}");
         }
         let mut bytes = Vec::new();
-        put(&mut bytes, 3, b"abc\0");
+        put(&mut bytes, 3, b"abcd\0");
         put(&mut bytes, 0x8004, &[1]);
-        assert_eq!(attributes(&bytes).collect::<Vec<_>>(), [(3, &b"abc\0"[..]), (4, &[1][..])]);
+        assert_eq!(attributes(&bytes).collect::<Vec<_>>(), [(3, &b"abcd\0"[..]), (4, &[1][..])]);
     }
 }

@@ -14,7 +14,7 @@ use crate::namespaces::{self, PlannedNamespaces};
 use crate::netdev::{self, NetDevice};
 use crate::options::{self, Options};
 use crate::personality::{self, Personality};
-use crate::resctrl::{self, Resctrl};
+use crate::resctrl;
 use crate::scheduling::{self, Affinity, Scheduling};
 use crate::time_offsets::{self, Offset};
 use oci_spec::runtime::{
@@ -46,7 +46,7 @@ pub(crate) struct Plan {
     pub(crate) sysctl: Vec<(String, String)>,
     pub(crate) personality: Option<Personality>,
     pub(crate) memory_policy: Option<MemoryPolicy>,
-    pub(crate) resctrl: Option<Resctrl>,
+    pub(crate) resctrl: Option<resctrl::Plan>,
     pub(crate) hooks: PlannedHooks,
     pub(crate) process: PlannedProcess,
 }
@@ -145,7 +145,7 @@ pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<Plan, Error> {
         time_offsets: time_offsets::plan(linux, namespaces.new.contains(Namespaces::TIME))?,
         personality: personality::plan(linux)?,
         memory_policy: memory_policy::plan(linux)?,
-        resctrl: resctrl::plan(linux)?,
+        resctrl: shares(linux)?,
         hooks: hooks(spec)?,
         process: planned_process(process)?,
         namespaces,
@@ -289,6 +289,11 @@ fn mounts(list: &[Mount], bundle: &Path, uid_map: &[IdMap], gid_map: &[IdMap]) -
         Ok(PlannedMount { target, fstype, source, options, id_maps })
     });
     planned.collect()
+}
+
+/// What is asked for of Intel RDT.
+pub(crate) fn shares(linux: &Linux) -> Result<Option<resctrl::Plan>, Error> {
+    linux.intel_rdt().as_ref().map(resctrl::plan).transpose()
 }
 
 #[allow(deprecated)] // prestart is deprecated in the specification and still what callers send.

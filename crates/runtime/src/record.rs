@@ -304,7 +304,7 @@ impl Record {
 impl Facts {
     /// The configuration as it was when the container was made.
     pub(crate) fn spec(&self) -> Result<oci_spec::runtime::Spec, Error> {
-        serde_json::from_str(self.config.get()).map_err(|e| Error::Invalid(e.to_string()))
+        crate::config::spec(self.config.get()).map_err(|e| Error::Invalid(e.to_string()))
     }
 
     /// True when this was written since the kernel started.

@@ -68,8 +68,8 @@ pub(crate) fn exec(global: &Global, words: &Words) -> Result<i32, Failure> {
 }
 
 fn read(file: &Path) -> Result<Process, Failure> {
-    let text = std::fs::read(file).map_err(|e| usage(format!("cannot read {}: {e}", file.display())))?;
-    serde_json::from_slice(&text).map_err(|e| usage(format!("cannot read {}: {e}", file.display())))
+    let text = std::fs::read_to_string(file).map_err(|e| usage(format!("cannot read {}: {e}", file.display())))?;
+    runtime::parse_process(&text).map_err(|e| usage(format!("cannot read {}: {e}", file.display())))
 }
 
 /// The container's own process with the command and what the flags change.

@@ -71,6 +71,28 @@ fn flags() {
     }
 }
 
+/// As the kernel's headers for the processor number it, not as this machine does.
+#[test]
+fn calls_that_the_profile_is_too_old_for_give_the_enosys_of_the_kernel() {
+    for (native, enosys) in [
+        (Arch::X86_64, 38),
+        (Arch::S390x, 38),
+        (Arch::Mips, 89),
+        (Arch::Mipsel64, 89),
+        (Arch::Mips64n32, 89),
+        (Arch::Parisc, 251),
+        (Arch::Parisc64, 251),
+    ] {
+        let section: LinuxSeccomp = serde_json::from_value(json!({
+            "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}],
+        }))
+        .unwrap();
+        let program = compile(&section, native).unwrap();
+        let call = Call { number: 9000, arch: native.audit_token(), instruction_pointer: 0, args: [0; 6] };
+        assert_eq!(run(&program.instructions, &call).unwrap().0, 0x0005_0000 | enosys, "{native:?}");
+    }
+}
+
 /// What hands the listener over must not wait for the listener, on the ABI of the thread that does it.
 #[test]
 fn of_notifications_only_the_one_of_handing_over_is_refused() {

@@ -113,9 +113,9 @@ impl Place {
     pub fn words(&self, words: &[&str], before: &[&str]) -> Vec<String> {
         let (pid, home, tmp) = (self.pid.to_string(), self.path(""), self.path("tmp"));
         let script = script().display().to_string();
-        let enter = ["nsenter", "--target", &pid, "--mount", "--net", "--pid", "--cgroup", "--wd=/", "sh", &script];
+        let enter = ["sh", &script, "enter", &self.name, &pid];
         let (home, tmp) = (format!("HOME={home}"), format!("TMPDIR={tmp}"));
-        let env = ["enter", "env", "-C", &self.path(""), &home, &tmp];
+        let env = ["env", "-C", &self.path(""), &home, &tmp];
         enter.iter().chain(&env).chain(before).chain(words).map(|word| (*word).to_owned()).collect()
     }
 

@@ -465,10 +465,7 @@ fn is_as_the_flags_say() {
     // A profile of one's own.
     let profile = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":95}]}"#;
     let profile = format!("seccomp={}", docker.place.file("profile.json", profile));
-    assert_eq!(
-        docker.sh(&["--security-opt", &profile], "mkdir /x 2>&1 || true; rm -f /etc/group"),
-        "mkdir: can't create directory '/x': Not supported\n"
-    );
+    assert_eq!(docker.sh(&["--security-opt", &profile], "mkdir /x 2>&1 || true; rm -f /etc/group"), "95\n");
 }
 
 #[test]

@@ -405,7 +405,11 @@ fn root_is_as_the_flags_say() {
             "touch /data/x; stat -f -c %T /memory",
             "tmpfs\n",
         ),
-        (&["-v", "data:/data:ro"], "ls /data; touch /data/y 2>&1 || true", "x\ntouch: /data/y: Read-only file system\n"),
+        (
+            &["-v", "data:/data:ro"],
+            "ls /data; touch /data/y 2>&1 || true",
+            "x\ntouch: /data/y: Read-only file system\n",
+        ),
         (&["--read-only"], "touch /x 2>&1; touch /tmp/x /run/x", "touch: /x: Read-only file system\n"),
         (&["--cap-drop", "ALL", "--cap-add", "NET_ADMIN"], cap_bnd.as_str(), "0000000000001000\n"),
         (&["-u", "1000"], cap_eff.as_str(), "0000000000000000\n"),

@@ -286,7 +286,7 @@ fn filter(bundle: &Bundle) -> Result<Option<seccomp::Program>, Error> {
 }
 
 /// The program of a seccomp section, for this kind of processor.
-pub(crate) fn compile_filter(section: &oci_spec::runtime::LinuxSeccomp) -> Result<seccomp::Program, Error> {
+fn compile_filter(section: &oci_spec::runtime::LinuxSeccomp) -> Result<seccomp::Program, Error> {
     let native = seccomp::Arch::native()
         .ok_or_else(|| Error::Unsupported("a seccomp filter on this kind of processor".into()))?;
     Ok(seccomp::compile(section, native)?)

@@ -18,6 +18,7 @@ use cgroup::{Cgroup, Host, OomWatch, Stats};
 use oci_spec::runtime::{LinuxResources, Spec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use seccomp::cache::Cache;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Known {
     record: Record,
     proc: Option<Procfs>,
+    /// Directory of compiled filters.
+    filters: PathBuf,
 }
 
 impl Runtime {
@@ -41,8 +44,12 @@ impl Runtime {
         crate::record::check_id(id)?;
         match Records::existing(&self.root) {
             Err(Error::Record { source: Errno::NOENT, .. }) => Err(Error::NoSuchContainer(id.to_owned())),
-            records => Ok(Known::of(records?.load(id)?)),
+            records => Ok(self.known(records?.load(id)?)),
         }
+    }
+
+    pub(crate) fn known(&self, record: Record) -> Known {
+        Known { record, proc: None, filters: self.filters_path() }
     }
 
     /// The ids of all containers, sorted.
@@ -55,10 +62,6 @@ impl Runtime {
 }
 
 impl Known {
-    pub(crate) fn of(record: Record) -> Known {
-        Known { record, proc: None }
-    }
-
     /// Its id.
     pub fn id(&self) -> &str {
         self.record.id()
@@ -126,7 +129,7 @@ impl Known {
                 annotations: BTreeMap::new(),
             });
         };
-        let spec = facts.spec()?;
+        let spec = facts.config()?.spec;
         Ok(StateJson {
             oci_version: if spec.version().is_empty() { SPEC_VERSION.into() } else { spec.version().clone() },
             id: facts.id.clone(),
@@ -143,9 +146,16 @@ impl Known {
         Some((&facts.rootfs, &facts.created, facts.owner))
     }
 
-    /// The configuration as it was when the container was made.
+    /// The configuration as it was when the container was made, without its system call filter.
     pub fn spec(&self) -> Result<Spec, Error> {
-        self.facts()?.spec()
+        Ok(self.facts()?.config()?.spec)
+    }
+
+    /// The configuration, with the agent of its filter if it asks one; and the filter.
+    pub(crate) fn spec_and_filter(&self) -> Result<(Spec, Option<seccomp::Program>), Error> {
+        let mut config = self.facts()?.config()?;
+        let filter = config.filter(Cache::open(&self.filters).as_ref())?;
+        Ok((config.spec, filter))
     }
 
     pub(crate) fn cgroup(&self) -> Result<Cgroup, Error> {
@@ -168,7 +178,7 @@ impl Known {
     pub fn start(&mut self) -> Result<(), Error> {
         self.record.lock()?;
         let status = self.status()?;
-        let spec = self.spec()?;
+        let (spec, _) = self.spec_and_filter()?;
         let mut state = self.state()?;
         let (Status::Created, Some(init)) = (status, self.record.init) else { return Err(self.wrong("start", status)) };
         let pidfd = init.open(self.proc()?)?.ok_or_else(|| self.wrong("start", Status::Stopped))?;

@@ -10,11 +10,11 @@ use crate::notify::send_fd;
 use crate::pinned::Pinned;
 use crate::procfs::Procfs;
 use crate::record::{Facts, Record, Records, boot_id};
-use crate::{Runtime, clock};
+use crate::{Runtime, clock, config};
 use cgroup::Location;
 use oci_spec::runtime::{Mount, Spec};
 use rustix::io::fcntl_dupfd_cloexec;
-use serde_json::value::RawValue;
+use seccomp::cache::Cache;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -92,7 +92,7 @@ impl Runtime {
             hand_over_terminal(container, launch)
         };
         match begin(&mut container) {
-            Ok(()) => Ok(Running { container, record }),
+            Ok(()) => Ok(Running { runtime: self.clone(), container, record }),
             Err(error) => Err(take_back(container, record, error)),
         }
     }
@@ -104,7 +104,10 @@ impl Runtime {
         check_preserved(preserve_fds)?;
         let dir = std::fs::canonicalize(&launch.bundle).map_err(file("use the bundle", &launch.bundle))?;
         let config = launch.config.clone().unwrap_or_else(|| dir.join("config.json"));
-        let (mut spec, text) = read_config(&config)?;
+        let text = read_config(&config)?;
+        let mut read = config::read(&text).map_err(|source| Error::Config { path: config.clone(), source })?;
+        let filter = read.filter(self.filters().as_ref())?;
+        let mut spec = read.spec;
         let rootfs = rootfs(&spec, &dir)?;
         let stdio = stdio(&spec, launch, detached)?;
         let proc = Procfs::host()?;
@@ -138,7 +141,7 @@ impl Runtime {
                 spec,
                 trees: Vec::new(),
                 files: Vec::new(),
-                seccomp: None,
+                seccomp: filter,
                 init: false,
                 stdio,
                 extras: Extras {
@@ -167,6 +170,16 @@ impl Runtime {
         }
     }
 
+    /// Compiled filters, beside the records: nobody else can write there.
+    pub(crate) fn filters(&self) -> Option<Cache> {
+        Records::open(&self.root).ok()?;
+        Cache::open(&self.filters_path())
+    }
+
+    pub(crate) fn filters_path(&self) -> PathBuf {
+        self.root.join(".seccomp")
+    }
+
     fn cgroup(&self, id: &str, spec: &Spec) -> Result<Location, Error> {
         if self.cgroups == crate::CgroupManager::Disabled {
             return Ok(Location::None);
@@ -183,6 +196,7 @@ impl Runtime {
 /// A container that runs as long as this process.
 #[derive(Debug)]
 pub struct Running {
+    runtime: Runtime,
     container: Container,
     record: Record,
 }
@@ -200,7 +214,7 @@ impl Running {
 
     /// The container as any other command finds it, to delete it when its first process has ended.
     pub fn into_known(self) -> crate::Known {
-        crate::Known::of(self.record)
+        self.runtime.known(self.record)
     }
 }
 
@@ -210,16 +224,14 @@ fn take_back(container: Container, record: Record, error: Error) -> Error {
     error
 }
 
-fn read_config(path: &Path) -> Result<(Spec, Box<RawValue>), Error> {
+fn read_config(path: &Path) -> Result<String, Error> {
     let mut text = String::new();
     let source = std::fs::File::open(path).map_err(file("open", path))?;
     let read = source.take(LONGEST_CONFIG + 1).read_to_string(&mut text).map_err(file("read", path))?;
     if read as u64 > LONGEST_CONFIG {
         return Err(Error::Invalid(format!("{} is longer than {LONGEST_CONFIG} bytes", path.display())));
     }
-    let failed = |source| Error::Config { path: path.to_owned(), source };
-    let spec = crate::config::spec(&text).map_err(failed)?;
-    Ok((spec, RawValue::from_string(text).map_err(failed)?))
+    Ok(text)
 }
 
 fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf, Error> {

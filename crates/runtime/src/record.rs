@@ -3,8 +3,9 @@
 //! On disk, below the directory that `--root` names:
 //!
 //! ```text
-//! ID             one file a container, of JSON values one after the other, the first written when the id is claimed:
-//!                  {"id":…,"bundle":…,"cgroup":…,"tool":{"pid":…,"start":…},"config":{…the whole config.json…}}
+//! ID             one file a container, of JSON values one after the other:
+//!                  {"id":…,"bundle":…,"cgroup":…,"tool":{"pid":…,"start":…}}   when the id is claimed
+//!                  {…}                              the whole config.json, with it
 //!                  {"init":{"pid":…,"start":…}}     by the tool, when the first process is there
 //!                  {"started":true}                 by the first process, just before it becomes the program
 //! .start/INODE   the socket through which a created container is started, named by its record's inode
@@ -21,6 +22,7 @@
 //! first process cannot be left (it dies with the tool until it was told not to), its group and socket are removed by
 //! `delete`.
 
+use crate::config::{self, Config};
 use crate::error::Error;
 use crate::pinned::Pinned;
 use crate::procfs::Procfs;
@@ -65,7 +67,9 @@ pub(crate) struct Facts {
     /// The kernel's boot_id: processes of an earlier boot are gone, whatever has their numbers now.
     pub(crate) boot: String,
     pub(crate) tool: Pinned,
-    pub(crate) config: Box<RawValue>,
+    /// The configuration's text, a value of its own in the file.
+    #[serde(skip)]
+    pub(crate) config: String,
 }
 
 /// What is added later.
@@ -133,6 +137,8 @@ impl Records {
             // Before it was locked it looked like a dead tool's, and somebody may have cleaned it up.
             if is_linked(&file).map_err(failed("look at", &path))? {
                 let mut bytes = serde_json::to_vec(&facts).map_err(|e| Error::Invalid(e.to_string()))?;
+                bytes.push(b'\n');
+                bytes.extend_from_slice(facts.config.as_bytes());
                 bytes.push(b'\n');
                 write_all(&file, &bytes).map_err(failed("write", &path))?;
                 let name = facts.id.clone();
@@ -214,7 +220,11 @@ impl Record {
             }
         }
         let mut values = serde_json::Deserializer::from_slice(&bytes);
-        self.facts = Facts::deserialize(&mut values).ok();
+        let told = Facts::deserialize(&mut values).and_then(|facts| {
+            let config: &RawValue = Deserialize::deserialize(&mut values)?;
+            Ok(Facts { config: config.get().to_owned(), ..facts })
+        });
+        self.facts = told.ok();
         (self.init, self.started) = (None, false);
         if self.facts.is_some() {
             while let Ok(addition) = Addition::deserialize(&mut values) {
@@ -303,8 +313,8 @@ impl Record {
 
 impl Facts {
     /// The configuration as it was when the container was made.
-    pub(crate) fn spec(&self) -> Result<oci_spec::runtime::Spec, Error> {
-        crate::config::spec(self.config.get()).map_err(|e| Error::Invalid(e.to_string()))
+    pub(crate) fn config(&self) -> Result<Config<'_>, Error> {
+        config::read(&self.config).map_err(|e| Error::Invalid(e.to_string()))
     }
 
     /// True when this was written since the kernel started.
@@ -353,7 +363,7 @@ mod tests {
             owner: 0,
             boot: boot_id(&proc).unwrap(),
             tool: Pinned::this(&proc).unwrap(),
-            config: RawValue::from_string("{\n \"ociVersion\": \"1.0.0\"\n}".into()).unwrap(),
+            config: "{\n \"ociVersion\": \"1.0.0\"\n}".into(),
         }
     }
 
@@ -380,7 +390,7 @@ mod tests {
         let mut record = records.claim(facts("a")).unwrap();
         assert!(matches!(records.claim(facts("a")), Err(Error::IdTaken(_))));
         let read = records.load("a").unwrap();
-        assert!(read.facts.as_ref().unwrap().spec().is_ok());
+        assert!(read.facts.as_ref().unwrap().config().is_ok());
         assert!(read.init.is_none() && !read.started);
         let init = Pinned { pid: 5, start: 6 };
         record.add_init(init).unwrap();

@@ -19,15 +19,17 @@ struct Podman {
     program: Vec<String>,
 }
 
-/// Cgroups without systemd; nothing of this machine's settings.
+/// Cgroups without systemd, and what Podman cannot know of a runtime; nothing of this machine's settings.
 const SETTINGS: &str = r#"
 [containers]
 log_driver = "k8s-file"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-runtime_supports_nocgroups = ["mycontainer-runtime"]
 runtime_supports_json = ["mycontainer-runtime"]
+# The manual has the second name, Podman 4.3 reads the first.
+runtime_supports_nocgroup = ["mycontainer-runtime"]
+runtime_supports_nocgroups = ["mycontainer-runtime"]
 [network]
 default_rootless_network_cmd = "slirp4netns"
 "#;
@@ -405,7 +407,11 @@ fn root_is_as_the_flags_say() {
             "touch /data/x; stat -f -c %T /memory",
             "tmpfs\n",
         ),
-        (&["-v", "data:/data:ro"], "ls /data; touch /data/y 2>&1 || true", "x\ntouch: /data/y: Read-only file system\n"),
+        (
+            &["-v", "data:/data:ro"],
+            "ls /data; touch /data/y 2>&1 || true",
+            "x\ntouch: /data/y: Read-only file system\n",
+        ),
         (&["--read-only"], "touch /x 2>&1; touch /tmp/x /run/x", "touch: /x: Read-only file system\n"),
         (&["--cap-drop", "ALL", "--cap-add", "NET_ADMIN"], cap_bnd.as_str(), "0000000000001000\n"),
         (&["-u", "1000"], cap_eff.as_str(), "0000000000000000\n"),

@@ -19,15 +19,17 @@ struct Podman {
     program: Vec<String>,
 }
 
-/// Cgroups without systemd; nothing of this machine's settings.
+/// Cgroups without systemd, and what Podman cannot know of a runtime; nothing of this machine's settings.
 const SETTINGS: &str = r#"
 [containers]
 log_driver = "k8s-file"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-runtime_supports_nocgroups = ["mycontainer-runtime"]
 runtime_supports_json = ["mycontainer-runtime"]
+# The manual has the second name, Podman 4.3 reads the first.
+runtime_supports_nocgroup = ["mycontainer-runtime"]
+runtime_supports_nocgroups = ["mycontainer-runtime"]
 [network]
 default_rootless_network_cmd = "slirp4netns"
 "#;

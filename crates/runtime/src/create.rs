@@ -41,12 +41,18 @@ pub struct Container {
 pub struct Newborn {
     pid: i32,
     proc: Procfs,
+    cgroup: cgroup::Location,
 }
 
 impl Newborn {
     /// The process id of the container's first process, as the host sees it.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Where its control group is.
+    pub fn cgroup(&self) -> &cgroup::Location {
+        &self.cgroup
     }
 
     /// The container's network namespace.
@@ -99,7 +105,7 @@ pub fn create<E: From<Error>>(
     };
     let pid = process.pid();
     let mut container = Container { process, cgroup, shares: None };
-    let newborn = Newborn { pid, proc };
+    let newborn = Newborn { pid, proc, cgroup: container.cgroup.location().clone() };
     let raised = raise(&mut container, &plan, &bundle, &newborn).map_err(E::from).and_then(|()| {
         with_devices(&plan, &newborn, || {
             meanwhile(&newborn)?;
@@ -165,7 +171,7 @@ fn stage(birth: &Birth<'_>, namespaces: Namespaces, parent: &Channel) -> ! {
 
 /// What only somebody outside can do for the new process.
 fn raise(container: &mut Container, plan: &Plan, bundle: &Bundle, newborn: &Newborn) -> Result<(), Error> {
-    let Newborn { pid, proc } = newborn;
+    let Newborn { pid, proc, .. } = newborn;
     let maps_ids = plan.namespaces.new.contains(Namespaces::USER);
     if maps_ids {
         idmap::write_maps(proc, *pid, &plan.uid_map, &plan.gid_map)?;
@@ -361,6 +367,11 @@ impl Container {
     /// Lets it go on without this process: until its start comes through [`crate::bundle::Extras::starter`], it waits.
     pub fn let_live_on(self) -> Result<(), Error> {
         self.process.let_live_on()
+    }
+
+    /// Where its control group is.
+    pub fn location(&self) -> &cgroup::Location {
+        self.cgroup.location()
     }
 
     /// The container's first process.

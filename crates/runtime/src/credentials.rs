@@ -125,9 +125,11 @@ fn change_user(process: &PlannedProcess) -> Result<(), Error> {
 /// The program's capabilities and CAP_SYS_ADMIN beside them; and the ambient ones, which cannot be raised later.
 fn hold(sets: &CapabilityBits) -> Result<(), Errno> {
     set_capabilities(None, kernel_sets(sets, bit(Capability::SysAdmin)))?;
-    if sets.ambient != 0 {
+    // The kernel has none ambient that is not inheritable, too; Buildah asks for such, and means those that can be.
+    let ambient = sets.ambient & sets.inheritable & sets.permitted;
+    if ambient != 0 {
         clear_ambient_capability_set()?;
-        for number in (0..=MOST_CAPABILITIES).filter(|n| sets.ambient >> n & 1 == 1) {
+        for number in (0..=MOST_CAPABILITIES).filter(|n| ambient >> n & 1 == 1) {
             configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(1 << number), true)?;
         }
     }

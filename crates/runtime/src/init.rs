@@ -334,6 +334,7 @@ fn make_working_directory(root: &Root, cwd: &Path) -> Result<(), Error> {
     }
     root.target(cwd, Kind::Directory).map(drop).map_err(|error| match error {
         Error::Target { path, source } => Error::WorkingDirectory { path, source },
+        Error::Kinds { path } => Error::WorkingDirectory { path, source: Errno::NOTDIR },
         other => other,
     })
 }

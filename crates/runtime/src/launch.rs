@@ -67,7 +67,7 @@ impl Runtime {
                 "record-init",
                 "who comes later finds it",
                 || format!("record pid {}", init.pid),
-                || record.add_init(init),
+                || record.add_init(init, container.location()),
             )?;
             tell_pid(container, launch)
         };
@@ -158,7 +158,7 @@ impl Runtime {
                     return Ok(());
                 }
                 let init = Pinned::of(&proc, newborn.pid())?.ok_or(Error::Vanished)?;
-                record.add_init(init)
+                record.add_init(init, newborn.cgroup())
             })
         })();
         match made {

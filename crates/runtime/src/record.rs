@@ -6,7 +6,8 @@
 //! ID             one file a container, of JSON values one after the other:
 //!                  {"id":…,"bundle":…,"cgroup":…,"tool":{"pid":…,"start":…}}   when the id is claimed
 //!                  {…}                              the whole config.json, with it
-//!                  {"init":{"pid":…,"start":…}}     by the tool, when the first process is there
+//!                  {"init":{"pid":…,"start":…}}     by the tool, when the first process is there (and "cgroup", if that
+//!                                                   is elsewhere than it was planned)
 //!                  {"started":true}                 by the first process, just before it becomes the program
 //! .start/INODE   the socket through which a created container is started, named by its record's inode
 //! ```
@@ -77,6 +78,9 @@ pub(crate) struct Facts {
 struct Addition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     init: Option<Pinned>,
+    /// Where its group came to be, when that is elsewhere than it was planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cgroup: Option<Location>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     started: bool,
 }
@@ -226,22 +230,29 @@ impl Record {
         });
         self.facts = told.ok();
         (self.init, self.started) = (None, false);
-        if self.facts.is_some() {
+        if let Some(facts) = &mut self.facts {
             while let Ok(addition) = Addition::deserialize(&mut values) {
                 self.init = addition.init.or(self.init);
                 self.started |= addition.started;
+                if let Some(cgroup) = addition.cgroup {
+                    facts.cgroup = cgroup;
+                }
             }
         }
         Ok(())
     }
 
-    /// Adds who the first process is.
-    pub(crate) fn add_init(&mut self, init: Pinned) -> Result<(), Error> {
-        let addition = Addition { init: Some(init), started: false };
+    /// Adds who the first process is, and where its group is.
+    pub(crate) fn add_init(&mut self, init: Pinned, cgroup: &Location) -> Result<(), Error> {
+        let moved = self.facts.as_ref().is_some_and(|facts| facts.cgroup != *cgroup);
+        let addition = Addition { init: Some(init), cgroup: moved.then(|| cgroup.clone()), started: false };
         let mut bytes = serde_json::to_vec(&addition).map_err(|e| Error::Invalid(e.to_string()))?;
         bytes.push(b'\n');
         write_all(&self.file, &bytes).map_err(failed("write the record", Path::new(&self.name)))?;
         self.init = Some(init);
+        if let Some(facts) = self.facts.as_mut().filter(|_| moved) {
+            facts.cgroup = cgroup.clone();
+        }
         Ok(())
     }
 
@@ -393,10 +404,11 @@ mod tests {
         assert!(read.facts.as_ref().unwrap().config().is_ok());
         assert!(read.init.is_none() && !read.started);
         let init = Pinned { pid: 5, start: 6 };
-        record.add_init(init).unwrap();
+        record.add_init(init, &Location::Path("/elsewhere".into())).unwrap();
         write_all(&record.for_first_process(), STARTED).unwrap();
         let read = records.load("a").unwrap();
         assert_eq!((read.init, read.started), (Some(init), true));
+        assert_eq!(read.facts.unwrap().cgroup, Location::Path("/elsewhere".into()));
         assert_eq!(records.ids().unwrap(), ["a"]);
         record.remove().unwrap();
         assert!(matches!(records.load("a"), Err(Error::NoSuchContainer(_))));
@@ -408,7 +420,7 @@ mod tests {
         let path = scratch("cut");
         let records = Records::open(&path).unwrap();
         let mut record = records.claim(facts("a")).unwrap();
-        record.add_init(Pinned { pid: 5, start: 6 }).unwrap();
+        record.add_init(Pinned { pid: 5, start: 6 }, &Location::None).unwrap();
         write_all(&record.for_first_process(), STARTED).unwrap();
         let whole = std::fs::read(path.join("a")).unwrap();
         for length in 0..whole.len() {

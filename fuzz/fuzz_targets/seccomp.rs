@@ -28,7 +28,11 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(Program::from_bytes(&program.to_bytes(), program.flags).unwrap(), program);
     let mut values = vec![0, 1, u64::from(u32::MAX), u64::MAX];
     for condition in section.syscalls().iter().flatten().flat_map(|rule| rule.args().iter().flatten()).take(4) {
-        values.extend([condition.value(), condition.value().wrapping_add(1), condition.value_two().unwrap_or_default()]);
+        values.extend([
+            condition.value(),
+            condition.value().wrapping_add(1),
+            condition.value_two().unwrap_or_default(),
+        ]);
     }
     let names = section.syscalls().iter().flatten().flat_map(|rule| rule.names()).take(4);
     let names: Vec<&str> = names.map(String::as_str).chain(["socketcall"]).collect();

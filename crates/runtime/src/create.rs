@@ -404,6 +404,11 @@ impl Container {
         self.process.wait()
     }
 
+    /// Ends every process of the container that is in its control group.
+    pub(crate) fn kill_all(&self) -> Result<(), Error> {
+        Ok(self.cgroup.kill()?)
+    }
+
     /// True when the kernel killed a process of the container because the container's memory limit was reached.
     pub fn oom_killed(&self) -> Result<bool, Error> {
         Ok(self.cgroup.oom_killed()?)

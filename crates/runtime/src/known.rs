@@ -6,6 +6,7 @@
 use crate::channel::Channel;
 use crate::error::Error;
 use crate::hooks;
+use crate::launch::run_poststop;
 use crate::notify::Agent;
 use crate::pinned::Pinned;
 use crate::process::Process;
@@ -129,15 +130,7 @@ impl Known {
                 annotations: BTreeMap::new(),
             });
         };
-        let spec = facts.config()?.spec;
-        Ok(StateJson {
-            oci_version: if spec.version().is_empty() { SPEC_VERSION.into() } else { spec.version().clone() },
-            id: facts.id.clone(),
-            status,
-            pid,
-            bundle: facts.bundle.clone(),
-            annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
-        })
+        Ok(facts.state(&facts.config()?.spec, status, pid))
     }
 
     /// What the specification's state leaves out: root file system, time of making (RFC 3339) and owner (user id).
@@ -330,12 +323,7 @@ impl Known {
             notes.extend(resctrl.group(&shares, self.id()).remove());
         }
         let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststop().as_deref()).unwrap_or_default();
-        let state = StateJson { status: Status::Stopped, pid: 0, ..state };
-        for hook in hooks {
-            // Each is run, whatever the one before it came to. [runtime-spec runtime.md "Lifecycle", 13]
-            let dir = &self.facts()?.bundle;
-            notes.extend(hooks::run(std::slice::from_ref(hook), "poststop", &state.to_json(), Some(dir)).err());
-        }
+        notes.extend(run_poststop(hooks, state));
         // Last: until here the next command finds what is left.
         step("remove-record", "the container is gone", || "remove its record".into(), || self.record.remove())?;
         Ok(notes)

@@ -10,9 +10,10 @@ use crate::notify::send_fd;
 use crate::pinned::Pinned;
 use crate::procfs::Procfs;
 use crate::record::{Facts, Record, Records, boot_id};
-use crate::{Runtime, clock, config};
+use crate::status::{StateJson, Status};
+use crate::{Runtime, clock, config, hooks, plan};
 use cgroup::Location;
-use oci_spec::runtime::{Mount, Spec};
+use oci_spec::runtime::{Hook, Mount, Spec};
 use rustix::io::fcntl_dupfd_cloexec;
 use seccomp::cache::Cache;
 use std::ffi::OsString;
@@ -52,12 +53,22 @@ pub struct Launch {
 pub(crate) struct Launched {
     pub(crate) container: Container,
     pub(crate) record: Record,
+    end: End,
+}
+
+/// What the end of a container takes.
+#[derive(Debug)]
+struct End {
+    /// Its processes are gone with its first one.
+    has_own_pids: bool,
+    hooks: Vec<Hook>,
+    state: StateJson,
 }
 
 impl Runtime {
     /// Makes a container, which then waits for [`crate::Known::start`]. The caller must be single-threaded.
     pub fn create(&self, id: &str, launch: &Launch) -> Result<(), Error> {
-        let Launched { mut container, mut record } = self.launch(id, launch, true)?;
+        let Launched { mut container, mut record, .. } = self.launch(id, launch, true)?;
         let hand_over = |container: &mut Container, record: &mut Record| -> Result<(), Error> {
             container.wait_created()?;
             hand_over_terminal(container, launch)?;
@@ -85,14 +96,14 @@ impl Runtime {
 
     /// Makes and starts a container that lives as long as the calling process. The caller must be single-threaded.
     pub fn run(&self, id: &str, launch: &Launch) -> Result<Running, Error> {
-        let Launched { mut container, record } = self.launch(id, launch, false)?;
+        let Launched { mut container, record, end } = self.launch(id, launch, false)?;
         let begin = |container: &mut Container| -> Result<(), Error> {
             tell_pid(container, launch)?;
             container.start()?;
             hand_over_terminal(container, launch)
         };
         match begin(&mut container) {
-            Ok(()) => Ok(Running { runtime: self.clone(), container, record }),
+            Ok(()) => Ok(Running { container, record, end }),
             Err(error) => Err(take_back(container, record, error)),
         }
     }
@@ -124,6 +135,7 @@ impl Runtime {
             config: text,
         };
         let cgroup = facts.cgroup.clone();
+        let end = End::of(&spec, &facts)?;
         pass_sockets(&mut spec, listening);
         let mut record = step(
             "claim-id",
@@ -162,7 +174,7 @@ impl Runtime {
             })
         })();
         match made {
-            Ok(container) => Ok(Launched { container, record }),
+            Ok(container) => Ok(Launched { container, record, end }),
             Err(error) => {
                 let _ = record.remove();
                 Err(error)
@@ -196,9 +208,9 @@ impl Runtime {
 /// A container that runs as long as this process.
 #[derive(Debug)]
 pub struct Running {
-    runtime: Runtime,
     container: Container,
     record: Record,
+    end: End,
 }
 
 impl Running {
@@ -212,10 +224,38 @@ impl Running {
         self.container.oom_killed()
     }
 
-    /// The container as any other command finds it, to delete it when its first process has ended.
-    pub fn into_known(self) -> crate::Known {
-        self.runtime.known(self.record)
+    /// Removes all that is left of it, when its first process has ended and was waited for. Returns what went wrong and
+    /// did not stop the removal.
+    pub fn delete(self) -> Result<Vec<Error>, Error> {
+        let Running { container, record, end } = self;
+        let mut notes = Vec::new();
+        if !end.has_own_pids {
+            notes.extend(container.kill_all().err());
+        }
+        notes.extend(container.remove());
+        notes.extend(run_poststop(&end.hooks, end.state));
+        // Last: until here the next command finds what is left.
+        step("remove-record", "the container is gone", || "remove its record".into(), || record.remove())?;
+        Ok(notes)
     }
+}
+
+impl End {
+    fn of(spec: &Spec, facts: &Facts) -> Result<End, Error> {
+        Ok(End {
+            has_own_pids: plan::namespaces(spec)?.contains(sys::fork::Namespaces::PID) && !plan::joins_pids(spec)?,
+            hooks: spec.hooks().as_ref().and_then(|hooks| hooks.poststop().clone()).unwrap_or_default(),
+            state: facts.state(spec, Status::Stopped, 0),
+        })
+    }
+}
+
+/// Runs each of the hooks, whatever the one before it came to. [runtime-spec runtime.md "Lifecycle", 13]
+pub(crate) fn run_poststop(list: &[Hook], state: StateJson) -> Vec<Error> {
+    let state = StateJson { status: Status::Stopped, pid: 0, ..state };
+    let run =
+        |hook: &Hook| hooks::run(std::slice::from_ref(hook), "poststop", &state.to_json(), Some(&state.bundle)).err();
+    list.iter().filter_map(run).collect()
 }
 
 fn take_back(container: Container, record: Record, error: Error) -> Error {

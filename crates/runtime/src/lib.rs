@@ -27,7 +27,7 @@
 //!     let runtime = Runtime::new("/run/example");
 //!     let running = runtime.run("hello", &Launch { bundle: "bundle".into(), ..Launch::default() })?;
 //!     let exit = running.process().wait()?;
-//!     running.into_known().delete(false)?;
+//!     running.delete()?;
 //!     std::process::exit(exit.shell_status())
 //! }
 //! ```

@@ -242,6 +242,12 @@ pub(crate) fn namespaces(spec: &Spec) -> Result<Namespaces, Error> {
     Ok(namespaces::plan(linux)?.own())
 }
 
+/// True when the container's processes are in the pid namespace of others.
+pub(crate) fn joins_pids(spec: &Spec) -> Result<bool, Error> {
+    let linux = spec.linux().as_ref().ok_or_else(|| Error::Invalid("it has no `linux` section".into()))?;
+    Ok(namespaces::plan(linux)?.joins(Namespaces::PID))
+}
+
 /// Mounts for a container that runs.
 pub(crate) fn more_mounts(list: &[Mount], bundle: &Path) -> Result<Vec<PlannedMount>, Error> {
     let planned = mounts(list, bundle, &[], &[])?;

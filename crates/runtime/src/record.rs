@@ -27,7 +27,9 @@ use crate::config::{self, Config};
 use crate::error::Error;
 use crate::pinned::Pinned;
 use crate::procfs::Procfs;
+use crate::status::{SPEC_VERSION, StateJson, Status};
 use cgroup::Location;
+use oci_spec::runtime::Spec;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, fcntl_lock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -326,6 +328,18 @@ impl Facts {
     /// The configuration as it was when the container was made.
     pub(crate) fn config(&self) -> Result<Config<'_>, Error> {
         config::read(&self.config).map_err(|e| Error::Invalid(e.to_string()))
+    }
+
+    /// The state in the specification's shape.
+    pub(crate) fn state(&self, spec: &Spec, status: Status, pid: i32) -> StateJson {
+        StateJson {
+            oci_version: if spec.version().is_empty() { SPEC_VERSION.into() } else { spec.version().clone() },
+            id: self.id.clone(),
+            status,
+            pid,
+            bundle: self.bundle.clone(),
+            annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        }
     }
 
     /// True when this was written since the kernel started.

@@ -15,8 +15,9 @@ const CHUNK: usize = 1 << 20;
 
 /// Copies what is in the directory `from` into the directory `to`, and gives `to` the mode and owner of `from`.
 pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
-    let from = openat(from, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    copy_directory(&from, to, 0)
+    // Both may be held by O_PATH, with which neither lists nor changes anything.
+    let open = |dir| openat(dir, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    copy_directory(&open(from)?, open(to)?.as_fd(), 0)
 }
 
 fn copy_directory(from: &OwnedFd, to: BorrowedFd<'_>, depth: usize) -> Result<(), Errno> {

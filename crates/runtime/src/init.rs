@@ -160,6 +160,7 @@ fn build_root(birth: &Birth<'_>, parent: &Channel) -> Result<Streams, Error> {
     } else {
         mounts::pivot(root)?
     }
+    mounts::share_root(plan.root_propagation)?;
     Ok(Streams { terminal, null })
 }
 

@@ -95,10 +95,11 @@ impl Known {
         if self.living_init()?.is_none() {
             return Ok(Status::Stopped);
         }
-        if !self.record.started {
-            return Ok(Status::Created);
+        // Also of one that was not started: a start that waits for what stands still would wait for ever.
+        if self.cgroup()?.is_frozen()? {
+            return Ok(Status::Paused);
         }
-        Ok(if self.cgroup()?.is_frozen()? { Status::Paused } else { Status::Running })
+        Ok(if self.record.started { Status::Running } else { Status::Created })
     }
 
     /// True while the tool that makes it lives.

@@ -49,6 +49,13 @@ pub struct Launch {
     pub window: Option<(u16, u16)>,
 }
 
+impl Launch {
+    /// As [`check_preserved`], with the sockets that a service manager listens at.
+    pub fn check_descriptors(&self) -> Result<(), Error> {
+        check_preserved(self.preserve_fds.saturating_add(listening_sockets().unwrap_or(0)))
+    }
+}
+
 /// A container between its claim and its start.
 pub(crate) struct Launched {
     pub(crate) container: Container,
@@ -111,8 +118,8 @@ impl Runtime {
     fn launch(&self, id: &str, launch: &Launch, detached: bool) -> Result<Launched, Error> {
         crate::record::check_id(id)?;
         let listening = listening_sockets();
+        launch.check_descriptors()?;
         let preserve_fds = launch.preserve_fds + listening.unwrap_or(0);
-        check_preserved(preserve_fds)?;
         let dir = std::fs::canonicalize(&launch.bundle).map_err(file("use the bundle", &launch.bundle))?;
         let config = launch.config.clone().unwrap_or_else(|| dir.join("config.json"));
         let text = read_config(&config)?;
@@ -314,10 +321,11 @@ fn listening_sockets() -> Option<u32> {
     number("LISTEN_FDS").filter(|count| *count > 0 && is_for_us)
 }
 
-/// Before anything is opened here, or it would count as the caller's.
-fn check_preserved(count: u32) -> Result<(), Error> {
+/// Refuses to pass on `count` descriptors after standard error when one of them is not open. To be asked before anything
+/// is opened here: that would count as the caller's, and be inherited.
+pub fn check_preserved(count: u32) -> Result<(), Error> {
     let is_open = |fd: &u32| std::fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok();
-    match (3..3 + count).find(|fd| !is_open(fd)) {
+    match (3..count.saturating_add(3)).find(|fd| !is_open(fd)) {
         None => Ok(()),
         Some(fd) => Err(Error::Invalid(format!("descriptor {fd} is to be inherited, and it is not open"))),
     }

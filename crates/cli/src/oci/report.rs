@@ -6,6 +6,7 @@
 use super::global::Global;
 use super::{Failure, NAME};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 /// Says what failed, and fails.
@@ -67,6 +68,25 @@ fn log(global: &Global, level: &str, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+/// With --debug every step is told from here on: in the log, or on standard error.
+///
+/// In a log of JSON a step is an object without a level, which those who look for errors pass over.
+pub(crate) fn explain_steps(global: &Global) {
+    if !global.debug {
+        return;
+    }
+    let format = if global.log_json { step::Format::Json } else { step::Format::Text };
+    // Both are close-on-exec.
+    let to = match &global.log {
+        Some(path) => std::fs::OpenOptions::new().append(true).create(true).open(path).map(OwnedFd::from),
+        None => rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3).map_err(Into::into),
+    };
+    // As with errors: a log that cannot be written to is no reason to fail.
+    if let Ok(to) = to {
+        step::explain(format, to);
+    }
+}
 
     #[test]
     fn callers_find_the_words_they_look_for() {

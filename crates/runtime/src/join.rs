@@ -187,6 +187,8 @@ fn stage(arrival: &Arrival<'_>, parent: &Channel) -> ! {
             scheduling::set_affinity(cpus)?;
         }
         enter(arrival)?;
+        // Before anything of the container can see this process: who may trace it there could take its descriptors.
+        let_go(arrival, parent)?;
         match clone_sibling(Namespaces::default()).map_err(Error::Clone)? {
             Side::Parent { pid, pidfd } => parent.send_born(pid, &pidfd).map_err(Error::Channel),
             Side::Child => {
@@ -224,7 +226,6 @@ fn enter(arrival: &Arrival<'_>) -> Result<(), Error> {
 fn become_program(arrival: &Arrival<'_>, parent: &Channel) -> Result<Infallible, Error> {
     let process = arrival.process;
     init::die_with_parent(parent)?;
-    let_go(arrival, parent)?;
     rustix::process::umask(rustix::fs::Mode::empty());
     if arrival.namespaces.contains(Namespaces::USER) {
         credentials::become_root_of_namespace()?;

@@ -25,7 +25,7 @@ use crate::status::Status;
 use crate::{credentials, exec, launch, namespaces, scheduling, terminal};
 use cgroup::Cgroup;
 use oci_spec::runtime::Spec;
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, set_parent_process_death_signal};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
@@ -155,8 +155,7 @@ fn stdio(process: &oci_spec::runtime::Process, joining: &Joining) -> Result<Stdi
     if joining.console_socket.is_some() {
         return Err(Error::Invalid("a console socket is given, and no terminal asked for".into()));
     }
-    let own = |fd| fcntl_dupfd_cloexec(fd, 3).map_err(Error::process("hand a standard stream over"));
-    Ok(Stdio::Fds([own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?, own(rustix::stdio::stderr())?]))
+    launch::own_streams()
 }
 
 fn arrive(arrival: &Arrival<'_>, agent: Option<Agent>) -> Result<Process, Error> {

@@ -10,13 +10,16 @@ use crate::notify::send_fd;
 use crate::pinned::Pinned;
 use crate::procfs::Procfs;
 use crate::record::{Facts, Record, Records, boot_id};
+use crate::root::is_directory;
 use crate::{Runtime, clock};
 use cgroup::Location;
 use oci_spec::runtime::{Mount, Spec};
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use serde_json::value::RawValue;
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use step::step;
 
@@ -244,8 +247,20 @@ fn stdio(spec: &Spec, launch: &Launch, detached: bool) -> Result<Stdio, Error> {
     if wanted {
         return Ok(Stdio::Terminal { size: window(spec).or(launch.window) });
     }
-    let own = |fd| fcntl_dupfd_cloexec(fd, 3).map_err(Error::process("hand a standard stream over"));
-    Ok(Stdio::Fds([own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?, own(rustix::stdio::stderr())?]))
+    own_streams()
+}
+
+/// This process's standard streams, for the program. A directory among them would be a way out of its root.
+pub(crate) fn own_streams() -> Result<Stdio, Error> {
+    let own = |fd: BorrowedFd<'_>, name: &str| {
+        let give = || if is_directory(fd)? { Err(Errno::ISDIR) } else { fcntl_dupfd_cloexec(fd, 3) };
+        give().map_err(Error::process(format!("give it the caller's standard {name}")))
+    };
+    Ok(Stdio::Fds([
+        own(rustix::stdio::stdin(), "input")?,
+        own(rustix::stdio::stdout(), "output")?,
+        own(rustix::stdio::stderr(), "error")?,
+    ]))
 }
 
 fn window(spec: &Spec) -> Option<(u16, u16)> {

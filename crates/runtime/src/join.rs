@@ -72,6 +72,7 @@ impl Known {
     /// Runs one more process in the container. Returns when its program runs, or with the reason why it does not. The
     /// caller must be single-threaded.
     pub fn exec(&mut self, joining: &Joining) -> Result<Process, Error> {
+        launch::check_preserved(joining.preserve_fds)?;
         let status = self.status()?;
         match status {
             Status::Created | Status::Running => {}

@@ -32,6 +32,13 @@ pub(crate) fn main(words: &[OsString]) -> ExitCode {
             Err(errno) => return report::usage(&format!("cannot explain on standard error: {errno}"), "open it"),
         }
     }
+    // What a container has the kernel run of this binary is loaded by the container's own loader, if the binary needs one:
+    // that must not be able to write to it. A static one ends by itself. (CVE-2019-5736, see runtime::seal)
+    if !cfg!(target_feature = "crt-static")
+        && let Err(error) = runtime::seal::ensure()
+    {
+        return report::failure(&error.into());
+    }
     step::arm_faults();
     match engine::run(&request.options) {
         Ok(outcome) => {

@@ -227,13 +227,15 @@ impl Failure {
         Failure { kind, program, text }
     }
 
+    /// A program's name is cut, for the reason has to find place after it.
     fn to_bytes(&self) -> Vec<u8> {
         let kind = match self.kind {
             FailureKind::Setup => b'F',
             FailureKind::NotFound => b'N',
             FailureKind::NotExecutable => b'X',
         };
-        [&[kind], self.program.as_bytes(), b"\0", self.text.as_bytes()].concat()
+        let program = &self.program.as_bytes()[..self.program.len().min(LONGEST / 2)];
+        [&[kind], program, b"\0", self.text.as_bytes()].concat()
     }
 
     fn from_bytes(bytes: &[u8]) -> Failure {

@@ -91,7 +91,8 @@ pub(crate) fn make(root: &Root, devices: &[Device]) -> Result<(), Error> {
         },
         || {
             // One directory serves almost all of them, so it is looked up once.
-            let dev = root.target(Path::new("dev"), Kind::Directory)?;
+            // No link: it could lead into a volume of the host's. (CVE-2026-41579, CVE-2026-47766)
+            let dev = root.target_without_symlinks(Path::new("/dev"))?;
             devices.iter().try_for_each(|device| match make_one(root, dev.as_fd(), device) {
                 // In a user namespace, or without CAP_MKNOD: the host's own is shown.
                 Err(Error::Device { source: Errno::PERM, .. }) => bind_one(root, device),
@@ -108,7 +109,10 @@ fn make_one(root: &Root, dev: BorrowedFd<'_>, device: &Device) -> Result<(), Err
     if device.path.parent() == Some(Path::new("/dev")) {
         return node(dev, name, device).map_err(failed);
     }
-    let parent = root.target(device.path.parent().unwrap_or(Path::new("/")), Kind::Directory)?;
+    let parent = match device.path.parent().unwrap_or(Path::new("/")) {
+        below if below.starts_with("/dev") => root.target_without_symlinks(below)?,
+        elsewhere => root.target(elsewhere, Kind::Directory)?,
+    };
     node(parent.as_fd(), name, device).map_err(failed)
 }
 

@@ -99,7 +99,7 @@ fn run_one(hook: &Hook, state: &[u8], dir: Option<&Path>) -> Result<(), String> 
     let limit = hook.timeout().map(|seconds| Duration::from_secs(seconds.unsigned_abs()));
     let mut said = Tail::default();
     let ended = pidfd_open(pid, PidfdFlags::empty())
-        .and_then(|pidfd| follow(&pidfd, &output, &mut said, limit.map(|limit| started + limit)));
+        .and_then(|pidfd| follow(&pidfd, &output, &mut said, limit.and_then(|limit| started.checked_add(limit))));
     if !matches!(ended, Ok(true)) {
         // Not reaped yet, so the number is still its own.
         let _ = kill_process_group(pid, Signal::KILL);

@@ -24,7 +24,7 @@ use crate::status::Status;
 use crate::{credentials, exec, launch, namespaces, scheduling, terminal};
 use cgroup::Cgroup;
 use oci_spec::runtime::Spec;
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, set_parent_process_death_signal};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
@@ -71,6 +71,7 @@ impl Known {
     /// Runs one more process in the container. Returns when its program runs, or with the reason why it does not. The
     /// caller must be single-threaded.
     pub fn exec(&mut self, joining: &Joining) -> Result<Process, Error> {
+        launch::check_preserved(joining.preserve_fds)?;
         let status = self.status()?;
         match status {
             Status::Created | Status::Running => {}
@@ -153,8 +154,7 @@ fn stdio(process: &oci_spec::runtime::Process, joining: &Joining) -> Result<Stdi
     if joining.console_socket.is_some() {
         return Err(Error::Invalid("a console socket is given, and no terminal asked for".into()));
     }
-    let own = |fd| fcntl_dupfd_cloexec(fd, 3).map_err(Error::process("hand a standard stream over"));
-    Ok(Stdio::Fds([own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?, own(rustix::stdio::stderr())?]))
+    launch::own_streams()
 }
 
 fn arrive(arrival: &Arrival<'_>, agent: Option<Agent>) -> Result<Process, Error> {
@@ -185,6 +185,8 @@ fn stage(arrival: &Arrival<'_>, parent: &Channel) -> ! {
             scheduling::set_affinity(cpus)?;
         }
         enter(arrival)?;
+        // Before anything of the container can see this process: who may trace it there could take its descriptors.
+        let_go(arrival, parent)?;
         match clone_sibling(Namespaces::default()).map_err(Error::Clone)? {
             Side::Parent { pid, pidfd } => parent.send_born(pid, &pidfd).map_err(Error::Channel),
             Side::Child => {
@@ -222,7 +224,6 @@ fn enter(arrival: &Arrival<'_>) -> Result<(), Error> {
 fn become_program(arrival: &Arrival<'_>, parent: &Channel) -> Result<Infallible, Error> {
     let process = arrival.process;
     init::die_with_parent(parent)?;
-    let_go(arrival, parent)?;
     rustix::process::umask(rustix::fs::Mode::empty());
     if arrival.namespaces.contains(Namespaces::USER) {
         credentials::become_root_of_namespace()?;

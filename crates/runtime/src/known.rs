@@ -207,12 +207,21 @@ impl Known {
     /// Sends a signal to every process of the container, also when the first one has ended: in a pid namespace that is
     /// shared, the others live on.
     pub fn kill_all(&mut self, signal: i32) -> Result<(), Error> {
+        let init = self.living_init()?;
         let cgroup = self.cgroup()?;
-        if signal == SIGKILL {
-            cgroup.kill()?;
-            return Ok(());
+        match init {
+            // Somebody removed its groups, or it has none: then only the first process is known.
+            Some(init) if !cgroup.exists() => self.signal_init(init, signal),
+            // What an earlier boot's record names may be another's by now.
+            None if !self.is_of_this_boot()? => Err(self.wrong("kill", Status::Stopped)),
+            _ if signal == SIGKILL => Ok(cgroup.kill()?),
+            _ => Ok(cgroup.signal_all(signal)?),
         }
-        Ok(cgroup.signal_all(signal)?)
+    }
+
+    fn is_of_this_boot(&mut self) -> Result<bool, Error> {
+        self.proc()?;
+        Ok(matches!((&self.record.facts, &self.proc), (Some(facts), Some(proc)) if facts.is_of_this_boot(proc)))
     }
 
     fn signal_init(&mut self, init: Pinned, signal: i32) -> Result<(), Error> {
@@ -302,15 +311,12 @@ impl Known {
             self.end_its_maker()?;
         }
         self.record.lock()?;
-        let status = self.status()?;
-        match (status, force) {
-            (Status::Stopped, _) | (_, true) => {}
-            (status, false) => return Err(self.wrong("delete", status)),
+        match self.status() {
+            Ok(Status::Stopped) => {}
+            // Whatever it is at, and also when that cannot be told.
+            _ if force => {}
+            status => return Err(self.wrong("delete", status?)),
         }
-        let Ok(state) = self.state() else {
-            self.record.remove()?;
-            return Ok(Vec::new());
-        };
         if self.record.facts.is_none() {
             self.record.remove()?;
             return Ok(Vec::new());
@@ -318,7 +324,11 @@ impl Known {
         self.end_everything()?;
         let mut notes = Vec::new();
         notes.extend(self.cgroup()?.remove().into_iter().map(Error::from));
-        let spec = self.spec()?;
+        let (Ok(spec), Ok(state)) = (self.spec(), self.state()) else {
+            // By another release, whose configuration cannot be read any more.
+            self.record.remove()?;
+            return Ok(notes);
+        };
         let shares = spec.linux().as_ref().and_then(|linux| plan::shares(linux).ok()).flatten();
         if let (Some(shares), Ok(resctrl)) = (shares, Resctrl::mounted()) {
             notes.extend(resctrl.group(&shares, self.id()).remove());
@@ -332,7 +342,7 @@ impl Known {
 
     /// A tool that is at making it holds the lock; killed, it takes the container's first process with it.
     fn end_its_maker(&mut self) -> Result<(), Error> {
-        if self.status()? != Status::Creating {
+        if self.record.init.is_some() || self.status()? != Status::Creating {
             return Ok(());
         }
         let (Some(tool), proc) = (self.record.facts.as_ref().map(|facts| facts.tool), Procfs::host()?) else {
@@ -350,8 +360,11 @@ impl Known {
             Some(init) => init.open(self.proc()?)?.map(|pidfd| (pidfd, init.pid)),
             None => None,
         };
-        // Also thaws: a process that stands still does not die.
-        self.cgroup()?.kill()?;
+        // What an earlier boot's record names may be another's by now.
+        if self.is_of_this_boot()? {
+            // Also thaws: a process that stands still does not die.
+            self.cgroup()?.kill()?;
+        }
         match init {
             Some((pidfd, pid)) => end(pidfd, self.id(), pid),
             None => Ok(()),

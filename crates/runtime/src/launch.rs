@@ -10,14 +10,17 @@ use crate::notify::send_fd;
 use crate::pinned::Pinned;
 use crate::procfs::Procfs;
 use crate::record::{Facts, Record, Records, boot_id};
+use crate::root::is_directory;
 use crate::status::{StateJson, Status};
 use crate::{Runtime, clock, config, hooks, plan};
 use cgroup::Location;
 use oci_spec::runtime::{Hook, Mount, Spec};
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use seccomp::cache::Cache;
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use step::step;
 
@@ -47,13 +50,6 @@ pub struct Launch {
     pub preserve_fds: u32,
     /// The caller's window, for a terminal without a size of its own.
     pub window: Option<(u16, u16)>,
-}
-
-impl Launch {
-    /// As [`check_preserved`], with the sockets that a service manager listens at.
-    pub fn check_descriptors(&self) -> Result<(), Error> {
-        check_preserved(self.preserve_fds.saturating_add(listening_sockets().unwrap_or(0)))
-    }
 }
 
 /// A container between its claim and its start.
@@ -118,11 +114,17 @@ impl Runtime {
     fn launch(&self, id: &str, launch: &Launch, detached: bool) -> Result<Launched, Error> {
         crate::record::check_id(id)?;
         let listening = listening_sockets();
-        launch.check_descriptors()?;
-        let preserve_fds = launch.preserve_fds + listening.unwrap_or(0);
+        let preserve_fds = launch.preserve_fds.saturating_add(listening.unwrap_or(0));
+        check_preserved(preserve_fds)?;
         let dir = std::fs::canonicalize(&launch.bundle).map_err(file("use the bundle", &launch.bundle))?;
-        let config = launch.config.clone().unwrap_or_else(|| dir.join("config.json"));
-        let text = read_config(&config)?;
+        let (config, text) = match &launch.config {
+            Some(config) => (config.clone(), read_config(config, std::fs::File::open(config))?),
+            None => {
+                let config = dir.join("config.json");
+                let text = read_config(&config, open_regular(&config))?;
+                (config, text)
+            }
+        };
         let mut read = config::read(&text).map_err(|source| Error::Config { path: config.clone(), source })?;
         let filter = read.filter(self.filters().as_ref())?;
         let mut spec = read.spec;
@@ -271,9 +273,22 @@ fn take_back(container: Container, record: Record, error: Error) -> Error {
     error
 }
 
-fn read_config(path: &Path) -> Result<String, Error> {
+/// Opens a file that is one: a pipe could be waited at for ever, and to open a device can have effects.
+fn open_regular(path: &Path) -> std::io::Result<std::fs::File> {
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let is_file = std::fs::metadata(path)?.is_file();
+    let opened = std::fs::OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    match opened {
+        Ok(opened) if is_file && opened.metadata()?.is_file() => Ok(opened),
+        Ok(_) => Err(std::io::Error::other("it is not a regular file")),
+        Err(_) if !is_file => Err(std::io::Error::other("it is not a regular file")),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_config(path: &Path, opened: std::io::Result<std::fs::File>) -> Result<String, Error> {
     let mut text = String::new();
-    let source = std::fs::File::open(path).map_err(file("open", path))?;
+    let source = opened.map_err(file("open", path))?;
     let read = source.take(LONGEST_CONFIG + 1).read_to_string(&mut text).map_err(file("read", path))?;
     if read as u64 > LONGEST_CONFIG {
         return Err(Error::Invalid(format!("{} is longer than {LONGEST_CONFIG} bytes", path.display())));
@@ -303,8 +318,20 @@ fn stdio(spec: &Spec, launch: &Launch, detached: bool) -> Result<Stdio, Error> {
     if wanted {
         return Ok(Stdio::Terminal { size: window(spec).or(launch.window) });
     }
-    let own = |fd| fcntl_dupfd_cloexec(fd, 3).map_err(Error::process("hand a standard stream over"));
-    Ok(Stdio::Fds([own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?, own(rustix::stdio::stderr())?]))
+    own_streams()
+}
+
+/// This process's standard streams, for the program. A directory among them would be a way out of its root.
+pub(crate) fn own_streams() -> Result<Stdio, Error> {
+    let own = |fd: BorrowedFd<'_>, name: &str| {
+        let give = || if is_directory(fd)? { Err(Errno::ISDIR) } else { fcntl_dupfd_cloexec(fd, 3) };
+        give().map_err(Error::process(format!("give it the caller's standard {name}")))
+    };
+    Ok(Stdio::Fds([
+        own(rustix::stdio::stdin(), "input")?,
+        own(rustix::stdio::stdout(), "output")?,
+        own(rustix::stdio::stderr(), "error")?,
+    ]))
 }
 
 fn window(spec: &Spec) -> Option<(u16, u16)> {
@@ -321,14 +348,21 @@ fn listening_sockets() -> Option<u32> {
     number("LISTEN_FDS").filter(|count| *count > 0 && is_for_us)
 }
 
-/// Refuses to pass on `count` descriptors after standard error when one of them is not open. To be asked before anything
-/// is opened here: that would count as the caller's, and be inherited.
-pub fn check_preserved(count: u32) -> Result<(), Error> {
-    let is_open = |fd: &u32| std::fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok();
-    match (3..count.saturating_add(3)).find(|fd| !is_open(fd)) {
+/// Refuses to pass on `count` descriptors after standard error when one of them is not the caller's: what is
+/// close-on-exec was opened here.
+pub(crate) fn check_preserved(count: u32) -> Result<(), Error> {
+    match (3..count.saturating_add(3)).find(|fd| !is_inherited(*fd)) {
         None => Ok(()),
         Some(fd) => Err(Error::Invalid(format!("descriptor {fd} is to be inherited, and it is not open"))),
     }
+}
+
+/// By the flags in /proc/PID/fdinfo, in octal. [proc_pid_fdinfo(5)]
+fn is_inherited(fd: u32) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & rustix::fs::OFlags::CLOEXEC.bits() == 0)
 }
 
 /// Tells the program of its service manager: what listens for it, and where to say that it is ready. [sd_notify(3)]
@@ -395,12 +429,23 @@ pub(crate) fn send_pidfd(path: &Path, process: &crate::Process) -> Result<(), Er
     })
 }
 
-/// Writes a pid file whole or not at all.
+/// Writes a pid file whole or not at all. In a directory that others can write to, the draft's name may be a link of
+/// theirs: it is made new, and what is there by that name is removed.
 pub(crate) fn write_pid(path: &Path, pid: i32) -> Result<(), Error> {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     let draft = path.with_file_name(name);
-    let write = || std::fs::write(&draft, pid.to_string()).and_then(|()| std::fs::rename(&draft, path));
+    let make = || std::fs::OpenOptions::new().write(true).create_new(true).open(&draft);
+    let write = || {
+        let mut made = match make() {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                std::fs::remove_file(&draft).and_then(|()| make())
+            }
+            made => made,
+        }?;
+        made.write_all(pid.to_string().as_bytes())?;
+        std::fs::rename(&draft, path)
+    };
     step("write-pid-file", "asked for by --pid-file", || format!("write {pid} to {}", path.display()), write)
         .map_err(file("write", path))
 }

@@ -87,7 +87,7 @@ pub use create::{Container, Newborn, create};
 pub use error::Error;
 pub use join::Joining;
 pub use known::Known;
-pub use launch::{Launch, Running, check_preserved};
+pub use launch::{Launch, Running};
 pub use process::{Exit, Process};
 pub use root::Root;
 pub use status::{SPEC_VERSION, StateJson, Status};

@@ -180,6 +180,9 @@ impl Plan {
         if let Some(label) = &self.mount_label {
             labels::check_mount_label(label)?;
         }
+        if let Some(name) = self.hostname.iter().chain(&self.domainname).find(|name| name.contains('\0')) {
+            return Err(Error::Invalid(format!("{name:?} contains a NUL byte")));
+        }
         let own = |kind| self.namespaces.has_own(kind);
         let needs = |given: bool, what: &str, kind, name: &str| {
             if given && !own(kind) {

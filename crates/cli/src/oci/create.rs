@@ -62,7 +62,6 @@ pub(crate) fn run(global: &Global, words: &Words) -> Result<i32, Failure> {
         // In a pid namespace that is shared, what the program leaves would go to the host's init and never be reaped here.
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     }
-    launch.check_descriptors()?;
     let foreground = Foreground::hold()?;
     let running = runtime.run(id, &launch)?;
     let attended = if launch.console_socket.is_some() {

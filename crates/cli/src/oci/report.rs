@@ -6,6 +6,7 @@
 use super::global::Global;
 use super::{Failure, NAME};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 /// Says what failed, and fails.
@@ -18,6 +19,7 @@ pub(crate) fn failure(global: &Global, failure: &Failure) -> ExitCode {
 
 /// Says what did not stop anything.
 pub(crate) fn warn(global: &Global, text: &str) {
+    let text = &one_line(text);
     log(global, "warning", text);
     if global.log.is_none() {
         let _ = writeln!(std::io::stderr(), "{NAME}: {text}");
@@ -25,11 +27,27 @@ pub(crate) fn warn(global: &Global, text: &str) {
 }
 
 fn text(failure: &Failure) -> String {
-    match failure {
+    one_line(&match failure {
         Failure::Usage(text) => text.clone(),
         Failure::Engine(error) => error.to_string(),
         Failure::Runtime(error) => as_runc(error),
+    })
+}
+
+/// How many characters of a text are told at most, of its beginning and of its end, where the reason is.
+const TOLD: (usize, usize) = (3000, 1000);
+
+/// A text in which words of a configuration may stand, as one line of no endless length: what controls a terminal or
+/// looks like another entry of the log is shown, not done.
+fn one_line(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let count = text.chars().count();
+    if count <= TOLD.0 + TOLD.1 {
+        return text.chars().map(shown).collect();
     }
+    let head = text.chars().take(TOLD.0).map(shown).collect::<String>();
+    let tail = text.chars().skip(count - TOLD.1).map(shown).collect::<String>();
+    format!("{head} [...] {tail}")
 }
 
 /// Those of runc's words that callers look for, before ours.
@@ -51,6 +69,25 @@ fn as_runc(error: &runtime::Error) -> String {
     }
 }
 
+/// With --debug every step is told from here on: in the log, or on standard error.
+///
+/// In a log of JSON a step is an object without a level, which those who look for errors pass over.
+pub(crate) fn explain_steps(global: &Global) {
+    if !global.debug {
+        return;
+    }
+    let format = if global.log_json { step::Format::Json } else { step::Format::Text };
+    // Both are close-on-exec.
+    let to = match &global.log {
+        Some(path) => std::fs::OpenOptions::new().append(true).create(true).open(path).map(OwnedFd::from),
+        None => rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3).map_err(Into::into),
+    };
+    // As with errors: a log that cannot be written to is no reason to fail.
+    if let Ok(to) = to {
+        step::explain(format, to);
+    }
+}
+
 /// Adds a line to the log. A log that cannot be written to is no reason to fail.
 fn log(global: &Global, level: &str, text: &str) {
     let Some(path) = &global.log else { return };
@@ -67,6 +104,13 @@ fn log(global: &Global, level: &str, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_one_line_of_no_endless_length() {
+        assert_eq!(one_line("a\nb\u{1b}[31mé\u{85}"), "a\\nb\\u{1b}[31mé\\u{85}");
+        let long = one_line(&format!("a{}z", "\0".repeat(1_000_000)));
+        assert!(long.len() < 40_000 && long.starts_with('a') && long.ends_with('z'));
+    }
 
     #[test]
     fn callers_find_the_words_they_look_for() {

@@ -2,7 +2,7 @@
 
 use super::global::Global;
 use super::words::{Flag, Words, switch, value};
-use super::{Failure, usage};
+use super::{Failure, report, usage};
 use runtime::{Error, Known, Status};
 use serde_json::json;
 use std::fmt::Write;
@@ -52,7 +52,8 @@ pub(crate) fn list(global: &Global, words: &Words) -> Result<i32, Failure> {
             Ok(value) => all.push(value),
             // Gone since it was listed.
             Err(Error::NoSuchContainer(_)) => {}
-            Err(error) => return Err(error.into()),
+            // One that cannot be read is no reason to keep quiet about the others.
+            Err(error) => report::warn(global, &format!("cannot list {id}: {error}")),
         }
     }
     match words.get("format") {

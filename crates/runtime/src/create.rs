@@ -16,12 +16,11 @@ use crate::plan::{self, Plan, PlannedMount};
 use crate::process::{Exit, Process};
 use crate::procfs::Procfs;
 use crate::resctrl;
+use crate::seal;
 use crate::status::{SPEC_VERSION, StateJson, Status};
 use crate::sysctl;
 use cgroup::Cgroup;
-use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::Signal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use step::step;
@@ -77,7 +76,7 @@ pub fn create<E: From<Error>>(
     let state = state(&bundle);
     let filter = filter(&bundle)?;
     let agent = Agent::of(&bundle.spec, state.clone())?;
-    let init = bundle.init.then(clone_own_binary).transpose()?;
+    let init = bundle.init.then(sealed_init).transpose()?;
     let proc = Procfs::host()?;
     let joined = plan.namespaces.open()?;
     let sources = sources_from_outside(&plan, &proc)?;
@@ -298,17 +297,10 @@ fn compile_filter(section: &oci_spec::runtime::LinuxSeccomp) -> Result<seccomp::
     Ok(seccomp::compile(section, native)?)
 }
 
-/// A detached, read-only mount of this very binary: an init that runs from it cannot be used to overwrite the file on
-/// the host, whatever capabilities the container has. (CVE-2019-5736)
-fn clone_own_binary() -> Result<OwnedFd, Error> {
-    let clone = || -> Result<OwnedFd, Errno> {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let binary = open_tree(CWD, c"/proc/self/exe", flags)?;
-        let readonly = sys::mount::Attributes { set: sys::mount::RDONLY, ..Default::default() };
-        sys::mount::set_attributes(binary.as_fd(), c"", false, readonly).map_err(mounts::errno)?;
-        Ok(binary)
-    };
-    step("clone-init", "--init runs this binary, sealed", || "clone this binary read-only".into(), clone)
+/// This very binary, read-only: an init that runs from it cannot be used to overwrite the file on the host, whatever
+/// capabilities the container has. (CVE-2019-5736)
+fn sealed_init() -> Result<OwnedFd, Error> {
+    step("clone-init", "--init runs this binary, sealed", || "clone this binary read-only".into(), seal::sealed)
         .map_err(|source| Error::Root { what: "prepare the init program", source })
 }
 

@@ -25,6 +25,7 @@ run: build
 
 install: build
 	$(SUDO) install -m 755 $(TOOL) /usr/local/bin/mycontainer
+	$(SUDO) ln -sf mycontainer /usr/local/bin/mycontainer-runtime
 
 lint:
 	$(CARGO) fmt --all --check

@@ -154,7 +154,7 @@ fn stage(birth: &Birth<'_>, namespaces: Namespaces, parent: &Channel) -> ! {
     step::enter_container();
     let bear = || -> Result<(), Error> {
         init::die_with_parent(parent)?;
-        birth.cgroup.join()?;
+        birth.cgroup.join_after_clone()?;
         birth.joined.enter_all()?;
         match clone_sibling(namespaces).map_err(Error::Clone)? {
             Side::Parent { pid, pidfd } => parent.send_born(pid, &pidfd).map_err(Error::Channel),

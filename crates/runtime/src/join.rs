@@ -201,7 +201,7 @@ fn stage(arrival: &Arrival<'_>, parent: &Channel) -> ! {
     step::enter_container();
     let bear = || -> Result<(), Error> {
         init::die_with_parent(parent)?;
-        arrival.cgroup.join()?;
+        arrival.cgroup.join_after_clone()?;
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::process("hide from other processes"))?;
         if let Some(cpus) = &arrival.process.affinity.last {
             scheduling::set_affinity(cpus)?;

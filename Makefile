@@ -47,6 +47,8 @@ test: lint
 test-vm:
 	@if why=$$(tests/vm/available 2>&1); then \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer-cgroup && \
+		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300 $(CURDIR)/tests/vm/systemd" \
+			$(CARGO) test -q -p mycontainer-cgroup --test systemd && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer --test limits --test inside; \
 	else \
 		echo "skipped the tests on cgroup v2: $$why"; [ "$${CI:-}" != true ]; \

@@ -162,10 +162,11 @@ fn entries(scratch: &Scratch, tool: &Path) -> Vec<Entry> {
             &tool,
             &["run", "--rm", "--network", "none", "host", "/bin/true"],
         ),
+        oci_runtime("mycontainer-runtime", &tool, &["runtime"], scratch),
         bubblewrap(&root),
         unshare(&root),
-        oci_runtime("crun", scratch),
-        oci_runtime("runc", scratch),
+        oci_runtime("crun", "crun", &[], scratch),
+        oci_runtime("runc", "runc", &[], scratch),
     ];
     all.extend(podman(scratch));
     all.extend(docker(scratch));
@@ -201,13 +202,18 @@ fn unshare(root: &str) -> Entry {
     entry("unshare", "namespaces, chroot and /proc only", "unshare", &run)
 }
 
-fn oci_runtime(name: &'static str, scratch: &Scratch) -> Entry {
+fn oci_runtime(name: &'static str, program: &str, words: &[&str], scratch: &Scratch) -> Entry {
     let bundle = scratch.path("bundle").to_string_lossy().into_owned();
     let state = scratch.path(name).to_string_lossy().into_owned();
     Entry {
         // crun refuses a hybrid host.
         view: if name == "crun" { View::Private } else { View::Host },
-        ..entry(name, "", name, &["--root", &state, "run", "--bundle", &bundle, "mycontainer-bench"])
+        ..entry(
+            name,
+            "",
+            program,
+            &[words, &["--root", &state, "run", "--bundle", &bundle, "mycontainer-bench"]].concat(),
+        )
     }
 }
 

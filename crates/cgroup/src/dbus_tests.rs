@@ -26,7 +26,7 @@ fn answer(kind: u8, reply_to: Option<u32>, name: (u8, &str), body: &[Value]) -> 
 }
 
 /// A peer at a socket of its own that greets with `greeting` and then says `words`, whatever it is asked.
-fn peer(what: &str, greeting: &'static [&'static str], words: Vec<u8>) -> (PathBuf, std::thread::JoinHandle<()>) {
+fn peer(what: &str, greeting: &'static str, words: Vec<u8>) -> (PathBuf, std::thread::JoinHandle<()>) {
     let path = std::env::temp_dir().join(format!("mycontainer-test-bus-{}-{what}", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).unwrap();
@@ -34,10 +34,8 @@ fn peer(what: &str, greeting: &'static [&'static str], words: Vec<u8>) -> (PathB
         let (mut stream, _) = listener.accept().unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut buffer = [0; 4096];
-        for line in greeting {
-            let _ = stream.read(&mut buffer);
-            let _ = stream.write_all(line.as_bytes());
-        }
+        let _ = stream.read(&mut buffer);
+        let _ = stream.write_all(greeting.as_bytes());
         let _ = stream.read(&mut buffer);
         let _ = stream.write_all(&words);
         // Until the other side is done.
@@ -53,7 +51,7 @@ fn open(path: &std::path::Path, patience: Duration) -> Result<Connection, Fault>
     opened
 }
 
-const WELCOME: &[&str] = &["DATA\r\n", "OK 1234\r\n"];
+const WELCOME: &str = "DATA\r\nOK 1234\r\n";
 
 #[test]
 fn a_call_has_its_answer_and_signals_are_kept() {
@@ -75,13 +73,13 @@ fn what_goes_wrong_is_told() {
     let refused = answer(ERROR, Some(1), (ERROR_NAME, "org.x.NoSuchUnit"), &[Value::str("Unit x not loaded.")]);
     let cut = refused[..refused.len() - 3].to_vec();
     let huge = [b'l', 2, 0, 1, 255, 255, 255, 127, 1, 0, 0, 0, 0, 0, 0, 0].to_vec();
-    let cases: Vec<(&str, &'static [&'static str], Vec<u8>, &str)> = vec![
+    let cases: Vec<(&str, &'static str, Vec<u8>, &str)> = vec![
         ("refused", WELCOME, refused, "Unit x not loaded"),
         ("cut", WELCOME, cut, "no answer came in time"),
         ("silent", WELCOME, Vec::new(), "no answer came in time"),
         ("huge", WELCOME, huge, "the head of a message"),
         ("garbage", WELCOME, vec![b'x'; 64], "the head of a message"),
-        ("stranger", &["REJECTED EXTERNAL\r\n"], Vec::new(), "it does not accept this user (REJECTED EXTERNAL)"),
+        ("stranger", "REJECTED EXTERNAL\r\n", Vec::new(), "it does not accept this user (REJECTED EXTERNAL)"),
     ];
     for (name, greeting, words, expected) in cases {
         let (path, talk) = peer(name, greeting, words);

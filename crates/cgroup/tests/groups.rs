@@ -174,7 +174,7 @@ fn a_group_that_is_in_use_is_refused_and_stays() {
     let group = Group::named("taken");
     let made = group.create(r#"{"pids":{"limit":9}}"#, "[]").unwrap();
     let there = group.left().len();
-    let mut inside = group.command("sleep 100").spawn().unwrap();
+    let mut inside = group.command("exec sleep 100").spawn().unwrap();
     wait_for("it never joined", || made.processes().unwrap().len() == 1);
     let refused = group.create("{}", "[]").unwrap_err().to_string();
     assert!(refused.ends_with(&format!("is in use: process {} is in it", inside.id())), "{refused}");

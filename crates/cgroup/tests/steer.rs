@@ -174,15 +174,17 @@ fn an_update_brings_a_controller_that_the_group_had_not() {
 fn a_limit_below_the_usage_is_refused_when_that_is_asked_for() {
     let group = Group::named("usage");
     let made = group.create(r#"{"memory":{"limit":268435456}}"#, "[]").unwrap();
-    let hold = "head -c 64m /dev/zero | { sleep 0.1; x=$(tr '\\0' x); echo holding; sleep 100; }";
-    let mut inside = group.command(hold).spawn().unwrap();
+    // A file in memory, which is the group's as long as it is there.
+    let file = format!("/dev/shm/{}", group.name);
+    let mut inside = group.command(&format!("head -c 16m /dev/zero > {file}; exec sleep 100")).spawn().unwrap();
     let usage = || group.read("memory.usage_in_bytes", "memory.current").parse::<u64>().unwrap();
-    wait_for("it never held the memory", || usage() > 48 << 20);
+    wait_for("it never held the memory", || usage() > 16 << 20);
     // Nothing of it can be swapped out to make room.
     let refused = made
         .update(&resources(r#"{"memory":{"limit":1048576,"swap":1048576,"checkBeforeUpdate":true}}"#))
         .unwrap_err()
         .to_string();
+    std::fs::remove_file(&file).unwrap();
     assert!(refused.starts_with("cannot set memory.limit to 1048576"), "{refused}");
     assert!(is_alive(&mut inside));
     made.kill().unwrap();

@@ -3,7 +3,7 @@
 mod callers;
 mod common;
 
-use callers::{Place, Shared, has_callers, outcome};
+use callers::{Place, Rows, Shared, has_callers, outcome, said};
 use common::{code, stderr, stdout, unique};
 use std::process::Output;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Drop for Buildah {
         if !std::thread::panicking() {
             self.place.until_none("control groups", "find /sys/fs/cgroup -type d -name '*buildah*'");
             self.place.until_none("containers", &format!("{} containers -q", self.program.join(" ")));
-            self.place.until_none("states", "find /run/runc /run/crun /run/mycontainer* -mindepth 1 -maxdepth 1 -type d -name '*buildah*' 2>/dev/null || true");
+            self.place.until_none("states", "find /run -type d -name 'buildah-buildah*'");
             self.place.until_none("mounts", "grep /merged /proc/self/mounts || true");
         }
     }
@@ -133,12 +133,13 @@ fn builds_in_steps() {
 fn runs_in_a_working_container() {
     let Some(buildah) = Buildah::get("runs_in_a_working_container") else { return };
     let working = buildah.from("localhost/box");
-    let said = working.run(&[], &["sh", "-c", "echo out; echo err >&2; echo kept > /kept"]);
-    assert_eq!((code(said.status), stdout(&said)), (0, "out\n".into()));
-    assert!(stderr(&said).contains("err\n"), "{}", stderr(&said));
+    let output = working.run(&[], &["sh", "-c", "echo out; echo err >&2; echo kept > /kept"]);
+    assert_eq!((code(output.status), stdout(&output)), (0, "out\n".into()));
+    assert!(stderr(&output).contains("err\n"), "{}", stderr(&output));
     assert_eq!(code(working.run(&[], &["sh", "-c", "exit 7"]).status), 7);
     buildah.place.file("mounted/file", "from outside\n");
     let mount = format!("{}:/mounted:ro", buildah.place.path("mounted"));
+    let mut rows = Rows::default();
     for (flags, script, expected) in [
         (&[][..], "cat /kept; id -u", "kept\n0\n"),
         (&["--user", "ann"], "id -u", "1000\n"),
@@ -150,7 +151,7 @@ fn runs_in_a_working_container() {
         (&["--network", "host"], "ls /sys/class/net | grep -c lo", "1\n"),
     ] {
         let output = working.run(flags, &["sh", "-c", script]);
-        assert_eq!(stdout(&output), expected, "{flags:?} {script} {}", stderr(&output));
+        rows.same(format!("{flags:?} {script}"), said(&output), expected);
     }
     for (name, words, text) in
         [("not in PATH", &["nonesuch"][..], "not found"), ("not executable", &["/etc/passwd"], "permission denied")]

@@ -4,7 +4,7 @@ mod callers;
 mod common;
 
 use callers::containerd::{SOCKET, assert_empty, end, serve, start};
-use callers::{Place, Shared, has_callers, outcome};
+use callers::{Place, Rows, Shared, has_callers, outcome, said};
 use common::{code, stderr, stdout, unique, wait_until};
 use std::process::Output;
 use std::sync::Arc;
@@ -166,6 +166,7 @@ fn is_as_the_flags_say() {
     let place = &containerd.place;
     place.file("mounted/file", "from outside\n");
     let mount = format!("type=bind,src={},dst=/mounted,options=rbind:ro", place.path("mounted"));
+    let mut rows = Rows::default();
     for (flags, script, expected) in [
         (&["--env", "A=b c", "--cwd", "/usr"][..], "echo $A; pwd", "b c\n/usr\n"),
         (&["--read-only"], "touch /x 2>&1 || true", "touch: /x: Read-only file system\n"),
@@ -188,7 +189,7 @@ fn is_as_the_flags_say() {
             " 0 3000000 65536\n",
         ),
     ] {
-        assert_eq!(containerd.sh(flags, script), expected, "{flags:?} {script}");
+        rows.same(format!("{flags:?} {script}"), said(&containerd.run_once(flags, &["sh", "-c", script])), expected);
     }
     assert!(containerd.sh(&["--net-host"], "ip -4 -o addr show lo").contains("127.0.0.1"));
 

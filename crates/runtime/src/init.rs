@@ -160,6 +160,7 @@ fn build_root(birth: &Birth<'_>, parent: &Channel) -> Result<Streams, Error> {
     } else {
         mounts::pivot(root)?
     }
+    mounts::share_root(plan.root_propagation)?;
     Ok(Streams { terminal, null })
 }
 
@@ -334,6 +335,7 @@ fn make_working_directory(root: &Root, cwd: &Path) -> Result<(), Error> {
     }
     root.target(cwd, Kind::Directory).map(drop).map_err(|error| match error {
         Error::Target { path, source } => Error::WorkingDirectory { path, source },
+        Error::Kinds { path } => Error::WorkingDirectory { path, source: Errno::NOTDIR },
         other => other,
     })
 }
@@ -368,13 +370,17 @@ pub(crate) fn take_streams(stdio: &Stdio, streams: Streams, uid: u32, parent: &C
     }
 }
 
-/// A program that is not root can open its own /dev/stdout again only when the pipe behind it is its own.
+/// A program that is not root can open its own /dev/stdout again only when the pipe behind it is its own. One that is of
+/// somebody whom the container's user namespace does not know cannot be given away, and is of use all the same.
 fn give_pipe_to(fd: &OwnedFd, uid: u32) -> Result<(), Errno> {
     let is_pipe = |fd| rustix::fs::fstat(fd).map(|s| FileType::from_raw_mode(s.st_mode) == FileType::Fifo);
-    if uid != 0 && is_pipe(fd)? {
-        rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(uid)), None)?;
+    if uid == 0 || !is_pipe(fd)? {
+        return Ok(());
     }
-    Ok(())
+    match rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(uid)), None) {
+        Err(Errno::PERM | Errno::INVAL) => Ok(()),
+        done => done,
+    }
 }
 
 fn take_three([input, output, error]: [std::os::fd::BorrowedFd<'_>; 3]) -> Result<(), Errno> {

@@ -12,7 +12,6 @@
 
 use crate::bundle::Stdio;
 use crate::channel::{self, Channel};
-use crate::create::compile_filter;
 use crate::error::Error;
 use crate::init;
 use crate::known::Known;
@@ -79,7 +78,7 @@ impl Known {
             Status::Paused if joining.ignore_paused => {}
             status => return Err(Error::WrongStatus { what: "exec in", id: self.id().to_owned(), status }),
         }
-        let spec = self.spec()?;
+        let (spec, filter) = self.spec_and_filter()?;
         let asked = with_labels(&joining.process, &spec);
         let mut process = plan::planned_process(&asked)?;
         let init = self.pidfd()?.ok_or_else(|| Error::NoSuchContainer(self.id().to_owned()))?;
@@ -87,7 +86,6 @@ impl Known {
         if !namespaces.contains(Namespaces::USER) {
             process.capabilities = credentials::available(&process.capabilities)?;
         }
-        let section = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
         let agent = Agent::of(&spec, self.state()?)?;
         let cgroup = self.cgroup()?;
         let cgroup = match &joining.cgroup {
@@ -102,7 +100,7 @@ impl Known {
             init,
             namespaces,
             cgroup: &cgroup,
-            filter: section.map(compile_filter).transpose()?,
+            filter,
             stdio: stdio(&asked, joining)?,
             detach: joining.detach,
             preserve_fds: joining.preserve_fds,

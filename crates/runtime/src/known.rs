@@ -6,6 +6,7 @@
 use crate::channel::Channel;
 use crate::error::Error;
 use crate::hooks;
+use crate::launch::run_poststop;
 use crate::notify::Agent;
 use crate::pinned::Pinned;
 use crate::process::Process;
@@ -18,6 +19,7 @@ use cgroup::{Cgroup, Host, OomWatch, Stats};
 use oci_spec::runtime::{LinuxResources, Spec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use seccomp::cache::Cache;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -33,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Known {
     record: Record,
     proc: Option<Procfs>,
+    /// Directory of compiled filters.
+    filters: PathBuf,
 }
 
 impl Runtime {
@@ -41,8 +45,12 @@ impl Runtime {
         crate::record::check_id(id)?;
         match Records::existing(&self.root) {
             Err(Error::Record { source: Errno::NOENT, .. }) => Err(Error::NoSuchContainer(id.to_owned())),
-            records => Ok(Known::of(records?.load(id)?)),
+            records => Ok(self.known(records?.load(id)?)),
         }
+    }
+
+    pub(crate) fn known(&self, record: Record) -> Known {
+        Known { record, proc: None, filters: self.filters_path() }
     }
 
     /// The ids of all containers, sorted.
@@ -55,10 +63,6 @@ impl Runtime {
 }
 
 impl Known {
-    pub(crate) fn of(record: Record) -> Known {
-        Known { record, proc: None }
-    }
-
     /// Its id.
     pub fn id(&self) -> &str {
         self.record.id()
@@ -91,12 +95,11 @@ impl Known {
         if self.living_init()?.is_none() {
             return Ok(Status::Stopped);
         }
-        // Also before its start, which would wait for it to go on.
-        Ok(match (self.cgroup()?.is_frozen()?, self.record.started) {
-            (true, _) => Status::Paused,
-            (false, true) => Status::Running,
-            (false, false) => Status::Created,
-        })
+        // Also of one that was not started: a start that waits for what stands still would wait for ever.
+        if self.cgroup()?.is_frozen()? {
+            return Ok(Status::Paused);
+        }
+        Ok(if self.record.started { Status::Running } else { Status::Created })
     }
 
     /// True while the tool that makes it lives.
@@ -128,15 +131,7 @@ impl Known {
                 annotations: BTreeMap::new(),
             });
         };
-        let spec = facts.spec()?;
-        Ok(StateJson {
-            oci_version: if spec.version().is_empty() { SPEC_VERSION.into() } else { spec.version().clone() },
-            id: facts.id.clone(),
-            status,
-            pid,
-            bundle: facts.bundle.clone(),
-            annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
-        })
+        Ok(facts.state(&facts.config()?.spec, status, pid))
     }
 
     /// What the specification's state leaves out: root file system, time of making (RFC 3339) and owner (user id).
@@ -145,9 +140,16 @@ impl Known {
         Some((&facts.rootfs, &facts.created, facts.owner))
     }
 
-    /// The configuration as it was when the container was made.
+    /// The configuration as it was when the container was made, without its system call filter.
     pub fn spec(&self) -> Result<Spec, Error> {
-        self.facts()?.spec()
+        Ok(self.facts()?.config()?.spec)
+    }
+
+    /// The configuration, with the agent of its filter if it asks one; and the filter.
+    pub(crate) fn spec_and_filter(&self) -> Result<(Spec, Option<seccomp::Program>), Error> {
+        let mut config = self.facts()?.config()?;
+        let filter = config.filter(Cache::open(&self.filters).as_ref())?;
+        Ok((config.spec, filter))
     }
 
     pub(crate) fn cgroup(&self) -> Result<Cgroup, Error> {
@@ -170,7 +172,7 @@ impl Known {
     pub fn start(&mut self) -> Result<(), Error> {
         self.record.lock()?;
         let status = self.status()?;
-        let spec = self.spec()?;
+        let (spec, _) = self.spec_and_filter()?;
         let mut state = self.state()?;
         let (Status::Created, Some(init)) = (status, self.record.init) else { return Err(self.wrong("start", status)) };
         let pidfd = init.open(self.proc()?)?.ok_or_else(|| self.wrong("start", Status::Stopped))?;
@@ -332,12 +334,7 @@ impl Known {
             notes.extend(resctrl.group(&shares, self.id()).remove());
         }
         let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststop().as_deref()).unwrap_or_default();
-        let state = StateJson { status: Status::Stopped, pid: 0, ..state };
-        for hook in hooks {
-            // Each is run, whatever the one before it came to. [runtime-spec runtime.md "Lifecycle", 13]
-            let dir = &self.facts()?.bundle;
-            notes.extend(hooks::run(std::slice::from_ref(hook), "poststop", &state.to_json(), Some(dir)).err());
-        }
+        notes.extend(run_poststop(hooks, state));
         // Last: until here the next command finds what is left.
         step("remove-record", "the container is gone", || "remove its record".into(), || self.record.remove())?;
         Ok(notes)

@@ -11,11 +11,12 @@ use crate::pinned::Pinned;
 use crate::procfs::Procfs;
 use crate::record::{Facts, Record, Records, boot_id};
 use crate::root::is_directory;
-use crate::{Runtime, clock};
+use crate::status::{StateJson, Status};
+use crate::{Runtime, clock, config, hooks, plan};
 use cgroup::Location;
-use oci_spec::runtime::{Mount, Spec};
+use oci_spec::runtime::{Hook, Mount, Spec};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
-use serde_json::value::RawValue;
+use seccomp::cache::Cache;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::fd::BorrowedFd;
@@ -55,12 +56,22 @@ pub struct Launch {
 pub(crate) struct Launched {
     pub(crate) container: Container,
     pub(crate) record: Record,
+    end: End,
+}
+
+/// What the end of a container takes.
+#[derive(Debug)]
+struct End {
+    /// Its processes are gone with its first one.
+    has_own_pids: bool,
+    hooks: Vec<Hook>,
+    state: StateJson,
 }
 
 impl Runtime {
     /// Makes a container, which then waits for [`crate::Known::start`]. The caller must be single-threaded.
     pub fn create(&self, id: &str, launch: &Launch) -> Result<(), Error> {
-        let Launched { mut container, mut record } = self.launch(id, launch, true)?;
+        let Launched { mut container, mut record, .. } = self.launch(id, launch, true)?;
         let hand_over = |container: &mut Container, record: &mut Record| -> Result<(), Error> {
             container.wait_created()?;
             hand_over_terminal(container, launch)?;
@@ -70,7 +81,7 @@ impl Runtime {
                 "record-init",
                 "who comes later finds it",
                 || format!("record pid {}", init.pid),
-                || record.add_init(init),
+                || record.add_init(init, container.location()),
             )?;
             tell_pid(container, launch)
         };
@@ -88,14 +99,14 @@ impl Runtime {
 
     /// Makes and starts a container that lives as long as the calling process. The caller must be single-threaded.
     pub fn run(&self, id: &str, launch: &Launch) -> Result<Running, Error> {
-        let Launched { mut container, record } = self.launch(id, launch, false)?;
+        let Launched { mut container, record, end } = self.launch(id, launch, false)?;
         let begin = |container: &mut Container| -> Result<(), Error> {
             tell_pid(container, launch)?;
             container.start()?;
             hand_over_terminal(container, launch)
         };
         match begin(&mut container) {
-            Ok(()) => Ok(Running { container, record }),
+            Ok(()) => Ok(Running { container, record, end }),
             Err(error) => Err(take_back(container, record, error)),
         }
     }
@@ -106,13 +117,17 @@ impl Runtime {
         let preserve_fds = launch.preserve_fds.saturating_add(listening.unwrap_or(0));
         check_preserved(preserve_fds)?;
         let dir = std::fs::canonicalize(&launch.bundle).map_err(file("use the bundle", &launch.bundle))?;
-        let (mut spec, text) = match &launch.config {
-            Some(config) => read_config(config, std::fs::File::open(config))?,
+        let (config, text) = match &launch.config {
+            Some(config) => (config.clone(), read_config(config, std::fs::File::open(config))?),
             None => {
                 let config = dir.join("config.json");
-                read_config(&config, open_regular(&config))?
+                let text = read_config(&config, open_regular(&config))?;
+                (config, text)
             }
         };
+        let mut read = config::read(&text).map_err(|source| Error::Config { path: config.clone(), source })?;
+        let filter = read.filter(self.filters().as_ref())?;
+        let mut spec = read.spec;
         let rootfs = rootfs(&spec, &dir)?;
         let stdio = stdio(&spec, launch, detached)?;
         let proc = Procfs::host()?;
@@ -129,6 +144,7 @@ impl Runtime {
             config: text,
         };
         let cgroup = facts.cgroup.clone();
+        let end = End::of(&spec, &facts)?;
         pass_sockets(&mut spec, listening);
         let mut record = step(
             "claim-id",
@@ -146,7 +162,7 @@ impl Runtime {
                 spec,
                 trees: Vec::new(),
                 files: Vec::new(),
-                seccomp: None,
+                seccomp: filter,
                 init: false,
                 stdio,
                 extras: Extras {
@@ -163,16 +179,26 @@ impl Runtime {
                     return Ok(());
                 }
                 let init = Pinned::of(&proc, newborn.pid())?.ok_or(Error::Vanished)?;
-                record.add_init(init)
+                record.add_init(init, newborn.cgroup())
             })
         })();
         match made {
-            Ok(container) => Ok(Launched { container, record }),
+            Ok(container) => Ok(Launched { container, record, end }),
             Err(error) => {
                 let _ = record.remove();
                 Err(error)
             }
         }
+    }
+
+    /// Compiled filters, beside the records: nobody else can write there.
+    pub(crate) fn filters(&self) -> Option<Cache> {
+        Records::open(&self.root).ok()?;
+        Cache::open(&self.filters_path())
+    }
+
+    pub(crate) fn filters_path(&self) -> PathBuf {
+        self.root.join(".seccomp")
     }
 
     fn cgroup(&self, id: &str, spec: &Spec) -> Result<Location, Error> {
@@ -193,6 +219,7 @@ impl Runtime {
 pub struct Running {
     container: Container,
     record: Record,
+    end: End,
 }
 
 impl Running {
@@ -206,10 +233,38 @@ impl Running {
         self.container.oom_killed()
     }
 
-    /// The container as any other command finds it, to delete it when its first process has ended.
-    pub fn into_known(self) -> crate::Known {
-        crate::Known::of(self.record)
+    /// Removes all that is left of it, when its first process has ended and was waited for. Returns what went wrong and
+    /// did not stop the removal.
+    pub fn delete(self) -> Result<Vec<Error>, Error> {
+        let Running { container, record, end } = self;
+        let mut notes = Vec::new();
+        if !end.has_own_pids {
+            notes.extend(container.kill_all().err());
+        }
+        notes.extend(container.remove());
+        notes.extend(run_poststop(&end.hooks, end.state));
+        // Last: until here the next command finds what is left.
+        step("remove-record", "the container is gone", || "remove its record".into(), || record.remove())?;
+        Ok(notes)
     }
+}
+
+impl End {
+    fn of(spec: &Spec, facts: &Facts) -> Result<End, Error> {
+        Ok(End {
+            has_own_pids: plan::namespaces(spec)?.contains(sys::fork::Namespaces::PID) && !plan::joins_pids(spec)?,
+            hooks: spec.hooks().as_ref().and_then(|hooks| hooks.poststop().clone()).unwrap_or_default(),
+            state: facts.state(spec, Status::Stopped, 0),
+        })
+    }
+}
+
+/// Runs each of the hooks, whatever the one before it came to. [runtime-spec runtime.md "Lifecycle", 13]
+pub(crate) fn run_poststop(list: &[Hook], state: StateJson) -> Vec<Error> {
+    let state = StateJson { status: Status::Stopped, pid: 0, ..state };
+    let run =
+        |hook: &Hook| hooks::run(std::slice::from_ref(hook), "poststop", &state.to_json(), Some(&state.bundle)).err();
+    list.iter().filter_map(run).collect()
 }
 
 fn take_back(container: Container, record: Record, error: Error) -> Error {
@@ -231,16 +286,14 @@ fn open_regular(path: &Path) -> std::io::Result<std::fs::File> {
     }
 }
 
-fn read_config(path: &Path, opened: std::io::Result<std::fs::File>) -> Result<(Spec, Box<RawValue>), Error> {
+fn read_config(path: &Path, opened: std::io::Result<std::fs::File>) -> Result<String, Error> {
     let mut text = String::new();
     let source = opened.map_err(file("open", path))?;
     let read = source.take(LONGEST_CONFIG + 1).read_to_string(&mut text).map_err(file("read", path))?;
     if read as u64 > LONGEST_CONFIG {
         return Err(Error::Invalid(format!("{} is longer than {LONGEST_CONFIG} bytes", path.display())));
     }
-    let failed = |source| Error::Config { path: path.to_owned(), source };
-    let spec = crate::config::spec(&text).map_err(failed)?;
-    Ok((spec, RawValue::from_string(text).map_err(failed)?))
+    Ok(text)
 }
 
 fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf, Error> {
@@ -295,7 +348,8 @@ fn listening_sockets() -> Option<u32> {
     number("LISTEN_FDS").filter(|count| *count > 0 && is_for_us)
 }
 
-/// Refuses to pass on what the caller did not: what is close-on-exec was opened here.
+/// Refuses to pass on `count` descriptors after standard error when one of them is not the caller's: what is
+/// close-on-exec was opened here.
 pub(crate) fn check_preserved(count: u32) -> Result<(), Error> {
     match (3..count.saturating_add(3)).find(|fd| !is_inherited(*fd)) {
         None => Ok(()),

@@ -27,7 +27,7 @@
 //!     let runtime = Runtime::new("/run/example");
 //!     let running = runtime.run("hello", &Launch { bundle: "bundle".into(), ..Launch::default() })?;
 //!     let exit = running.process().wait()?;
-//!     running.into_known().delete(false)?;
+//!     running.delete()?;
 //!     std::process::exit(exit.shell_status())
 //! }
 //! ```
@@ -125,8 +125,13 @@ impl Runtime {
 
     /// True when this process is not root of the host.
     pub(crate) fn is_rootless(&self) -> bool {
-        self.rootless.unwrap_or_else(|| !rustix::process::geteuid().is_root() || is_in_user_namespace())
+        self.rootless.unwrap_or_else(|| !is_root_of_host())
     }
+}
+
+/// True when this process is root, and of the host: not of a user namespace, where the number is another user's.
+pub fn is_root_of_host() -> bool {
+    rustix::process::geteuid().is_root() && !is_in_user_namespace()
 }
 
 /// True unless user ids mean here what they mean on the host: one line that maps them all. [user_namespaces(7)]

@@ -68,15 +68,31 @@ pub(crate) fn detach_from_host() -> Result<(), Error> {
     .map_err(|e| Error::Root { what: "make the mounts private", source: errno(e) })
 }
 
-/// Attaches the root to this mount namespace, over the host's own.
+/// Attaches the root to this mount namespace, over the host's own. A root that is to be shared becomes so later, by
+/// [`share_root`]: no shared mount can be pivoted to.
 pub(crate) fn attach_root(root: &Root, root_propagation: u64) -> Result<(), Error> {
+    let first = if root_propagation == options::SHARED { options::PRIVATE } else { root_propagation };
     let attach = || {
-        set_attributes(root.as_fd(), c"", true, propagation(root_propagation)).map_err(errno)?;
+        set_attributes(root.as_fd(), c"", true, propagation(first)).map_err(errno)?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         move_mount(root.as_fd(), c"", CWD, c"/", flags)
     };
     step("attach-root", "only a mount can become the root", || "attach the root file system".into(), attach)
         .map_err(|source| Error::Root { what: "attach the root file system", source })
+}
+
+/// Has the root, once it is this process's, pass on what is mounted in it.
+pub(crate) fn share_root(root_propagation: u64) -> Result<(), Error> {
+    if root_propagation != options::SHARED {
+        return Ok(());
+    }
+    step(
+        "share-root",
+        "asked for by linux.rootfsPropagation",
+        || "make the root a shared mount".into(),
+        || set_attributes(CWD, c"/", false, propagation(options::SHARED)),
+    )
+    .map_err(|e| Error::Root { what: "make the root a shared mount", source: errno(e) })
 }
 
 /// As [`pivot`], where the host's root cannot be the old one: on an initramfs, which nothing can be pivoted away from.

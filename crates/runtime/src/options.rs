@@ -72,6 +72,8 @@ mod libc_ms {
 
 /// Nothing of a mount reaches another namespace, and nothing comes in.
 pub(crate) const PRIVATE: u64 = libc_ms::PRIVATE;
+/// What is mounted below shows in every copy of it.
+pub(crate) const SHARED: u64 = libc_ms::SHARED;
 
 /// Takes a list of options apart. Words that only `/etc/fstab` gives a meaning are an error, not dropped.
 pub(crate) fn parse(options: &[String]) -> Result<Options, Error> {

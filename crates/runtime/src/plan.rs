@@ -245,6 +245,12 @@ pub(crate) fn namespaces(spec: &Spec) -> Result<Namespaces, Error> {
     Ok(namespaces::plan(linux)?.own())
 }
 
+/// True when the container's processes are in the pid namespace of others.
+pub(crate) fn joins_pids(spec: &Spec) -> Result<bool, Error> {
+    let linux = spec.linux().as_ref().ok_or_else(|| Error::Invalid("it has no `linux` section".into()))?;
+    Ok(namespaces::plan(linux)?.joins(Namespaces::PID))
+}
+
 /// Mounts for a container that runs.
 pub(crate) fn more_mounts(list: &[Mount], bundle: &Path) -> Result<Vec<PlannedMount>, Error> {
     let planned = mounts(list, bundle, &[], &[])?;
@@ -365,7 +371,7 @@ pub(crate) fn planned_process(process: &Process) -> Result<PlannedProcess, Error
         umask: process.user().umask(),
         capabilities: process.capabilities().as_ref().map(capability_bits).unwrap_or_default(),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
-        rlimits: process.rlimits().iter().flatten().map(rlimit).collect::<Result<_, _>>()?,
+        rlimits: rlimits(process)?,
         oom_score_adj: process.oom_score_adj(),
         scheduling: scheduling::plan(process)?,
         affinity,
@@ -381,6 +387,19 @@ fn capability_bits(sets: &LinuxCapabilities) -> CapabilityBits {
         inheritable: bits(sets.inheritable().iter().flatten()),
         ambient: bits(sets.ambient().iter().flatten()),
     }
+}
+
+/// Each type at most once. [runtime-spec config.md "POSIX process"]
+fn rlimits(process: &Process) -> Result<Vec<Rlimit>, Error> {
+    let mut limits: Vec<Rlimit> = Vec::new();
+    for limit in process.rlimits().iter().flatten().map(rlimit) {
+        let limit = limit?;
+        if limits.iter().any(|known| known.resource == limit.resource) {
+            return Err(Error::Invalid(format!("the limit {} is listed twice", limit.name)));
+        }
+        limits.push(limit);
+    }
+    Ok(limits)
 }
 
 fn rlimit(limit: &PosixRlimit) -> Result<Rlimit, Error> {

@@ -3,9 +3,11 @@
 //! On disk, below the directory that `--root` names:
 //!
 //! ```text
-//! ID             one file a container, of JSON values one after the other, the first written when the id is claimed:
-//!                  {"id":…,"bundle":…,"cgroup":…,"tool":{"pid":…,"start":…},"config":{…the whole config.json…}}
-//!                  {"init":{"pid":…,"start":…}}     by the tool, when the first process is there
+//! ID             one file a container, of JSON values one after the other:
+//!                  {"id":…,"bundle":…,"cgroup":…,"tool":{"pid":…,"start":…}}   when the id is claimed
+//!                  {…}                              the whole config.json, with it
+//!                  {"init":{"pid":…,"start":…}}     by the tool, when the first process is there (and "cgroup", if that
+//!                                                   is elsewhere than it was planned)
 //!                  {"started":true}                 by the first process, just before it becomes the program
 //! .start/INODE   the socket through which a created container is started, named by its record's inode
 //! ```
@@ -21,10 +23,13 @@
 //! first process cannot be left (it dies with the tool until it was told not to), its group and socket are removed by
 //! `delete`.
 
+use crate::config::{self, Config};
 use crate::error::Error;
 use crate::pinned::Pinned;
 use crate::procfs::Procfs;
+use crate::status::{SPEC_VERSION, StateJson, Status};
 use cgroup::Location;
+use oci_spec::runtime::Spec;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, fcntl_lock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -65,7 +70,9 @@ pub(crate) struct Facts {
     /// The kernel's boot_id: processes of an earlier boot are gone, whatever has their numbers now.
     pub(crate) boot: String,
     pub(crate) tool: Pinned,
-    pub(crate) config: Box<RawValue>,
+    /// The configuration's text, a value of its own in the file.
+    #[serde(skip)]
+    pub(crate) config: String,
 }
 
 /// What is added later.
@@ -73,6 +80,9 @@ pub(crate) struct Facts {
 struct Addition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     init: Option<Pinned>,
+    /// Where its group came to be, when that is elsewhere than it was planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cgroup: Option<Location>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     started: bool,
 }
@@ -133,6 +143,8 @@ impl Records {
             // Before it was locked it looked like a dead tool's, and somebody may have cleaned it up.
             if is_linked(&file).map_err(failed("look at", &path))? {
                 let mut bytes = serde_json::to_vec(&facts).map_err(|e| Error::Invalid(e.to_string()))?;
+                bytes.push(b'\n');
+                bytes.extend_from_slice(facts.config.as_bytes());
                 bytes.push(b'\n');
                 write_all(&file, &bytes).map_err(failed("write", &path))?;
                 let name = facts.id.clone();
@@ -214,24 +226,35 @@ impl Record {
             }
         }
         let mut values = serde_json::Deserializer::from_slice(&bytes);
-        self.facts = Facts::deserialize(&mut values).ok();
+        let told = Facts::deserialize(&mut values).and_then(|facts| {
+            let config: &RawValue = Deserialize::deserialize(&mut values)?;
+            Ok(Facts { config: config.get().to_owned(), ..facts })
+        });
+        self.facts = told.ok();
         (self.init, self.started) = (None, false);
-        if self.facts.is_some() {
+        if let Some(facts) = &mut self.facts {
             while let Ok(addition) = Addition::deserialize(&mut values) {
                 self.init = addition.init.or(self.init);
                 self.started |= addition.started;
+                if let Some(cgroup) = addition.cgroup {
+                    facts.cgroup = cgroup;
+                }
             }
         }
         Ok(())
     }
 
-    /// Adds who the first process is.
-    pub(crate) fn add_init(&mut self, init: Pinned) -> Result<(), Error> {
-        let addition = Addition { init: Some(init), started: false };
+    /// Adds who the first process is, and where its group is.
+    pub(crate) fn add_init(&mut self, init: Pinned, cgroup: &Location) -> Result<(), Error> {
+        let moved = self.facts.as_ref().is_some_and(|facts| facts.cgroup != *cgroup);
+        let addition = Addition { init: Some(init), cgroup: moved.then(|| cgroup.clone()), started: false };
         let mut bytes = serde_json::to_vec(&addition).map_err(|e| Error::Invalid(e.to_string()))?;
         bytes.push(b'\n');
         write_all(&self.file, &bytes).map_err(failed("write the record", Path::new(&self.name)))?;
         self.init = Some(init);
+        if let Some(facts) = self.facts.as_mut().filter(|_| moved) {
+            facts.cgroup = cgroup.clone();
+        }
         Ok(())
     }
 
@@ -303,8 +326,20 @@ impl Record {
 
 impl Facts {
     /// The configuration as it was when the container was made.
-    pub(crate) fn spec(&self) -> Result<oci_spec::runtime::Spec, Error> {
-        crate::config::spec(self.config.get()).map_err(|e| Error::Invalid(e.to_string()))
+    pub(crate) fn config(&self) -> Result<Config<'_>, Error> {
+        config::read(&self.config).map_err(|e| Error::Invalid(e.to_string()))
+    }
+
+    /// The state in the specification's shape.
+    pub(crate) fn state(&self, spec: &Spec, status: Status, pid: i32) -> StateJson {
+        StateJson {
+            oci_version: if spec.version().is_empty() { SPEC_VERSION.into() } else { spec.version().clone() },
+            id: self.id.clone(),
+            status,
+            pid,
+            bundle: self.bundle.clone(),
+            annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        }
     }
 
     /// True when this was written since the kernel started.
@@ -353,7 +388,7 @@ mod tests {
             owner: 0,
             boot: boot_id(&proc).unwrap(),
             tool: Pinned::this(&proc).unwrap(),
-            config: RawValue::from_string("{\n \"ociVersion\": \"1.0.0\"\n}".into()).unwrap(),
+            config: "{\n \"ociVersion\": \"1.0.0\"\n}".into(),
         }
     }
 
@@ -380,13 +415,14 @@ mod tests {
         let mut record = records.claim(facts("a")).unwrap();
         assert!(matches!(records.claim(facts("a")), Err(Error::IdTaken(_))));
         let read = records.load("a").unwrap();
-        assert!(read.facts.as_ref().unwrap().spec().is_ok());
+        assert!(read.facts.as_ref().unwrap().config().is_ok());
         assert!(read.init.is_none() && !read.started);
         let init = Pinned { pid: 5, start: 6 };
-        record.add_init(init).unwrap();
+        record.add_init(init, &Location::Path("/elsewhere".into())).unwrap();
         write_all(&record.for_first_process(), STARTED).unwrap();
         let read = records.load("a").unwrap();
         assert_eq!((read.init, read.started), (Some(init), true));
+        assert_eq!(read.facts.unwrap().cgroup, Location::Path("/elsewhere".into()));
         assert_eq!(records.ids().unwrap(), ["a"]);
         record.remove().unwrap();
         assert!(matches!(records.load("a"), Err(Error::NoSuchContainer(_))));
@@ -398,7 +434,7 @@ mod tests {
         let path = scratch("cut");
         let records = Records::open(&path).unwrap();
         let mut record = records.claim(facts("a")).unwrap();
-        record.add_init(Pinned { pid: 5, start: 6 }).unwrap();
+        record.add_init(Pinned { pid: 5, start: 6 }, &Location::None).unwrap();
         write_all(&record.for_first_process(), STARTED).unwrap();
         let whole = std::fs::read(path.join("a")).unwrap();
         for length in 0..whole.len() {

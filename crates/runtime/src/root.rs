@@ -95,13 +95,13 @@ impl Root {
     pub(crate) fn target(&self, path: &Path, kind: Kind) -> Result<OwnedFd, Error> {
         let wrap = |source| Error::Target { path: path.to_owned(), source };
         match self.open(path, OFlags::PATH) {
-            Ok(fd) => return check_kind(fd, kind).map_err(wrap),
+            Ok(fd) => return check_kind(fd, kind, path),
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(wrap(errno)),
         }
         let real = self.make(path, kind).map_err(wrap)?;
         let fd = self.open_without_symlinks(&real, OFlags::PATH).map_err(wrap)?;
-        check_kind(fd, kind).map_err(wrap)
+        check_kind(fd, kind, path)
     }
 
     /// As [`Root::target`] for a directory, but a symlink at or above it is an error.
@@ -131,7 +131,7 @@ impl Root {
             }
             done => done.map_err(wrap)?,
         };
-        check_kind(fd, kind).map_err(wrap)
+        check_kind(fd, kind, path)
     }
 
     /// Walks `path`, making what is missing; returns the path without symlinks.
@@ -209,12 +209,9 @@ fn make_one(parent: BorrowedFd<'_>, name: &OsStr, last: bool, kind: Kind) -> Res
     }
 }
 
-fn check_kind(fd: OwnedFd, kind: Kind) -> Result<OwnedFd, Errno> {
-    match (kind, is_directory(fd.as_fd())?) {
-        (Kind::Directory, false) => Err(Errno::NOTDIR),
-        (Kind::File, true) => Err(Errno::ISDIR),
-        _ => Ok(fd),
-    }
+fn check_kind(fd: OwnedFd, kind: Kind, path: &Path) -> Result<OwnedFd, Error> {
+    let is_directory = is_directory(fd.as_fd()).map_err(|source| Error::Target { path: path.to_owned(), source })?;
+    if is_directory == (kind == Kind::Directory) { Ok(fd) } else { Err(Error::Kinds { path: path.to_owned() }) }
 }
 
 /// True when the descriptor names a directory.

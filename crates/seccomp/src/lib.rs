@@ -10,13 +10,14 @@
 //! search tree over ranges of system call numbers that share a verdict, where libseccomp writes a list. Docker's
 //! profile decides any system call in about a dozen instructions, and loads in a tenth of the time.
 //!
-//! This crate makes no system call and leaves nothing on the host: loading is `sys::seccomp::load`. It is meant to be
+//! Loading is `sys::seccomp::load`. Only [`cache`] touches the host. The crate is meant to be
 //! a build-dependency too, so that a build script can embed [`compile`] of [`default_profile`] as bytes
 //! ([`Program::to_bytes`]) and a container with the default capabilities compiles nothing at all.
 
 mod arch;
 mod args;
 mod assemble;
+pub mod cache;
 mod compile;
 mod docker_json;
 mod error;

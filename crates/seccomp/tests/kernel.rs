@@ -5,6 +5,9 @@
 //! fail or change nothing if a filter let them through by mistake. Needs no privileges.
 
 use std::collections::HashSet;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +16,7 @@ use oci_spec::runtime::{Capability, LinuxSeccomp, LinuxSeccompOperator as Operat
 use rustix::fs::{Mode, OFlags, ResolveFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketType};
 use seccomp::{Arch, compile, default_profile, flag};
 use serde_json::{Value, json};
 
@@ -63,6 +66,8 @@ fn children() {
         ("actions", _) => actions(),
         ("newer", _) => newer(),
         ("notify", _) => notify(),
+        ("answered", "") => answered(&[]),
+        ("answered", _) => answered(&["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]),
         ("longest", _) => longest(),
         ("flags", _) => flags(),
         ("compare", which) => compare(which.parse().unwrap()),
@@ -174,6 +179,47 @@ fn notify() {
     assert_eq!(unmount(), Err(Errno::NOSYS), "nobody listens any more");
 }
 
+/// Another process hears of a call, answers it, and lets the next one through. It gets the listener as the runtime hands
+/// it over: by `sendmsg` of the thread that has just loaded the filter.
+fn answered(flags: &[&str]) {
+    let without = unmount();
+    let number = seccomp::number("umount2", Arch::native().unwrap()).unwrap();
+    let (ours, agents) = UnixStream::pair().unwrap();
+    let mut agent = Command::new("python3")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent.py"))
+        .args([number.to_string(), OURS.raw_os_error().to_string()])
+        .stdin(OwnedFd::from(agents))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 starts");
+    let mut section = for_unmount("SCMP_ACT_NOTIFY", None);
+    section.set_flags(serde_json::from_value(json!(flags)).unwrap());
+    let program = compile(&section, Arch::native().unwrap()).unwrap();
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut message = SendAncillaryBuffer::new(&mut space);
+    rustix::thread::set_no_new_privs(true).unwrap();
+    let instructions = program.to_bytes();
+    let listener = match sys::seccomp::load(&instructions, program.flags) {
+        Ok(listener) => listener.expect("a listener"),
+        // Linux before 5.19.
+        Err(error) if !flags.is_empty() && error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+            agent.kill().unwrap();
+            agent.wait().unwrap();
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let rights = [listener.as_fd()];
+    assert!(message.push(SendAncillaryMessage::ScmRights(&rights)));
+    rustix::net::sendmsg(&ours, &[IoSlice::new(b"l")], &mut message, SendFlags::empty()).unwrap();
+    drop(listener);
+    assert_eq!(unmount(), Err(OURS), "the agent's errno");
+    assert_eq!(unmount(), without, "let through by the agent");
+    let said = agent.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "answered\n");
+    assert_eq!(unmount(), Err(Errno::NOSYS), "the agent is gone");
+}
+
 /// Close to the longest program that the kernel takes, with jumps over nearly all of it.
 fn longest() {
     let rule = |value: u64| {
@@ -191,11 +237,16 @@ fn longest() {
 
 fn flags() {
     let all = ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"];
-    for flags in [json!(null), json!([]), json!(all[..1]), json!(all[..2]), json!(all)] {
-        let mut section = for_unmount("SCMP_ACT_ERRNO", Some(OURS.raw_os_error() as u32));
-        section.set_flags(serde_json::from_value(flags).unwrap());
-        load(&section);
-        assert_eq!(unmount(), Err(OURS));
+    for subset in 0..1 << all.len() {
+        let flags: Vec<_> = (0..all.len()).filter(|bit| subset >> bit & 1 != 0).map(|bit| all[bit]).collect();
+        for (action, errno, expected) in [("SCMP_ACT_NOTIFY", None, Errno::NOSYS), ("SCMP_ACT_ERRNO", Some(OURS), OURS)]
+        {
+            let mut section = for_unmount(action, errno.map(|errno| errno.raw_os_error() as u32));
+            section.set_flags(serde_json::from_value(json!(flags)).unwrap());
+            assert_eq!(load(&section).is_some(), errno.is_none(), "{action} {flags:?}");
+            // ENOSYS of a listener that is gone: milder than ours of the last round, if both filters answer.
+            assert!([Err(expected), Err(OURS)].contains(&unmount()), "{action} {flags:?}");
+        }
     }
     // What the kernel does not take is an error, not a filter that is not there.
     assert!(sys::seccomp::load(&[0; 8], 0).is_err(), "no program");
@@ -276,6 +327,12 @@ fn calls_that_the_profile_is_too_old_for_do_not_exist() {
 #[test]
 fn loading_for_notify_gives_a_listener() {
     assert_succeeds("notify");
+}
+
+#[test]
+fn an_agent_answers_notifications() {
+    assert_succeeds("answered");
+    assert_succeeds("answered waiting");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::LinuxSeccomp;
 use seccomp::interpret::{Call, run};
-use seccomp::{Arch, compile, flag};
+use seccomp::{Arch, compile, default_profile, flag};
 use serde_json::{Value, json};
 
 fn compile_json(section: Value) -> Result<seccomp::Program, String> {
@@ -68,6 +68,58 @@ fn flags() {
             flags.map(|flags| flags.iter().map(|name| format!("SECCOMP_FILTER_FLAG_{name}")).collect::<Vec<_>>());
         let section = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags, "syscalls": syscalls});
         assert_eq!(compile_json(section).unwrap().flags, expected, "{what}");
+    }
+}
+
+/// What moby/profiles' `default.json` says of single processors.
+#[test]
+fn dockers_profile_minds_the_processor() {
+    const EPERM: u32 = 0x0005_0001;
+    const ALLOW: u32 = 0x7fff_0000;
+    const NEW_USER: u64 = 0x1000_0000;
+    for (what, native, arch, name, args, expected) in [
+        ("clone's flags come first", Arch::Ppc64le, Arch::Ppc64le, "clone", [NEW_USER, 0], EPERM),
+        ("its stack comes second", Arch::Ppc64le, Arch::Ppc64le, "clone", [0, NEW_USER], ALLOW),
+        ("but not there", Arch::S390x, Arch::S390x, "clone", [NEW_USER, 0], ALLOW),
+        ("where they come second", Arch::S390x, Arch::S390x, "clone", [0, NEW_USER], EPERM),
+        ("also for the smaller one", Arch::S390x, Arch::S390, "clone", [0, NEW_USER], EPERM),
+        ("clone3 is not there", Arch::Mips64, Arch::Mips64, "clone3", [0, 0], 0x0005_0000 | 89),
+        ("its own calls", Arch::Riscv64, Arch::Riscv64, "riscv_flush_icache", [0, 0], ALLOW),
+        ("its own calls", Arch::Ppc64le, Arch::Ppc64le, "swapcontext", [0, 0], ALLOW),
+        ("the other byte order's list has it not", Arch::Ppc64, Arch::Ppc64, "swapcontext", [0, 0], EPERM),
+        ("its own calls", Arch::S390x, Arch::S390x, "s390_runtime_instr", [0, 0], ALLOW),
+        ("companions", Arch::Mipsel64n32, Arch::Mipsel, "read", [0, 0], ALLOW),
+        ("companions", Arch::Mips64, Arch::Mips64n32, "read", [0, 0], ALLOW),
+        ("no companions", Arch::Ppc64, Arch::Ppc, "read", [0, 0], 0),
+    ] {
+        let section = default_profile(&Default::default(), (6, 1), native);
+        let program = compile(&section, native).unwrap();
+        let number = seccomp::number(name, arch).unwrap();
+        let args = [args[0], args[1], 0, 0, 0, 0];
+        let call = Call { number, arch: arch.audit_token(), instruction_pointer: 0, args };
+        assert_eq!(run(&program.instructions, &call).unwrap().0, expected, "{native:?}: {what}");
+    }
+}
+
+/// As the kernel's headers for the processor number it, not as this machine does.
+#[test]
+fn calls_that_the_profile_is_too_old_for_give_the_enosys_of_the_kernel() {
+    for (native, enosys) in [
+        (Arch::X86_64, 38),
+        (Arch::S390x, 38),
+        (Arch::Mips, 89),
+        (Arch::Mipsel64, 89),
+        (Arch::Mips64n32, 89),
+        (Arch::Parisc, 251),
+        (Arch::Parisc64, 251),
+    ] {
+        let section: LinuxSeccomp = serde_json::from_value(json!({
+            "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}],
+        }))
+        .unwrap();
+        let program = compile(&section, native).unwrap();
+        let call = Call { number: 9000, arch: native.audit_token(), instruction_pointer: 0, args: [0; 6] };
+        assert_eq!(run(&program.instructions, &call).unwrap().0, 0x0005_0000 | enosys, "{native:?}");
     }
 }
 

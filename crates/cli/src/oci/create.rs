@@ -70,9 +70,13 @@ pub(crate) fn run(global: &Global, words: &Words) -> Result<i32, Failure> {
         foreground.attend(running.process())
     };
     let exit = attended.and_then(|()| Ok(running.process().wait()?));
-    let known = running.into_known();
+    if exit.is_err() {
+        // Nobody attends to it any more.
+        let _ = running.process().kill(rustix::process::Signal::KILL);
+        let _ = running.process().wait();
+    }
     if !words.has("keep") {
-        for note in known.delete(true)? {
+        for note in running.delete()? {
             report::warn(global, &note.to_string());
         }
     }

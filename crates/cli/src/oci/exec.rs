@@ -33,6 +33,7 @@ pub(crate) const FLAGS: &[Flag] = &[
 pub(crate) fn exec(global: &Global, words: &Words) -> Result<i32, Failure> {
     runtime::seal::ensure()?;
     let [id, command @ ..] = words.operands() else { return Err(usage("it needs the id of a container")) };
+    let preserve_fds = words.number("preserve-fds")?.unwrap_or(0);
     let mut known = global.runtime()?.find(id)?;
     let process = match words.path("process") {
         Some(_) if !command.is_empty() => return Err(usage("--process names the command; there is another one")),
@@ -47,7 +48,7 @@ pub(crate) fn exec(global: &Global, words: &Words) -> Result<i32, Failure> {
         pid_file: words.path("pid-file"),
         pidfd_socket: words.path("pidfd-socket"),
         detach,
-        preserve_fds: words.number("preserve-fds")?.unwrap_or(0),
+        preserve_fds,
         cgroup: words.get("cgroup").map(str::to_owned),
         ignore_paused: words.has("ignore-paused"),
         window: engine::window(),

@@ -73,7 +73,8 @@ impl Global {
 }
 
 fn default_root() -> Result<PathBuf, Failure> {
-    if rustix::process::geteuid().is_root() {
+    // Podman's rootless callers are root of a user namespace.
+    if runtime::is_root_of_host() {
         return Ok("/run/mycontainer/runtime".into());
     }
     let dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());

@@ -71,10 +71,8 @@ fn each(global: &Global, words: &Words, id: &str, act: impl Fn(Known) -> Result<
         match runtime.find(&id).and_then(&act) {
             // Gone since it was listed.
             Ok(()) | Err(Error::NoSuchContainer(_)) => {}
-            Err(error) => {
-                report::warn(global, &error.to_string());
-                first.get_or_insert(error);
-            }
+            Err(error) if first.is_some() => report::warn(global, &error.to_string()),
+            Err(error) => first = Some(error),
         }
     }
     first.map_or(Ok(0), |error| Err(error.into()))

@@ -103,12 +103,15 @@ pub(crate) fn parse(verb: &'static Verb, global: &mut Global, rest: &[OsString])
         let flag = match arg {
             Arg::Value(operand) => {
                 words.operands.push(text(operand)?);
-                // After the id come a command's own words, if they do not begin like one of ours.
+                // After the id come a command's own words, if they do not begin like one of ours; after its name all are.
+                let is_named = words.operands.len() > 1;
                 let next = parser.try_raw_args().and_then(|args| args.peek().map(ToOwned::to_owned));
-                if takes_foreign_words && next.is_some_and(|next| !is_ours(&groups, &next)) {
+                if takes_foreign_words && next.is_some_and(|next| is_named || !is_ours(&groups, &next)) {
                     let foreign = parser.raw_args().map_err(|e| usage(e.to_string()))?;
-                    for word in foreign.skip_while(|word| word == "--") {
-                        words.operands.push(text(word)?);
+                    for (at, word) in foreign.enumerate() {
+                        if at > 0 || is_named || word != "--" {
+                            words.operands.push(text(word)?);
+                        }
                     }
                 }
                 continue;
@@ -231,6 +234,9 @@ mod tests {
         assert_eq!((words.operands(), words.get("process")), (&["x".to_owned()][..], Some("/p")));
         let (_, words) = parsed("exec x -- ls").unwrap();
         assert_eq!(words.operands(), ["x", "ls"]);
+        let (_, words) = parsed("exec x --cwd /d sh -c true -- --tty").unwrap();
+        assert_eq!(words.operands(), ["x", "sh", "-c", "true", "--", "--tty"]);
+        assert_eq!((words.get("cwd"), words.get("cap"), words.has("tty")), (Some("/d"), None, false));
         let (_, words) = parsed("ps --format json x").unwrap();
         assert_eq!(words.get("format"), Some("json"));
         let (_, words) = parsed("ps x -ef").unwrap();

@@ -10,6 +10,7 @@ pub mod kubelet;
 
 use crate::common::pty::Session;
 use crate::common::{can_run, code, in_vm, make_busybox_root, need, stderr, stdout, tool, unique, wait_until};
+use std::fmt::{Debug, Display};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -113,9 +114,9 @@ impl Place {
     pub fn words(&self, words: &[&str], before: &[&str]) -> Vec<String> {
         let (pid, home, tmp) = (self.pid.to_string(), self.path(""), self.path("tmp"));
         let script = script().display().to_string();
-        let enter = ["nsenter", "--target", &pid, "--mount", "--net", "--pid", "--cgroup", "--wd=/", "sh", &script];
+        let enter = ["sh", &script, "enter", &self.name, &pid];
         let (home, tmp) = (format!("HOME={home}"), format!("TMPDIR={tmp}"));
-        let env = ["enter", "env", "-C", &self.path(""), &home, &tmp];
+        let env = ["env", "-C", &self.path(""), &home, &tmp];
         enter.iter().chain(&env).chain(before).chain(words).map(|word| (*word).to_owned()).collect()
     }
 
@@ -228,6 +229,31 @@ impl Drop for Place {
 
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/callers/place.sh")
+}
+
+/// The rows of a table that were not as expected: all are told when it goes out of scope, not the first only.
+#[derive(Default)]
+pub struct Rows(Vec<String>);
+
+impl Rows {
+    /// Compares.
+    pub fn same<T: PartialEq<E> + Debug, E: Debug>(&mut self, row: impl Display, is: T, expected: E) {
+        if is != expected {
+            self.0.push(format!("{row}\n      is {is:?}\n  not as {expected:?}"));
+        }
+    }
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking() || self.0.is_empty(), "{}", self.0.join("\n"));
+    }
+}
+
+/// Standard output; when it did not end with 0, with the code and standard error.
+pub fn said(output: &Output) -> String {
+    let failed = || format!("[{}] {}", code(output.status), stderr(output));
+    stdout(output) + &if output.status.success() { String::new() } else { failed() }
 }
 
 /// Exit code, standard output and standard error together, to compare with what is expected.

@@ -1,5 +1,8 @@
 #!/bin/sh
-# A machine of a test's own, for callers that are daemons or keep state: place.sh NAME DIR
+# A machine of a test's own, for callers that are daemons or keep state:
+#
+#   place.sh NAME DIR                       makes it, and keeps it
+#   place.sh enter NAME PID COMMAND...      runs a command inside
 #
 # Inside are a process tree, mounts, a network and control groups of its own. /run, /var/lib, /dev/shm and DIR are
 # empty file systems in memory, and what is written to /etc goes there too; the control groups are all below one, NAME,
@@ -44,11 +47,13 @@ join_groups() {
     done
 }
 
+# The last processes may need a moment yet to be gone.
 remove_groups() {
     for hierarchy in $(hierarchies); do
-        if [ -d "$hierarchy/$1" ]; then
-            find "$hierarchy/$1" -depth -type d -exec rmdir {} + 2>/dev/null || true
-        fi
+        for _ in 1 2 3 4 5 6 7 8 9 10; do
+            if ! [ -d "$hierarchy/$1" ]; then break; fi
+            find "$hierarchy/$1" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
+        done
     done
 }
 
@@ -61,15 +66,22 @@ sweep() {
 }
 
 case $1 in
+between)
+    # NAME is the root of this namespace now. On v2 a group with groups below it holds no processes itself.
+    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        mkdir "/sys/fs/cgroup/$2/init"
+        join_groups "$2/init"
+        delegate "/sys/fs/cgroup/$2"
+    fi
+    exec unshare --pid --fork --kill-child sh "$0" inside "$2" "$3"
+    ;;
 inside)
-    name=$2 dir=$3
+    dir=$3
     read -r pid _ </proc/self/stat # The host's count, for this /proc is still the host's.
     mount -t proc -o nosuid,nodev,noexec proc /proc
     if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        umount /sys/fs/cgroup
         mount -t cgroup2 none /sys/fs/cgroup
-        mkdir /sys/fs/cgroup/init
-        echo 0 >/sys/fs/cgroup/init/cgroup.procs
-        delegate /sys/fs/cgroup
     else
         # Mounted anew from inside, each hierarchy shows this place's groups only.
         for hierarchy in $(hierarchies); do
@@ -94,9 +106,12 @@ inside)
     wait $! || true
     ;;
 enter)
-    shift
-    if [ -e /sys/fs/cgroup/init ]; then join_groups init; else join_groups .; fi
-    exec "$@"
+    # From outside: who is in the namespace already cannot come into its groups from one that it does not see.
+    group=$2 pid=$3
+    shift 3
+    if [ -e "/sys/fs/cgroup/$group/init" ]; then group=$group/init; fi
+    join_groups "$group"
+    exec nsenter --target "$pid" --mount --net --pid --cgroup --wd=/ -- "$@"
     ;;
 *)
     name=$1 dir=$2
@@ -106,8 +121,7 @@ enter)
     make_groups "$name"
     (
         join_groups "$name"
-        exec unshare --cgroup --mount --net --pid --fork --kill-child --propagation private \
-            sh "$0" inside "$name" "$dir"
+        exec unshare --cgroup --mount --net --propagation private sh "$0" between "$name" "$dir"
     )
     ;;
 esac

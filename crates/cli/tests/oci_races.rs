@@ -229,12 +229,12 @@ fn a_delete_during_create_leaves_all_or_nothing() {
         let words: &[&str] = if force { &["delete", "--force", &id] } else { &["delete", &id] };
         let deleted = place.call(words);
         let created = create.end();
-        // A plain one never takes a container that is not stopped.
-        assert!(force || !deleted.ok(), "a container in the making was deleted: {}{}", created.err, deleted.err);
         if !created.ok() && created.status.code().is_some() {
             bundles::assert_one_line(&created.err);
         }
         if !force {
+            // A plain one takes no container that is not stopped: at most the empty record of a tool that, for all that
+            // can be seen, was killed after its first step; and that tool then makes another.
             created.good();
             assert_eq!(place.status(&id).as_deref(), Some("created"));
             place.call(&["start", &id]).good();

@@ -147,10 +147,11 @@ pub fn consider(config: &[u8], systemd: bool) -> Result<(), Error> {
     let text = std::str::from_utf8(config).map_err(|e| Error::Invalid(e.to_string()))?;
     let invalid = |e: serde_json::Error| Error::Invalid(e.to_string());
     let _ = config::process(text);
-    let spec = config::spec(text).map_err(invalid)?;
+    let mut config = config::read(text).map_err(invalid)?;
+    let filter = config.filter(None);
+    let spec = config.spec;
     let planned = plan::plan(&spec, std::path::Path::new("/bundle")).and_then(|plan| create::check_sysctls(&plan));
     let linux = spec.linux().as_ref();
-    let filter = linux.and_then(|linux| linux.seccomp().as_ref()).map(create::compile_filter).transpose();
     let state = create::state_of(&spec, "fuzz", std::path::Path::new("/bundle"));
     state.to_json();
     let agent = notify::Agent::of(&spec, state);

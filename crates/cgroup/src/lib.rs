@@ -441,6 +441,21 @@ fn refuse_limits(resources: &LinuxResources) -> Result<(), Error> {
     }
 }
 
+/// All that is made of limits and device rules before a group is: for the fuzzer, of both versions and of systemd's.
+#[doc(hidden)]
+pub fn consider(resources: &LinuxResources, devices: &[LinuxDeviceCgroup]) -> Result<(), Error> {
+    let rules = devices::read(resources.devices().iter().flatten().chain(devices))?;
+    device_filter::program(&rules);
+    let _ = devices::exceptions(&rules);
+    systemd_properties::device_policy(&rules, "Character devices:\n  1 mem\n136 pts\nBlock devices:\n  8 sd\n");
+    for purpose in [|| resources::Purpose::Create, || resources::Purpose::Update(&|_| None)] {
+        for writes in [v1_files::writes(resources, purpose()), v2_files::writes(resources, purpose())] {
+            let _ = writes.map(|writes| systemd_properties::limits(&writes, None));
+        }
+    }
+    refuse_limits(resources)
+}
+
 /// The device rules as systemd is told of them; none when there are no rules.
 fn device_policy(rules: &[devices::Rule]) -> Result<Vec<systemd::Property>, Error> {
     if rules.is_empty() {

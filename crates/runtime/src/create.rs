@@ -215,13 +215,16 @@ fn run_hooks(container: &mut Container, plan: &Plan, state: &StateJson, bundle: 
 }
 
 fn state(bundle: &Bundle) -> StateJson {
-    let spec = &bundle.spec;
+    state_of(&bundle.spec, &bundle.id, &bundle.dir)
+}
+
+pub(crate) fn state_of(spec: &oci_spec::runtime::Spec, id: &str, dir: &std::path::Path) -> StateJson {
     StateJson {
         oci_version: if spec.version().is_empty() { SPEC_VERSION.into() } else { spec.version().clone() },
-        id: bundle.id.clone(),
+        id: id.to_owned(),
         status: Status::Creating,
         pid: 0,
-        bundle: bundle.dir.clone(),
+        bundle: dir.to_owned(),
         annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
     }
 }
@@ -275,7 +278,7 @@ pub(crate) fn open_rootfs(path: &std::path::Path, spec: &oci_spec::runtime::Spec
     }
 }
 
-fn check_sysctls(plan: &Plan) -> Result<(), Error> {
+pub(crate) fn check_sysctls(plan: &Plan) -> Result<(), Error> {
     let own = |namespace| plan.namespaces.has_own(namespace);
     plan.sysctl.iter().try_for_each(|(name, _)| {
         sysctl::check(name, own(Namespaces::NETWORK), own(Namespaces::IPC), own(Namespaces::UTS))

@@ -140,6 +140,30 @@ fn is_in_user_namespace() -> bool {
     map.split_whitespace().ne(["0", "0", "4294967295"])
 }
 
+/// All of a start that comes before anything is made, of any bytes as configuration: for the fuzzer. With `systemd` its
+/// control group is one of systemd's.
+#[doc(hidden)]
+pub fn consider(config: &[u8], systemd: bool) -> Result<(), Error> {
+    let text = std::str::from_utf8(config).map_err(|e| Error::Invalid(e.to_string()))?;
+    let invalid = |e: serde_json::Error| Error::Invalid(e.to_string());
+    let _ = config::process(text);
+    let mut config = config::read(text).map_err(invalid)?;
+    let filter = config.filter(None);
+    let spec = config.spec;
+    let planned = plan::plan(&spec, std::path::Path::new("/bundle")).and_then(|plan| create::check_sysctls(&plan));
+    let linux = spec.linux().as_ref();
+    let state = create::state_of(&spec, "fuzz", std::path::Path::new("/bundle"));
+    state.to_json();
+    let agent = notify::Agent::of(&spec, state);
+    let path = linux.and_then(|linux| linux.cgroups_path().as_ref()).and_then(|path| path.to_str());
+    let notes = spec.annotations().iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
+    let location = cgroup::Location::from_oci(path, "fuzz", systemd, notes);
+    if let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) {
+        cgroup::consider(resources, &devices::default_rules())?;
+    }
+    planned.and(filter.map(drop)).and(agent.map(drop)).and(location.map(drop).map_err(Error::from))
+}
+
 /// Every mount option that has a meaning of its own here; others go to the file system.
 pub fn mount_options() -> Vec<String> {
     options::known()

@@ -51,6 +51,25 @@ fn as_runc(error: &runtime::Error) -> String {
     }
 }
 
+/// Has every step told from here on, in the log or on standard error. A log that cannot be written to is no reason to
+/// fail.
+pub(crate) fn tell_steps(global: &Global) {
+    use std::os::fd::{AsFd, OwnedFd};
+    // Far up, where it is none of the descriptors that a caller wants to have inherited.
+    let held = |fd: std::os::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 512).ok();
+    let to: Option<OwnedFd> = match &global.log {
+        Some(path) => open(path).ok().and_then(|file| held(file.as_fd())),
+        None => held(rustix::stdio::stderr()),
+    };
+    if let Some(to) = to {
+        step::explain(if global.log_json { step::Format::LogJson } else { step::Format::LogText }, to);
+    }
+}
+
+fn open(path: &std::path::Path) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().append(true).create(true).open(path)
+}
+
 /// Adds a line to the log. A log that cannot be written to is no reason to fail.
 fn log(global: &Global, level: &str, text: &str) {
     let Some(path) = &global.log else { return };
@@ -60,8 +79,7 @@ fn log(global: &Global, level: &str, text: &str) {
     } else {
         format!("time={time:?} level={level} msg={text:?}")
     };
-    let open = std::fs::OpenOptions::new().append(true).create(true).open(path);
-    let _ = open.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+    let _ = open(path).and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
 }
 
 #[cfg(test)]

@@ -230,9 +230,9 @@ fn watched(place: &Place, test: &str, more: &[&str], trace: bool) -> Option<Stri
     place.call(&["start", &id]).good();
     let said = || std::fs::read_to_string(&out).unwrap();
     assert!(wait_until(10, || said().contains("watching")), "{}", said());
-    for n in 0..60 {
+    for n in 0..60u32 {
         place.call(&["exec", "--cwd", "/usr", &id, "true"]).good();
-        if n % 4 == 0 {
+        if n.is_multiple_of(4) {
             let _ = place.call(&["exec", &id, "/no/such/program"]);
         }
     }

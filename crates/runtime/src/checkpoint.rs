@@ -358,19 +358,18 @@ impl Directories {
         })
     }
 
-    /// A failure of criu's with what its log says; and when it cannot work on this kernel at all, with that.
+    /// A failure of criu's with what its log says; when criu finds that it lacks something here, with that, too.
     pub(crate) fn explain(&self, error: Error, what: &'static str, log: &str) -> Error {
         let Error::Criu { reason, .. } = error else { return error };
-        let told = self.log(log);
-        if self.check().is_some() {
-            let reason = "this kernel lacks what it needs, or is too new for it (see `criu check`)".to_owned();
-            return Error::Criu { what, reason, log: told };
+        let mut told = self.log(log);
+        if let Some(check) = self.check() {
+            told = format!("{told}\ncriu's own check of this kernel fails, too; in {check}");
         }
         Error::Criu { what, reason, log: told }
     }
 
     fn explain_check(&self) -> Error {
-        let reason = "this kernel lacks what it needs, or is too new for it (see `criu check`)".to_owned();
+        let reason = "its own check of this kernel fails".to_owned();
         Error::Criu { what: "be used", reason, log: self.check().unwrap_or_default() }
     }
 

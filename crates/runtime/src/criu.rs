@@ -330,9 +330,8 @@ impl Criu {
         let got = loop {
             let mut slices = [IoSliceMut::new(&mut bytes)];
             match rustix::net::recvmsg(&self.socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Err(Errno::INTR) => {}
-                // It died with what was sent unread.
-                Err(Errno::CONNRESET) => break 0,
+                // It ended with something of ours unread. The kernel says so once, before what criu sent as its last word.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 Err(errno) => return Err(failed(errno.to_string())),
                 Ok(got) => break got.bytes,
             }

@@ -141,6 +141,10 @@ pub(crate) fn prepare(rootfs: &Path, stage: &Path, plan: &Plan, cgroup: &Cgroup)
         let mut work = Places { rootfs, root: &root, covered: Vec::new(), bound: Vec::new() };
         let mut named = work.make(plan, sources, cgroup)?;
         named.extend(work.put_into(stage)?);
+        if plan.root_readonly {
+            // criu makes the root what its source is.
+            mounts::make_root_readonly(&root)?;
+        }
         Ok(named)
     })
 }

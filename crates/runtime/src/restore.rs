@@ -8,8 +8,8 @@
 //! What `kill -9` of this process leaves: criu waits for an answer at each of these points and takes everything back
 //! when nobody gives one; and it does not let a process go on before the record names it. So either the record has a
 //! first process, or there will be none; the group and the record are `delete`'s to remove, which also ends a criu that
-//! is still in the group. On the host there is no mount and no directory more than before, but in the root file system
-//! the places to mount something on.
+//! is still in the group. On the host there is no mount more than before; places to mount
+//! something on are made in the root file system, and beside the records an empty directory, `.stage`.
 
 use crate::checkpoint::{self, Directories, Images, OUTSIDE};
 use crate::create::{self, Container};
@@ -28,13 +28,16 @@ use crate::status::{StateJson, Status};
 use crate::{Runtime, config};
 use cgroup::{Cgroup, Location};
 use oci_spec::runtime::Spec;
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use step::step;
 
 /// No list of descriptors is longer.
 const LONGEST_DESCRIPTORS: u64 = 64 * 1024;
+
+/// Beside the records: an empty directory, over which criu's mount namespace has other things. No id begins with a dot.
+const STAGE: &str = ".stage";
 
 /// What `restore` is asked for, beside the id.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +83,7 @@ impl Runtime {
         let fds = 0..streams.len().min(3) as i32;
         let handed_on = fds.zip(&streams).filter(|(_, key)| key.starts_with("pipe:") || key.starts_with("file["));
         options.inherited.extend(handed_on.map(|(fd, key)| (key.clone(), fd)));
+        check_streams(&streams)?;
         let facts = self.facts(id, &dir, &rootfs, &spec, with_time_namespace(text)?)?;
         let (state, end) = (facts.state(&spec, Status::Creating, 0), End::of(&spec, &facts)?);
         let record = step(
@@ -88,10 +92,11 @@ impl Runtime {
             || format!("record container {id}"),
             || Records::open(&self.root)?.claim(facts),
         )?;
+        let stage = self.root.join(STAGE);
         let mut work = Work {
             plan: &plan,
             images: &asked.images,
-            stage: &self.root,
+            stage: &stage,
             options,
             namespaces,
             state,
@@ -115,7 +120,6 @@ impl Runtime {
 struct Work<'a> {
     plan: &'a Plan,
     images: &'a Images,
-    /// A directory that is ours, in which criu's mount namespace has other things.
     stage: &'a Path,
     options: Options,
     /// Namespaces of others, which criu inherits.
@@ -158,10 +162,11 @@ impl Work<'_> {
         let inherited: Vec<_> = self.namespaces.iter().map(AsFd::as_fd).collect();
         let options = &self.options;
         let (plan, images, stage) = (self.plan, self.images, self.stage);
+        let stage = make_stage(stage)?;
         let criu = Criu::start(Some(cgroup), &inherited, |ahead| {
             let mut options = options.clone();
             options.cgroup_roots = own_groups()?;
-            options.mounts = external::prepare(rootfs, stage, plan, ahead.cgroup.ok_or(Error::Vanished)?)?;
+            options.mounts = external::prepare(rootfs, &stage, plan, ahead.cgroup.ok_or(Error::Vanished)?)?;
             // Once more: those that are open are of the tool's mount namespace, and criu mounts things in its work directory.
             let dirs = Directories::open(images)?;
             dirs.put_into(&mut options);
@@ -238,6 +243,17 @@ fn options(dirs: &Directories, spec: &Spec, rootfs: &Path, asked: &Restore) -> R
     Ok(options)
 }
 
+/// Stays, like the other directories beside the records.
+fn make_stage(path: &Path) -> Result<PathBuf, Error> {
+    use std::os::unix::fs::DirBuilderExt;
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(launch::file("make the directory", path)(error))
+        }
+        _ => std::fs::canonicalize(path).map_err(launch::file("use the directory", path)),
+    }
+}
+
 /// Namespaces of others: some criu inherits, the others it opens itself.
 fn joined(plan: &Plan, mut options: Options) -> Result<(Vec<OwnedFd>, Options), Error> {
     let mut held = Vec::new();
@@ -282,6 +298,21 @@ fn check_terminal(spec: &Spec, asked: &Restore) -> Result<(), Error> {
             Err(Error::Invalid("process.terminal is set, and no console socket is given to send it to".into()))
         }
         _ => Ok(()),
+    }
+}
+
+/// A file outside of the container, criu wants to find as it was: same kind, same size.
+fn check_streams(streams: &[String]) -> Result<(), Error> {
+    use rustix::stdio::{stderr, stdin, stdout};
+    let own = [("input", stdin()), ("output", stdout()), ("error", stderr())];
+    let is_file =
+        |fd| rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    let wrong = own.iter().zip(streams).find(|((_, fd), key)| key.starts_with("file[") && !is_file(*fd));
+    match wrong {
+        None => Ok(()),
+        Some(((name, _), _)) => Err(Error::Invalid(format!(
+            "standard {name} was a file of the host when it was checkpointed: it needs that file again, opened to append"
+        ))),
     }
 }
 

@@ -81,7 +81,7 @@ pub fn create<E: From<Error>>(
     let joined = plan.namespaces.open()?;
     let sources = sources_from_outside(&plan, &proc)?;
     let host = cgroup::Host::detect().map_err(Error::from)?;
-    let cgroup = make_cgroup(&host, &bundle)?;
+    let cgroup = make_cgroup(&host, &bundle.spec, &bundle.cgroup, bundle.extras.rootless)?;
     let birth = Birth {
         plan: &plan,
         bundle: &bundle,
@@ -307,12 +307,17 @@ fn sealed_init() -> Result<OwnedFd, Error> {
         .map_err(|source| Error::Root { what: "prepare the init program", source })
 }
 
-fn make_cgroup(host: &cgroup::Host, bundle: &Bundle) -> Result<Cgroup, Error> {
-    let resources = bundle.spec.linux().as_ref().and_then(|linux| linux.resources().clone());
+pub(crate) fn make_cgroup(
+    host: &cgroup::Host,
+    spec: &oci_spec::runtime::Spec,
+    location: &cgroup::Location,
+    rootless: bool,
+) -> Result<Cgroup, Error> {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
     let mut resources = resources.unwrap_or_default();
-    match Cgroup::create(host, &bundle.cgroup, &resources, &devices::default_rules()) {
+    match Cgroup::create(host, location, &resources, &devices::default_rules()) {
         // Without a group there can be no device rules; the kernel lets no such user make or mount devices anyway.
-        Err(error) if bundle.extras.rootless && is_denied(&error) => {
+        Err(error) if rootless && is_denied(&error) => {
             resources.set_devices(None);
             Ok(Cgroup::create(host, &cgroup::Location::None, &resources, &[])?)
         }
@@ -349,6 +354,10 @@ pub(crate) fn set_oom_score(proc: &Procfs, pid: i32, score: Option<i32>, rootles
 }
 
 impl Container {
+    pub(crate) fn of(process: Process, cgroup: Cgroup, shares: Option<resctrl::Group>) -> Container {
+        Container { process, cgroup, shares }
+    }
+
     /// Lets the program run. Returns when it runs, or with the reason why it does not.
     pub fn start(&mut self) -> Result<(), Error> {
         self.process.start()

@@ -75,6 +75,15 @@ fn start(place: &Place, config: &Value) -> String {
     id
 }
 
+/// As [`start`], of a program that ends by SIGTERM, once it listens: a first process does not feel a signal before.
+#[track_caller]
+fn start_listening(place: &Place) -> String {
+    let id = start(place, &config(&["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"]));
+    let processes = || place.call(&["ps", "--format", "json", &id]).out.matches(',').count();
+    assert!(wait_until(10, || processes() > 0), "its program does not get to its first sleep");
+    id
+}
+
 #[test]
 fn cve_2019_5736_the_binary_is_no_program_of_a_container() {
     if !can_run("cve_2019_5736_the_binary_is_no_program_of_a_container") {
@@ -753,7 +762,7 @@ fn a_container_is_never_left_frozen() {
         return;
     }
     let place = Place::new("frozen");
-    let started = || start(&place, &config(&["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"]));
+    let started = || start_listening(&place);
     let status = |id: &str| place.status(id).unwrap();
     let stops = |id: &str| wait_until(10, || place.status(id).is_none_or(|status| status == "stopped"));
 
@@ -814,7 +823,7 @@ fn a_container_whose_groups_are_gone_can_still_be_ended() {
         &["kill", "--all", "ID"],
         &["delete", "--force", "ID"],
     ] {
-        let id = start(&place, &config(&["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"]));
+        let id = start_listening(&place);
         for group in groups(&id) {
             let above = Path::new(&group).parent().unwrap().join("cgroup.procs");
             let gone = || {

@@ -134,7 +134,7 @@ impl Place {
     }
 
     /// With a pipe as standard output. What goes wrong is told in a file, since a container keeps a pipe open.
-    fn into_sink(&self, sink: &mut Sink, words: &[&str]) {
+    fn writing_to(&self, sink: &mut Sink, words: &[&str]) {
         let status = self.command(words).stdout(sink.pipe()).stderr(self.errors()).status().unwrap();
         let errors = std::fs::read_to_string(self.scratch.path("errors")).unwrap();
         assert!(status.success(), "{words:?}: {errors}");
@@ -148,7 +148,7 @@ impl Place {
     /// Starts the container, and waits until it counts.
     fn start(&self) -> Sink {
         let mut sink = Sink::new(&self.scratch, "before");
-        self.into_sink(&mut sink, &["run", "--detach", "--bundle", &self.scratch.path(""), &self.id]);
+        self.writing_to(&mut sink, &["run", "--detach", "--bundle", &self.scratch.path(""), &self.id]);
         sink.wait_for(3);
         sink
     }
@@ -158,7 +158,7 @@ impl Place {
         let mut sink = Sink::new(&self.scratch, "after");
         let bundle = self.scratch.path("");
         let words = [&["restore", "--detach", "--bundle", &bundle, "--image-path", images], more, &[&self.id]].concat();
-        self.into_sink(&mut sink, &words);
+        self.writing_to(&mut sink, &words);
         sink
     }
 
@@ -461,7 +461,7 @@ fn in_the_foreground_its_status_is_the_tools() {
     let script = "echo 1; while ! test -e /go; do sleep 0.1; done; exit 7";
     let place = Place::new("foreground", script, |config| config["root"]["readonly"] = json!(false));
     let mut before = Sink::new(&place.scratch, "before");
-    place.into_sink(&mut before, &["run", "--detach", "--bundle", ".", &place.id]);
+    place.writing_to(&mut before, &["run", "--detach", "--bundle", ".", &place.id]);
     before.wait_for(1);
     place.ok(&["checkpoint", "--image-path", "img", &place.id]);
     before.end();
@@ -655,7 +655,7 @@ fn wrong_words_are_refused() {
         assert!(reason.contains(expected), "{words:?}: {reason}");
     }
     // Only what runs can be checkpointed.
-    place.into_sink(&mut Sink::new(&place.scratch, "sink"), &["create", "--bundle", ".", &place.id]);
+    place.writing_to(&mut Sink::new(&place.scratch, "sink"), &["create", "--bundle", ".", &place.id]);
     assert!(place.fails(&["checkpoint", &place.id]).contains("created state"));
     place.delete_all();
 }

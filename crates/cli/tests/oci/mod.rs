@@ -225,7 +225,9 @@ impl Runtime {
     pub fn left(&self) -> Vec<String> {
         let mut left = Vec::new();
         let records = self.scratch.0.join("records");
-        left.extend(names(&records).into_iter().filter(|name| name != ".start").map(|name| format!("record {name}")));
+        left.extend(
+            names(&records).into_iter().filter(|name| !name.starts_with('.')).map(|name| format!("record {name}")),
+        );
         left.extend(names(&records.join(".start")).into_iter().map(|name| format!("socket {name}")));
         groups(Path::new("/sys/fs/cgroup"), &self.tag, 4, &mut left);
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();

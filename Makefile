@@ -15,7 +15,7 @@ TOOL := target/$(TARGET)/release/mycontainer
 ROOTFS ?= $(if $(wildcard rootfs),./rootfs,host)
 CMD ?=
 
-.PHONY: build run test test-vm lint bench install
+.PHONY: build run test test-binary test-vm lint bench install
 
 build:
 	@$(STATIC) $(CARGO) build -q --release --target $(TARGET) -p mycontainer
@@ -36,16 +36,19 @@ RUNNER := CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 AS_ROOT := $(if $(SUDO),$(RUNNER)="sudo -E")
 
 # The fault tests need a binary that can be made to fail. Cargo runs one test program after the other, so that one is alone.
-test: lint
+export MYCONTAINER_FAULT_BIN := $(CURDIR)/target/fault/debug/mycontainer
+
+test-binary:
+	@$(CARGO) build -q -p mycontainer --features fault-injection --target-dir target/fault
+
+test: lint test-binary
 	scripts/setup-tests
 	scripts/setup-callers
-	$(CARGO) build -q -p mycontainer --features fault-injection --target-dir target/fault
-	MYCONTAINER_FAULT_BIN=$(CURDIR)/target/fault/debug/mycontainer $(AS_ROOT) \
-		$(CARGO) test -q --workspace --no-fail-fast
+	$(AS_ROOT) $(CARGO) test -q --workspace --no-fail-fast
 	$(MAKE) --no-print-directory test-vm
 
 # The same limits on cgroup v2: another kernel, under QEMU, with these files under it.
-test-vm:
+test-vm: test-binary
 	@if why=$$(tests/vm/available 2>&1); then \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer-cgroup && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300 $(CURDIR)/tests/vm/systemd" \

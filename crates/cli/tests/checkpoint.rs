@@ -482,7 +482,7 @@ fn a_dump_that_fails_leaves_the_container_running() {
     }
     // A file without a name that is larger than criu takes along, for as long as there is no /small.
     let open = "exec 9>/big; head -c 2000000 /dev/zero >&9; rm /big";
-    let script = format!("{open}; {}", COUNTER.replace("; do", "; do test -e /small && exec 9>&-;"));
+    let script = format!("{open}; {}", COUNTER.replace("; do ", "; do test -e /small && exec 9>&-; "));
     let place = Place::new("ghost", &script, |config| config["root"]["readonly"] = json!(false));
     let before = place.start();
     let reason = place.fails(&["checkpoint", "--image-path", "img", &place.id]);

@@ -324,7 +324,9 @@ fn a_configuration_that_cannot_be_used_is_refused_and_leaves_nothing() {
             assert_eq!(runtime.left(), Vec::<String>::new(), "{name}, {verb}");
         }
     }
-    for (text, expected) in [("", "EOF"), ("{", "EOF"), ("[]", "root"), (r#"{"ociVersion": 1}"#, "invalid type")] {
+    for (text, expected) in
+        [("", "EOF"), ("{", "EOF"), ("[]", "expected a JSON object"), (r#"{"ociVersion": 1}"#, "invalid type")]
+    {
         let bundle = runtime.bundle(&config());
         std::fs::write(bundle.join("config.json"), text).unwrap();
         let said = runtime.fails(&["create", "-b", bundle.to_str().unwrap(), &runtime.id()]);

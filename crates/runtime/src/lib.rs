@@ -18,13 +18,13 @@
 //!
 //! # Example
 //!
-//! Runs the bundle in `./bundle`, waits for it and removes it:
+//! `examples/run_bundle.rs` runs a bundle, waits for it and removes it:
 //!
 //! ```no_run
-//! use runtime::{Launch, Runtime};
+//! use runtime::{Error, Launch, Runtime};
 //!
-//! fn main() -> Result<(), runtime::Error> {
-//!     let runtime = Runtime::new("/run/example");
+//! fn main() -> Result<(), Error> {
+//!     let runtime = Runtime::new("/run/mycontainer-example");
 //!     let running = runtime.run("hello", &Launch { bundle: "bundle".into(), ..Launch::default() })?;
 //!     let exit = running.process().wait()?;
 //!     running.delete()?;

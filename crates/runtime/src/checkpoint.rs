@@ -33,7 +33,7 @@ const CONFIG_ANNOTATION: &str = "org.criu.config";
 const CONFIG: &str = "/etc/criu/runc.conf";
 /// How much of a log is looked at for what went wrong, and how many lines of it are told.
 const LONGEST_LOG: u64 = 64 * 1024;
-const TOLD_LINES: usize = 10;
+const TOLD_LINES: usize = 5;
 
 /// What becomes of control groups that criu finds or makes. [criu(8), --manage-cgroups]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -361,11 +361,9 @@ impl Directories {
     /// A failure of criu's with what its log says; when criu finds that it lacks something here, with that, too.
     pub(crate) fn explain(&self, error: Error, what: &'static str, log: &str) -> Error {
         let Error::Criu { reason, .. } = error else { return error };
-        let mut told = self.log(log);
-        if let Some(check) = self.check() {
-            told = format!("{told}\ncriu's own check of this kernel fails, too; in {check}");
-        }
-        Error::Criu { what, reason, log: told }
+        let told = self.log(log);
+        let check = self.check().map(|check| format!("; criu's own check of this kernel fails, too: {check}"));
+        Error::Criu { what, reason, log: told + &check.unwrap_or_default() }
     }
 
     fn explain_check(&self) -> Error {
@@ -387,7 +385,7 @@ impl Directories {
         self.work.as_ref().map_or(&self.dir, |(path, _)| path)
     }
 
-    /// The log's name, and those of its last lines that are about errors; its very last ones when none is.
+    /// The log's name, and those of its last lines that are about errors, on one line; its very last when none is.
     fn log(&self, name: &str) -> String {
         use std::io::{Read, Seek, SeekFrom};
         let path = self.work_path().join(name);
@@ -400,14 +398,14 @@ impl Directories {
         if read.is_err() {
             return String::new();
         }
-        format!("{}:\n{}", path.display(), said(&String::from_utf8_lossy(&text)))
+        format!("{} ends in: {}", path.display(), said(&String::from_utf8_lossy(&text)))
     }
 }
 
 fn said(log: &str) -> String {
     let last = |lines: Vec<&str>| {
         let from = lines.len().saturating_sub(TOLD_LINES);
-        lines[from..].iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+        lines[from..].iter().map(|line| line.trim()).collect::<Vec<_>>().join(" | ")
     };
     let errors: Vec<&str> = log.lines().filter(|line| line.contains("Error")).collect();
     last(if errors.is_empty() { log.lines().collect() } else { errors })
@@ -428,9 +426,9 @@ mod tests {
     #[test]
     fn of_a_log_the_errors_are_told() {
         let log = "(0.1) a\n(0.2) Error (x.c:1): no\n(0.3) b\n(0.4) Error (x.c:2): gave up\n(0.5) c\n";
-        assert_eq!(said(log), "  (0.2) Error (x.c:1): no\n  (0.4) Error (x.c:2): gave up");
-        assert_eq!(said("a\nb\n"), "  a\n  b");
-        assert_eq!(said(&"Error\n".repeat(100)).lines().count(), TOLD_LINES);
+        assert_eq!(said(log), "(0.2) Error (x.c:1): no | (0.4) Error (x.c:2): gave up");
+        assert_eq!(said("a\n\tb\n"), "a | b");
+        assert_eq!(said(&"Error\n".repeat(100)).split(" | ").count(), TOLD_LINES);
         assert_eq!(said(""), "");
     }
 }

@@ -320,7 +320,7 @@ impl Error {
 }
 
 fn after(log: &str) -> String {
-    if log.is_empty() { String::new() } else { format!("; in {log}") }
+    if log.is_empty() { String::new() } else { format!("; {log}") }
 }
 
 /// containerd takes "container not running" for "there is nothing left to do", and Docker with it.

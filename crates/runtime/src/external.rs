@@ -9,6 +9,7 @@
 
 use crate::devices::host_null;
 use crate::error::Error;
+use crate::launch::NOTIFY_SOCKET;
 use crate::mountinfo::{self, Entry};
 use crate::mounts::{self, attach};
 use crate::options;
@@ -60,12 +61,15 @@ pub(crate) fn of_running(proc: &Procfs, pid: i32, plan: &Plan) -> Result<Vec<Nam
     let own = proc.own().map_err(Error::Proc)?;
     let host = mountinfo::parse(&proc.read(&format!("{own}/mountinfo")).map_err(Error::Proc)?);
     let has_cgroups = plan.namespaces.has_own(Namespaces::CGROUP);
-    let places: Vec<(u64, bool)> = plan
+    let mut places: Vec<(u64, bool)> = plan
         .mounts
         .iter()
         .filter(|mount| !mount.options.remount)
         .filter_map(|mount| Some((mount_id(&root, &mount.target)?, mount.fstype == "bind")))
         .collect();
+    // What the configuration does not have: see `launch::pass_sockets`.
+    let notify = table.iter().filter(|entry| entry.place == Path::new(NOTIFY_SOCKET));
+    places.extend(notify.map(|entry| (entry.id, true)));
     let external = external(&table, &host, &places, has_cgroups);
     let null = device_of(Path::new(NULL));
     let mut named = Vec::new();

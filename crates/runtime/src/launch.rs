@@ -28,7 +28,7 @@ use step::step;
 /// No configuration is longer: who sends more means harm.
 const LONGEST_CONFIG: u64 = 16 << 20;
 /// Where a program finds the service manager's socket.
-const NOTIFY_SOCKET: &str = "/run/notify/notify.sock";
+pub(crate) const NOTIFY_SOCKET: &str = "/run/notify/notify.sock";
 
 /// What `create` and `run` are asked for, beside the id.
 #[derive(Clone, Debug, Default)]

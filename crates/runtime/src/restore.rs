@@ -8,8 +8,8 @@
 //! What `kill -9` of this process leaves: criu waits for an answer at each of these points and takes everything back
 //! when nobody gives one; and it does not let a process go on before the record names it. So either the record has a
 //! first process, or there will be none; the group and the record are `delete`'s to remove, which also ends a criu that
-//! is still in the group. On the host there is no mount more than before; places to mount
-//! something on are made in the root file system, and beside the records an empty directory, `.stage`.
+//! is still in the group. On the host there is no mount more than before; places to mount something on are made in the
+//! root file system, and beside the records an empty directory, `.stage`.
 
 use crate::checkpoint::{self, Directories, Images, OUTSIDE};
 use crate::create::{self, Container};
@@ -50,7 +50,8 @@ pub struct Restore {
     pub console_socket: Option<PathBuf>,
     /// Where the first process's id is written.
     pub pid_file: Option<PathBuf>,
-    /// This process ends before the container does.
+    /// This process ends before the container does. A container that was made to end with its maker ([`Runtime::run`])
+    /// ends with this process all the same: the wish is the program's own, and in the images.
     pub detach: bool,
     /// Connections come back closed.
     pub tcp_close: bool,
@@ -161,8 +162,8 @@ impl Work<'_> {
     fn restore(&mut self, rootfs: &Path, cgroup: &mut Cgroup) -> Result<(), Error> {
         let inherited: Vec<_> = self.namespaces.iter().map(AsFd::as_fd).collect();
         let options = &self.options;
-        let (plan, images, stage) = (self.plan, self.images, self.stage);
-        let stage = make_stage(stage)?;
+        let (plan, images) = (self.plan, self.images);
+        let stage = make_stage(self.stage)?;
         let criu = Criu::start(Some(cgroup), &inherited, |ahead| {
             let mut options = options.clone();
             options.cgroup_roots = own_groups()?;

@@ -43,7 +43,7 @@ pub(crate) const RESTORE_FLAGS: &[Flag] = &[
     value("lsm-profile", None, "TYPE:NAME", "Another security profile than the images have"),
     value("lsm-mount-context", None, "CONTEXT", "Another SELinux context of mounts than the images have"),
     switch("tcp-close", None, "Have TCP connections come back closed"),
-    switch("detach", Some('d'), "Return when it runs"),
+    switch("detach", Some('d'), "Return when it runs (one that was made by run without --detach ends then)"),
     switch("keep", None, "Do not delete the container when it ends"),
     switch("no-subreaper", None, "Do not become the parent of processes that lose theirs"),
     switch("no-pivot", None, "For callers that say so to create, too: criu has its own way to change the root"),

@@ -6,38 +6,15 @@
 
 mod common;
 
-use common::{Scratch, busybox_root, can_run, in_vm, need, stderr, stdout, tool, unique, wait_until};
+use common::{Scratch, busybox_root, can_run, criu_works, in_vm, need, stderr, stdout, tool, unique, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 
 const COUNTER: &str = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done";
-
-/// Whether criu works here.
-fn criu_works(test: &str) -> bool {
-    static WHY_NOT: OnceLock<Option<String>> = OnceLock::new();
-    let why = WHY_NOT.get_or_init(|| match Command::new("criu").arg("check").output() {
-        Err(error) => Some(format!("there is no criu to run: {error} (scripts/setup-tests installs it)")),
-        Ok(output) if output.status.success() => None,
-        Ok(output) => {
-            let said = stderr(&output) + &stdout(&output);
-            let error = said.lines().find(|line| line.contains("Error")).unwrap_or("it says nothing").to_owned();
-            Some(format!("criu does not work on this kernel: {error}"))
-        }
-    });
-    match why {
-        None => can_run(test),
-        Some(why) if in_vm() => need(test, false, why),
-        Some(why) => {
-            eprintln!("skipped {test}: {why}");
-            false
-        }
-    }
-}
 
 /// A place for one test: a bundle, records and images, and at its end nothing of them.
 struct Place {

@@ -5,7 +5,8 @@ mod common;
 
 use callers::containerd::{SOCKET, assert_empty, end, serve, start};
 use callers::{Place, Rows, Shared, has_callers, outcome, said};
-use common::{code, stderr, stdout, unique, wait_until};
+
+use common::{code, criu_works, stderr, stdout, unique, wait_until};
 use std::process::Output;
 use std::sync::Arc;
 
@@ -294,4 +295,33 @@ fn outlives_its_daemon() {
     serve(&containerd.place);
     assert_eq!(task.status(), "RUNNING");
     assert_eq!(outcome(&task.exec(&[], &["echo", "still here"])).1, "still here\n");
+}
+
+#[test]
+fn checkpointed_tasks_go_on() {
+    let test = "checkpointed_tasks_go_on";
+    if !criu_works(test) {
+        return;
+    }
+    let Some(containerd) = Containerd::get(test) else { return };
+    let count = |task: &Task<'_>| stdout(&task.exec(&[], &["cat", "/dev/shm/count"]));
+    let goes_on = |task: &Task<'_>, from: usize| {
+        let is_on = || count(task).lines().count() > from + 2;
+        assert!(wait_until(10, is_on), "it does not count on from {from}: {:?}", count(task));
+        let numbers = count(task);
+        let expected: String = (1..=numbers.lines().count()).map(|n| format!("{n}\n")).collect();
+        assert_eq!(numbers, expected);
+        numbers.lines().count()
+    };
+    let script = "i=0; while :; do i=$((i+1)); echo $i >>/dev/shm/count; sleep 0.1; done";
+    let task = containerd.detach(&[], script);
+    let at = goes_on(&task, 0);
+    let image = unique("checkpoint");
+    containerd.ok(&["container", "checkpoint", "--task", "--image", &task.name, &image]);
+    goes_on(&task, at);
+    // What comes next has its control group.
+    drop(task);
+    let copy = Task { containerd: &containerd, name: unique("restored") };
+    containerd.ok(&["container", "restore", "--live", &copy.name, &image]);
+    goes_on(&copy, at);
 }

@@ -5,7 +5,7 @@ mod common;
 
 use callers::{Place, Rows, Shared, has_callers, outcome, said};
 use common::pty::Session;
-use common::{code, need, stderr, stdout, unique, wait_until};
+use common::{code, criu_works, need, stderr, stdout, unique, wait_until};
 use std::process::Output;
 use std::sync::Arc;
 
@@ -558,4 +558,51 @@ fn user_is_as_the_flags_say() {
     if need("user_is_as_the_flags_say", help.contains("cgroup-manager"), "its last part needs --cgroup-manager") {
         assert_eq!(podman.sh(&["--cgroups", "disabled"], "echo none"), "none\n");
     }
+}
+
+/// Counts into a file in memory, which is in the images.
+const COUNTER: &str = "i=0; while :; do i=$((i+1)); echo $i >>/dev/shm/count; sleep 0.1; done";
+
+#[test]
+fn checkpointed_containers_go_on() {
+    let test = "checkpointed_containers_go_on";
+    if !criu_works(test) {
+        return;
+    }
+    let Some(podman) = Podman::as_root(test) else { return };
+    let name = unique("counter");
+    let file = podman.place.path("checkpoint.tar");
+    let count = |name: &str| -> Vec<u64> {
+        let text = podman.ok(&["exec", name, "cat", "/dev/shm/count"]);
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    };
+    // It went on: no number is missing, and none is there twice.
+    let goes_on = |name: &str, from: usize| {
+        assert!(wait_until(10, || count(name).len() > from + 2), "{name} does not count on from {from}");
+        let numbers = count(name);
+        assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "{numbers:?}");
+        numbers.len()
+    };
+    podman.place.file("volume/file", "kept\n");
+    let volume = format!("{}:/volume:ro", podman.place.path("volume"));
+    podman.ok(&["run", "-d", "--name", &name, "-v", &volume, "--memory", "64m", "box", "sh", "-c", COUNTER]);
+    let mut at = goes_on(&name, 0);
+    podman.ok(&["container", "checkpoint", "--leave-running", &name]);
+    at = goes_on(&name, at);
+    podman.ok(&["container", "checkpoint", &name]);
+    assert_eq!(podman.ok(&["inspect", "-f", "{{.State.Status}} {{.State.Checkpointed}}", &name]), "exited true\n");
+    podman.ok(&["container", "restore", &name]);
+    at = goes_on(&name, at);
+    // Elsewhere, and under another name.
+    podman.ok(&["container", "checkpoint", "--export", &file, &name]);
+    podman.ok(&["rm", "-f", "-t", "0", &name]);
+    let copy = unique("counter");
+    podman.ok(&["container", "restore", "--import", &file, "--name", &copy]);
+    goes_on(&copy, at);
+    assert_eq!(podman.ok(&["exec", &copy, "cat", "/volume/file"]), "kept\n");
+    let output = podman.run(&["exec", &copy, "touch", "/volume/x"]);
+    assert!(stderr(&output).contains("Read-only file system"), "{}", stderr(&output));
+    podman.ok(&["kill", &copy]);
+    assert_eq!(podman.ok(&["wait", &copy]), "137\n");
+    podman.ok(&["rm", "-f", &copy]);
 }

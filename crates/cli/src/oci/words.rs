@@ -99,7 +99,12 @@ pub(crate) fn parse(verb: &'static Verb, global: &mut Global, rest: &[OsString])
     let takes_foreign_words = verb.operands.starts_with("ID [COMMAND") || verb.operands.starts_with("ID [PS");
     let groups: Vec<&[Flag]> = verb.flags.iter().copied().chain([global::FLAGS]).collect();
     let mut parser = Parser::from_args(rest.iter().cloned());
-    while let Some(arg) = parser.next().map_err(|e| usage(e.to_string()))? {
+    loop {
+        if let Some(switch) = with_one_dash(&mut parser, &groups) {
+            words.given.push((switch.long, "true".to_owned()));
+            continue;
+        }
+        let Some(arg) = parser.next().map_err(|e| usage(e.to_string()))? else { return Ok(words) };
         let flag = match arg {
             Arg::Value(operand) => {
                 words.operands.push(text(operand)?);
@@ -120,13 +125,25 @@ pub(crate) fn parse(verb: &'static Verb, global: &mut Global, rest: &[OsString])
             Arg::Short(letter) => find(&groups, |flag| flag.short == Some(letter), &format!("-{letter}"))?,
         };
         let value = value_of(&mut parser, flag)?;
-        if global::FLAGS.iter().any(|known| std::ptr::eq(known, flag)) {
+        if is_global(flag) {
             global.take(flag.long, &value)?;
         } else {
             words.given.push((flag.long, value));
         }
     }
-    Ok(words)
+}
+
+/// A verb's own switch by its long name after one dash, as Go programs take it: containerd's `restore -no-subreaper`.
+fn with_one_dash(parser: &mut Parser, groups: &[&'static [Flag]]) -> Option<&'static Flag> {
+    let mut words = parser.try_raw_args()?;
+    let name = words.peek()?.to_str()?.strip_prefix('-')?;
+    let is_it = |flag: &&Flag| flag.value.is_none() && flag.long == name && !is_global(flag);
+    let found = groups.iter().copied().flatten().find(is_it)?;
+    words.next().map(|_| found)
+}
+
+fn is_global(flag: &Flag) -> bool {
+    global::FLAGS.iter().any(|known| std::ptr::eq(known, flag))
 }
 
 fn is_ours(groups: &[&[Flag]], word: &std::ffi::OsStr) -> bool {
@@ -224,6 +241,17 @@ mod tests {
                 ("x", Some("/b"), Some("/p"))
             );
         }
+    }
+
+    #[test]
+    fn a_switch_may_have_one_dash() {
+        let (_, words) = parsed("restore -no-subreaper --detach -b /b x").unwrap();
+        assert!(words.has("no-subreaper") && words.has("detach"));
+        assert_eq!((words.id().unwrap(), words.get("bundle")), ("x", Some("/b")));
+        // What is not a switch of the verb is letters, as ever; and a command's words are its own.
+        assert!(parsed("create -no-subreaper x").is_err());
+        let (_, words) = parsed("exec -d x ls -tty").unwrap();
+        assert_eq!((words.operands(), words.has("tty")), (&["x", "ls", "-tty"].map(str::to_owned)[..], false));
     }
 
     #[test]

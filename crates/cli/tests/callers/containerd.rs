@@ -81,7 +81,7 @@ pub fn assert_empty(place: &Place, namespace: &str, groups: &str) {
     );
     place.until_none(
         "states of the runtime",
-        "find /run/containerd/runc /run/containerd-state/runc -mindepth 2 ! -name .start ! -path '*/.seccomp*' 2>/dev/null || true",
+        "find /run/containerd/runc /run/containerd-state/runc -mindepth 2 ! -name .start ! -name .stage ! -path '*/.seccomp*' 2>/dev/null || true",
     );
     place.until_none("control groups", &format!("find /sys/fs/cgroup -type d -path '*/{groups}/*'"));
     place.until_none("shims", "ps -eo args | grep [c]ontainerd-shim || true");

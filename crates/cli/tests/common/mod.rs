@@ -349,6 +349,29 @@ pub fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
+/// Whether criu works on this kernel. Where it does not, a test is skipped also in CI: the virtual machine has one that it
+/// works on, and there it must.
+pub fn criu_works(test: &str) -> bool {
+    static WHY_NOT: OnceLock<Option<String>> = OnceLock::new();
+    let why = WHY_NOT.get_or_init(|| match Command::new("criu").arg("check").output() {
+        Err(error) => Some(format!("there is no criu to run: {error} (scripts/setup-tests installs it)")),
+        Ok(output) if output.status.success() => None,
+        Ok(output) => {
+            let said = stderr(&output) + &stdout(&output);
+            let error = said.lines().find(|line| line.contains("Error")).unwrap_or("it says nothing").to_owned();
+            Some(format!("criu does not work on this kernel: {error}"))
+        }
+    });
+    match why {
+        None => can_run(test),
+        Some(why) if in_vm() => need(test, false, why),
+        Some(why) => {
+            eprintln!("skipped {test}: {why}");
+            false
+        }
+    }
+}
+
 /// A name that nothing else on this host has.
 pub fn unique(what: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -15,7 +15,7 @@ TOOL := target/$(TARGET)/release/mycontainer
 ROOTFS ?= $(if $(wildcard rootfs),./rootfs,host)
 CMD ?=
 
-.PHONY: build run test test-vm lint bench install
+.PHONY: build run test test-binary test-vm lint bench install
 
 build:
 	@$(STATIC) $(CARGO) build -q --release --target $(TARGET) -p mycontainer
@@ -25,6 +25,7 @@ run: build
 
 install: build
 	$(SUDO) install -m 755 $(TOOL) /usr/local/bin/mycontainer
+	$(SUDO) ln -sf mycontainer /usr/local/bin/mycontainer-runtime
 
 lint:
 	$(CARGO) fmt --all --check
@@ -35,21 +36,24 @@ RUNNER := CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 AS_ROOT := $(if $(SUDO),$(RUNNER)="sudo -E")
 
 # The fault tests need a binary that can be made to fail. Cargo runs one test program after the other, so that one is alone.
-test: lint
+export MYCONTAINER_FAULT_BIN := $(CURDIR)/target/fault/debug/mycontainer
+
+test-binary:
+	@$(CARGO) build -q -p mycontainer --features fault-injection --target-dir target/fault
+
+test: lint test-binary
 	scripts/setup-tests
 	scripts/setup-callers
-	$(CARGO) build -q -p mycontainer --features fault-injection --target-dir target/fault
-	MYCONTAINER_FAULT_BIN=$(CURDIR)/target/fault/debug/mycontainer $(AS_ROOT) \
-		$(CARGO) test -q --workspace --no-fail-fast
+	$(AS_ROOT) $(CARGO) test -q --workspace --no-fail-fast
 	$(MAKE) --no-print-directory test-vm
 
 # The same limits on cgroup v2: another kernel, under QEMU, with these files under it.
-test-vm:
+test-vm: test-binary
 	@if why=$$(tests/vm/available 2>&1); then \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer-cgroup && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300 $(CURDIR)/tests/vm/systemd" \
 			$(CARGO) test -q -p mycontainer-cgroup --test systemd && \
-		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer --test limits --test inside; \
+		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer --test limits --test inside --test checkpoint; \
 	else \
 		echo "skipped the tests on cgroup v2: $$why"; [ "$${CI:-}" != true ]; \
 	fi

@@ -64,7 +64,9 @@ pub(crate) fn find(
 ) -> Result<(Vec<Contender>, Vec<Absent>)> {
     let (mut found, mut absent, mut prepared) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries(scratch, tool) {
-        let is_wanted = only.is_empty() || entry.name == "floor" || only.iter().any(|o| entry.name.starts_with(&**o));
+        let is_wanted = only.is_empty()
+            || matches!(entry.name, "floor" | "floor, v2")
+            || only.iter().any(|o| entry.name.starts_with(&**o));
         if !is_wanted {
             continue;
         }
@@ -168,6 +170,14 @@ fn entries(scratch: &Scratch, tool: &Path) -> Vec<Entry> {
         oci_runtime("crun", "crun", &[], scratch),
         oci_runtime("runc", "runc", &[], scratch),
     ];
+    // The same on cgroup v2, against a floor of its own.
+    let on_v2 = |entry: Entry| Entry { view: View::Unified, ..entry };
+    all.extend([
+        on_v2(entry("floor, v2", "cgroup v2", &floor, &["-s", &filter, &root, "/bin/true"])),
+        on_v2(oci_runtime("mycontainer-runtime, v2", &tool, &["runtime"], scratch)),
+        on_v2(oci_runtime("crun, v2", "crun", &[], scratch)),
+        on_v2(oci_runtime("runc, v2", "runc", &[], scratch)),
+    ]);
     all.extend(podman(scratch));
     all.extend(docker(scratch));
     all
@@ -207,7 +217,7 @@ fn oci_runtime(name: &'static str, program: &str, words: &[&str], scratch: &Scra
     let state = scratch.path(name).to_string_lossy().into_owned();
     Entry {
         // crun refuses a hybrid host.
-        view: if name == "crun" { View::Private } else { View::Host },
+        view: if program == "crun" { View::Private } else { View::Host },
         ..entry(
             name,
             "",

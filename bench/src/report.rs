@@ -3,6 +3,7 @@
 use crate::contenders::{Absent, Contender};
 use crate::machine::Machine;
 use crate::timer::{Mode, Samples};
+use crate::worker::View;
 use std::fmt::Write;
 
 /// Everything that was found out.
@@ -42,7 +43,8 @@ const HOW_TO_READ: &str = "\
 Each figure is a whole command as a person types it, from its start to its end, running a static `/bin/true`: medians
 of wall-clock times. All commands take turns in a shuffled order, so that a noisy moment is noisy for all of them. The
 *floor* ([floor.c](../../bench/floor.c)) is a static C program that does the work of the OCI default isolation and
-nothing else: what the kernel itself charges here. `mycontainer` uses a directory as the root, without a network;
+nothing else: what the kernel itself charges here. What ends in *v2* runs where cgroup v2 alone is mounted, and is held
+against a floor there. `mycontainer-runtime` runs the same bundle as crun and runc do; `mycontainer` uses a directory as the root, without a network;
 what the others do otherwise stands beside their names. The second half waits 50 ms before each run, for
 some costs (moving a process between cgroups, above all) only show on a machine that was idle. Runs that failed are
 counted, not timed. Peak RSS is that of the largest process among the command and the descendants it waited for: a
@@ -52,10 +54,10 @@ daemon or a detached monitor is not in it.
 impl Report {
     /// The table alone.
     pub(crate) fn table(&self) -> String {
-        let (floor_hot, floor_idle) =
-            self.rows.first().map_or((None, None), |row| (row.hot.median_ms(), row.idle.median_ms()));
         let mut table = HEADER.to_owned();
         for Row { contender, hot, idle } in &self.rows {
+            let (floor_hot, floor_idle) =
+                self.floor_of(contender).map_or((None, None), |row| (row.hot.median_ms(), row.idle.median_ms()));
             let differs = if contender.differs.is_empty() { "" } else { &format!(" ({})", contender.differs) };
             let _ = writeln!(
                 table,
@@ -68,6 +70,12 @@ impl Report {
             );
         }
         table
+    }
+
+    /// The floor in the same view: on cgroup v2 there is another.
+    fn floor_of(&self, contender: &Contender) -> Option<&Row> {
+        let is_v2 = |contender: &Contender| contender.view == View::Unified;
+        self.rows.iter().find(|row| is_v2(&row.contender) == is_v2(contender))
     }
 
     /// The page that holds table, chart and what a reader must know beside them.

@@ -25,21 +25,21 @@ pub(crate) enum View {
     Host,
     /// Its own mount namespace without a hybrid host's cgroup v2 mount. What is mounted there goes with the worker.
     Private,
+    /// Its own mount namespace with cgroup v2 alone, of whatever controllers the host's other hierarchies leave it.
+    Unified,
 }
 
 impl View {
-    const PRIVATE: &'static str = "private";
+    const NAMES: [(View, &'static str); 3] =
+        [(View::Host, "host"), (View::Private, "private"), (View::Unified, "unified")];
 
     fn as_arg(self) -> &'static str {
-        match self {
-            View::Host => "host",
-            View::Private => View::PRIVATE,
-        }
+        View::NAMES.iter().find(|(view, _)| *view == self).map_or("host", |(_, name)| name)
     }
 
     /// The view that [`View::as_arg`] named.
     pub(crate) fn from_arg(word: &str) -> View {
-        if word == View::PRIVATE { View::Private } else { View::Host }
+        View::NAMES.iter().find(|(_, name)| *name == word).map_or(View::Host, |(view, _)| *view)
     }
 }
 
@@ -106,8 +106,10 @@ impl Drop for Worker {
 
 /// What a worker does: answers requests until there are no more.
 pub(crate) fn serve(view: View) -> Result<()> {
-    if view == View::Private {
-        hide_unified()?;
+    match view {
+        View::Host => {}
+        View::Private => hide_unified()?,
+        View::Unified => show_unified()?,
     }
     for line in std::io::stdin().lock().lines() {
         let request: Request = serde_json::from_str(&line?).context("cannot read a request")?;
@@ -119,11 +121,22 @@ pub(crate) fn serve(view: View) -> Result<()> {
     Ok(())
 }
 
-fn hide_unified() -> Result<()> {
-    use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+fn own_mounts() -> Result<()> {
+    use rustix::mount::{MountPropagationFlags, mount_change};
     sys::fork::unshare(sys::fork::Namespaces::MOUNT).context("cannot make a mount namespace")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .context("cannot make the mounts private")?;
+        .context("cannot make the mounts private")
+}
+
+fn show_unified() -> Result<()> {
+    use rustix::mount::{MountFlags, mount};
+    own_mounts()?;
+    mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MountFlags::empty(), None).context("cannot mount cgroup v2")
+}
+
+fn hide_unified() -> Result<()> {
+    use rustix::mount::{UnmountFlags, unmount};
+    own_mounts()?;
     let unified = Path::new("/sys/fs/cgroup/unified");
     if unified.is_dir() {
         unmount(unified, UnmountFlags::DETACH).context("cannot unmount the v2 half of a hybrid host's cgroups")?;

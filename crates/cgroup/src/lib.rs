@@ -254,6 +254,12 @@ impl Cgroup {
         })
     }
 
+    /// As [`Cgroup::join`], by a process that was cloned with [`Cgroup::clone_into`]: what was born into the group is in
+    /// it, and to say so once more would wait some 10 ms for an RCU grace period.
+    pub fn join_after_clone(&self) -> Result<(), Error> {
+        if self.clone_into().is_some() { Ok(()) } else { self.join() }
+    }
+
     /// Moves the calling process, of one thread, into an existing group inside this one: see [`Cgroup::open_inner`].
     pub fn join_inner(&self, sub: &str) -> Result<(), Error> {
         self.open_inner(sub)?.join()

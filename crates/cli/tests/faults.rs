@@ -245,7 +245,7 @@ fn a_first_process_that_dies_before_it_is_the_program_is_a_failure() {
         return;
     }
     let _one = alone();
-    for step in ["join-cgroup", "mount-proc", "pivot-root", "wait-for-start", "become-user", "seal-descriptors"] {
+    for step in ["private-mounts", "mount-proc", "pivot-root", "wait-for-start", "become-user", "seal-descriptors"] {
         let ended = spawn("--network none ROOT true", &unique("early"), Some(&format!("self:before:{step}"))).end();
         assert_eq!(ended.code, Some(125), "{step}: {}", ended.text);
         assert!(ended.text.contains("\nmycontainer: "), "{step}: {}", ended.text);

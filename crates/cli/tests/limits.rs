@@ -105,6 +105,21 @@ fn too_much_memory_ends_in_137_and_a_word_about_it() {
 }
 
 #[test]
+fn the_least_limit_of_memory_is_enough_to_start() {
+    if !can_run("the_least_limit_of_memory_is_enough_to_start") {
+        return;
+    }
+    // On v1 the kernel's own memory for the mounts counts from the first byte, too.
+    if std::path::Path::new("/sys/fs/cgroup/memory").exists() {
+        eprintln!("the_least_limit_of_memory_is_enough_to_start: this host has cgroup v1, the virtual machine has v2");
+        return;
+    }
+    let _clean = Clean::watch();
+    let output = sh(&["-m", "512k"], "true");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
 fn a_kill_from_outside_is_not_taken_for_want_of_memory() {
     if !can_run("a_kill_from_outside_is_not_taken_for_want_of_memory") {
         return;

@@ -239,9 +239,9 @@ fn watched(place: &Place, test: &str, more: &[&str], trace: bool) -> Option<Stri
     place.call(&["start", &id]).good();
     let said = || std::fs::read_to_string(&out).unwrap();
     assert!(wait_until(10, || said().contains("watching")), "{}", said());
-    for n in 0..60 {
+    for n in 0..60u32 {
         place.call(&["exec", "--cwd", "/usr", &id, "true"]).good();
-        if n % 4 == 0 {
+        if n.is_multiple_of(4) {
             let _ = place.call(&["exec", &id, "/no/such/program"]);
         }
     }
@@ -531,7 +531,7 @@ fn cve_2021_30465_links_in_a_root_lead_nowhere_outside() {
             let chosen = if n == places.len() { &places[..] } else { &places[n..=n] };
             for at in chosen.iter().filter(|at| !at.contains("..")) {
                 let is_below = |other: &&str| at.strip_prefix(*other).is_some_and(|rest| rest.starts_with('/'));
-                if !chosen.iter().any(|other| is_below(&other)) {
+                if !chosen.iter().any(is_below) {
                     link(root.join(at), target);
                 }
             }

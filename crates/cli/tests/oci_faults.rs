@@ -345,7 +345,7 @@ fn a_record_that_is_torn_anywhere_is_no_obstacle() {
     let whole = std::fs::read(&record).unwrap();
     place.delete(&id);
     let tail = whole.len().saturating_sub(150);
-    let lengths: Vec<usize> = (0..whole.len()).filter(|n| *n < 40 || *n > tail || n % 29 == 0).collect();
+    let lengths: Vec<usize> = (0..whole.len()).filter(|n| *n < 40 || *n > tail || n.is_multiple_of(29)).collect();
     in_parallel(lengths.len(), 4, |n| {
         let length = lengths[n];
         let torn = format!("torn-{length}");
@@ -353,7 +353,7 @@ fn a_record_that_is_torn_anywhere_is_no_obstacle() {
         assert_eq!(place.status_of_any(&torn).as_deref(), Some("stopped"), "{length}");
         assert!(place.call(&["start", &torn]).bad().contains("torn"), "{length}");
         place.call(&["kill", &torn]).bad();
-        let words: &[&str] = if n % 2 == 0 { &["delete", &torn] } else { &["delete", "--force", &torn] };
+        let words: &[&str] = if n.is_multiple_of(2) { &["delete", &torn] } else { &["delete", "--force", &torn] };
         let done = place.call(words);
         assert!(done.ok(), "{length}: {}", done.err);
         assert!(!place.records().join(&torn).exists(), "{length}");

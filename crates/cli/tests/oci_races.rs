@@ -51,7 +51,7 @@ fn cve_2021_30465_directories_swapped_for_links_lead_nowhere_outside() {
     let started = Instant::now();
     let one = |n: usize| {
         // Every third to its program, which tries to read and to write; the others up to the look for it.
-        let program = if n % 3 == 0 { "cat /vol/secret /etc/secret /vol2/file; echo x >/vol/w/y" } else { "" };
+        let program = if n.is_multiple_of(3) { "cat /vol/secret /etc/secret /vol2/file; echo x >/vol/w/y" } else { "" };
         let args: &[&str] = if program.is_empty() { &["/no/such/program"] } else { &["sh", "-c", program] };
         let mut config = config_in(&root, args);
         let bind = |at: String, from: &str| json!({ "destination": at, "source": from, "options": ["rbind", "ro"] });
@@ -65,7 +65,7 @@ fn cve_2021_30465_directories_swapped_for_links_lead_nowhere_outside() {
         push(&mut config, "/mounts", tmpfs("/vol2/a".into(), "tmpcopyup"));
         config["process"]["cwd"] = json!(format!("/vol/cwd-{n}/deep"));
         config["linux"]["devices"] = json!([{ "path": format!("/vol/null-{n}"), "type": "c", "major": 1, "minor": 3 }]);
-        if n % 5 == 0 {
+        if n.is_multiple_of(5) {
             // Without a /dev of its own.
             let list = config["mounts"].as_array_mut().unwrap();
             list.retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
@@ -84,7 +84,7 @@ fn cve_2021_30465_directories_swapped_for_links_lead_nowhere_outside() {
             &made
         };
         count.fetch_add(1, Ordering::Relaxed);
-        if n % 64 == 0 {
+        if n.is_multiple_of(64) {
             assert_eq!(place.outside_now(), before, "by round {n}");
             // What was made inside would fill the root. By descriptor, for we are raced as well.
             for dir in ["vol", "links/0", "vol2/a", "links/5"] {
@@ -123,7 +123,7 @@ fn cve_2021_30465_directories_swapped_for_links_lead_nowhere_outside() {
                 turn += 1;
             }
         });
-        let workers: Vec<_> = (0..3).map(|_| scope.spawn(&worker)).collect();
+        let workers: Vec<_> = (0..3).map(|_| scope.spawn(worker)).collect();
         let failed = workers.into_iter().map(|worker| worker.join().is_err()).fold(false, |any, failed| any | failed);
         done.store(true, Ordering::Relaxed);
         assert!(!failed, "a round failed");
@@ -218,14 +218,14 @@ fn a_delete_during_create_leaves_all_or_nothing() {
     let seed = AtomicUsize::new(std::process::id() as usize);
     let outcomes = in_parallel(120, 4, |n| {
         let mut config = config(&["sleep", "1000"]);
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             config["hooks"] = json!({ "createRuntime": [{ "path": "/bin/sleep", "args": ["sleep", "0.02"] }] });
         }
         let id = id_of(&config);
         let bundle = place.bundle(&format!("bundle-{id}"), &config);
         let create = place.spawn(&["create", "--bundle", bundle.to_str().unwrap(), &id]);
         std::thread::sleep(Duration::from_micros((random(&seed) % 60_000) as u64));
-        let force = n % 2 == 0;
+        let force = n.is_multiple_of(2);
         let words: &[&str] = if force { &["delete", "--force", &id] } else { &["delete", &id] };
         let deleted = place.call(words);
         let created = create.end();

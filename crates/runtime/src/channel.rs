@@ -26,6 +26,8 @@ pub(crate) enum Told {
     Built,
     /// The controlling side of the container's terminal.
     Terminal(OwnedFd),
+    /// From a process that becomes criu: where it takes its request.
+    Socket(OwnedFd),
     /// Only the start is missing.
     Created,
     /// What its system call filter asks is to be answered here.
@@ -79,6 +81,7 @@ const BORN: u8 = b'B';
 const BUILT: u8 = b'M';
 const TERMINAL: u8 = b'T';
 const CREATED: u8 = b'C';
+const SOCKET: u8 = b'S';
 const LISTENER: u8 = b'L';
 const READY: u8 = b'R';
 
@@ -142,6 +145,11 @@ impl Channel {
         self.send_with(&[TERMINAL], terminal)
     }
 
+    /// Child to parent: the other end of the socket at which it will serve a request.
+    pub(crate) fn send_socket(&self, socket: &OwnedFd) -> Result<(), Errno> {
+        self.send_with(&[SOCKET], socket)
+    }
+
     /// Child to parent: only the start is missing.
     pub(crate) fn send_created(&self) -> Result<(), Errno> {
         rustix::net::send(&self.0, &[CREATED], SendFlags::NOSIGNAL).map(drop)
@@ -200,6 +208,7 @@ impl Channel {
             (Some((&BUILT, [])), None) => Ok(Told::Built),
             (Some((&TERMINAL, _)), Some(fd)) => Ok(Told::Terminal(fd)),
             (Some((&CREATED, [])), None) => Ok(Told::Created),
+            (Some((&SOCKET, [])), Some(fd)) => Ok(Told::Socket(fd)),
             (Some((&LISTENER, _)), Some(fd)) => Ok(Told::Listener(fd)),
             (Some((&READY, [])), None) => Ok(Told::Ready),
             _ => Ok(Told::Failed(Failure::from_bytes(&bytes[..got]))),
@@ -312,12 +321,14 @@ mod tests {
         theirs.send_built().unwrap();
         theirs.send_terminal(&fd).unwrap();
         theirs.send_created().unwrap();
+        theirs.send_socket(&fd).unwrap();
         theirs.send_listener(&fd).unwrap();
         theirs.send_ready().unwrap();
         assert!(matches!(ours.receive().unwrap(), Told::Born(70_000, _)));
         assert!(matches!(ours.receive().unwrap(), Told::Built));
         assert!(matches!(ours.receive().unwrap(), Told::Terminal(_)));
         assert!(matches!(ours.receive().unwrap(), Told::Created));
+        assert!(matches!(ours.receive().unwrap(), Told::Socket(_)));
         assert!(matches!(ours.receive().unwrap(), Told::Listener(_)));
         assert!(matches!(ours.receive().unwrap(), Told::Ready));
         for order in Order::ALL {

@@ -26,12 +26,14 @@ pub(crate) struct Config<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a JSON object")]
 struct Outline<'a> {
     #[serde(borrow)]
     linux: Option<OutlineOfLinux<'a>>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a JSON object as section linux")]
 struct OutlineOfLinux<'a> {
     #[serde(borrow)]
     seccomp: Option<&'a RawValue>,

@@ -16,12 +16,11 @@ use crate::plan::{self, Plan, PlannedMount};
 use crate::process::{Exit, Process};
 use crate::procfs::Procfs;
 use crate::resctrl;
+use crate::seal;
 use crate::status::{SPEC_VERSION, StateJson, Status};
 use crate::sysctl;
 use cgroup::Cgroup;
-use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::Signal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use step::step;
@@ -77,12 +76,12 @@ pub fn create<E: From<Error>>(
     let state = state(&bundle);
     let filter = filter(&bundle)?;
     let agent = Agent::of(&bundle.spec, state.clone())?;
-    let init = bundle.init.then(clone_own_binary).transpose()?;
+    let init = bundle.init.then(sealed_init).transpose()?;
     let proc = Procfs::host()?;
     let joined = plan.namespaces.open()?;
     let sources = sources_from_outside(&plan, &proc)?;
     let host = cgroup::Host::detect().map_err(Error::from)?;
-    let cgroup = make_cgroup(&host, &bundle)?;
+    let cgroup = make_cgroup(&host, &bundle.spec, &bundle.cgroup, bundle.extras.rootless)?;
     let birth = Birth {
         plan: &plan,
         bundle: &bundle,
@@ -155,7 +154,7 @@ fn stage(birth: &Birth<'_>, namespaces: Namespaces, parent: &Channel) -> ! {
     step::enter_container();
     let bear = || -> Result<(), Error> {
         init::die_with_parent(parent)?;
-        birth.cgroup.join()?;
+        birth.cgroup.join_after_clone()?;
         birth.joined.enter_all()?;
         match clone_sibling(namespaces).map_err(Error::Clone)? {
             Side::Parent { pid, pidfd } => parent.send_born(pid, &pidfd).map_err(Error::Channel),
@@ -301,26 +300,24 @@ fn compile_filter(section: &oci_spec::runtime::LinuxSeccomp) -> Result<seccomp::
     Ok(seccomp::compile(section, native)?)
 }
 
-/// A detached, read-only mount of this very binary: an init that runs from it cannot be used to overwrite the file on
-/// the host, whatever capabilities the container has. (CVE-2019-5736)
-fn clone_own_binary() -> Result<OwnedFd, Error> {
-    let clone = || -> Result<OwnedFd, Errno> {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let binary = open_tree(CWD, c"/proc/self/exe", flags)?;
-        let readonly = sys::mount::Attributes { set: sys::mount::RDONLY, ..Default::default() };
-        sys::mount::set_attributes(binary.as_fd(), c"", false, readonly).map_err(mounts::errno)?;
-        Ok(binary)
-    };
-    step("clone-init", "--init runs this binary, sealed", || "clone this binary read-only".into(), clone)
+/// This very binary, read-only: an init that runs from it cannot be used to overwrite the file on the host, whatever
+/// capabilities the container has. (CVE-2019-5736)
+fn sealed_init() -> Result<OwnedFd, Error> {
+    step("clone-init", "--init runs this binary, sealed", || "clone this binary read-only".into(), seal::sealed)
         .map_err(|source| Error::Root { what: "prepare the init program", source })
 }
 
-fn make_cgroup(host: &cgroup::Host, bundle: &Bundle) -> Result<Cgroup, Error> {
-    let resources = bundle.spec.linux().as_ref().and_then(|linux| linux.resources().clone());
+pub(crate) fn make_cgroup(
+    host: &cgroup::Host,
+    spec: &oci_spec::runtime::Spec,
+    location: &cgroup::Location,
+    rootless: bool,
+) -> Result<Cgroup, Error> {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
     let mut resources = resources.unwrap_or_default();
-    match Cgroup::create(host, &bundle.cgroup, &resources, &devices::default_rules()) {
+    match Cgroup::create(host, location, &resources, &devices::default_rules()) {
         // Without a group there can be no device rules; the kernel lets no such user make or mount devices anyway.
-        Err(error) if bundle.extras.rootless && is_denied(&error) => {
+        Err(error) if rootless && is_denied(&error) => {
             resources.set_devices(None);
             Ok(Cgroup::create(host, &cgroup::Location::None, &resources, &[])?)
         }
@@ -357,6 +354,10 @@ pub(crate) fn set_oom_score(proc: &Procfs, pid: i32, score: Option<i32>, rootles
 }
 
 impl Container {
+    pub(crate) fn of(process: Process, cgroup: Cgroup, shares: Option<resctrl::Group>) -> Container {
+        Container { process, cgroup, shares }
+    }
+
     /// Lets the program run. Returns when it runs, or with the reason why it does not.
     pub fn start(&mut self) -> Result<(), Error> {
         self.process.start()

@@ -259,6 +259,16 @@ pub enum Error {
         /// What is missing, as the rest of "this host ...".
         lacks: String,
     },
+    /// CRIU failed.
+    #[error("criu cannot {what}: {reason}{}", after(.log))]
+    Criu {
+        /// What it was to do.
+        what: &'static str,
+        /// Why it did not.
+        reason: String,
+        /// The name of its log, and what it says at the end.
+        log: String,
+    },
     /// User and group ids could not be mapped.
     #[error("cannot map the container's ids: {what}: {source}")]
     IdMap {
@@ -307,6 +317,10 @@ impl Error {
     pub(crate) fn process(what: impl Into<String>) -> impl FnOnce(Errno) -> Error {
         |source| Error::Process { what: what.into(), source: source.into() }
     }
+}
+
+fn after(log: &str) -> String {
+    if log.is_empty() { String::new() } else { format!("; in {log}") }
 }
 
 /// containerd takes "container not running" for "there is nothing left to do", and Docker with it.

@@ -98,7 +98,7 @@ fn become_container(birth: &Birth<'_>, parent: &Channel, starter: &mut Option<Ch
 fn enter_namespaces(birth: &Birth<'_>, parent: &Channel) -> Result<(), Error> {
     let Birth { plan, joined, .. } = birth;
     if !plan.namespaces.needs_stage() {
-        birth.cgroup.join()?;
+        birth.cgroup.join_after_clone()?;
     }
     if birth.waits_for_place {
         wait_for(parent, Order::Placed)?;

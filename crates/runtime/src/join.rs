@@ -60,7 +60,7 @@ struct Arrival<'a> {
     process: &'a PlannedProcess,
     init: OwnedFd,
     namespaces: Namespaces,
-    cgroup: &'a Cgroup,
+    cgroup: Cgroup,
     filter: Option<seccomp::Program>,
     stdio: Stdio,
     detach: bool,
@@ -95,17 +95,25 @@ impl Known {
         if let Some(cpus) = &process.affinity.initial {
             scheduling::set_affinity(cpus)?;
         }
-        let arrival = Arrival {
+        let mut arrival = Arrival {
             process: &process,
             init,
             namespaces,
-            cgroup: &cgroup,
+            cgroup,
             filter,
             stdio: stdio(&asked, joining)?,
             detach: joining.detach,
             preserve_fds: joining.preserve_fds,
         };
-        let mut joined = arrive(&arrival, agent)?;
+        let mut joined = match arrive(&arrival, agent.clone()) {
+            // The container has made groups inside its own, as a systemd does, and then none may live in its own.
+            // [cgroup-v2.rst "No Internal Process Constraint"]
+            Err(Error::Clone(e)) if Errno::from_io_error(&e) == Some(Errno::BUSY) && joining.cgroup.is_none() => {
+                arrival.cgroup = self.group_of_init(&arrival.cgroup)?;
+                arrive(&arrival, agent)?
+            }
+            arrived => arrived?,
+        };
         let proc = Procfs::host()?;
         crate::create::set_oom_score(&proc, joined.pid(), process.oom_score_adj, self.is_rootless())?;
         let begin = |joined: &mut Process| -> Result<(), Error> {
@@ -124,6 +132,20 @@ impl Known {
             return Err(error);
         }
         Ok(joined)
+    }
+
+    /// The control group, inside the container's own, that its first process is in.
+    fn group_of_init(&mut self, own: &Cgroup) -> Result<Cgroup, Error> {
+        let missing = || Error::NoSuchContainer(self.id().to_owned());
+        let root = own.paths().remove("").ok_or_else(missing)?;
+        let pid = self.pid()?;
+        let listed = Procfs::host()?.read(&format!("{pid}/cgroup")).map_err(Error::Proc)?;
+        // `0::PATH` is v2's line. [cgroups(7)]
+        let path = listed.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+        let inner = Path::new("/sys/fs/cgroup").join(path);
+        let inner = inner.strip_prefix(&root).ok().and_then(Path::to_str).filter(|inner| !inner.is_empty());
+        let inner = inner.ok_or_else(|| Error::Clone(std::io::Error::from(Errno::BUSY)))?;
+        Ok(own.open_inner(inner)?)
     }
 }
 
@@ -179,7 +201,7 @@ fn stage(arrival: &Arrival<'_>, parent: &Channel) -> ! {
     step::enter_container();
     let bear = || -> Result<(), Error> {
         init::die_with_parent(parent)?;
-        arrival.cgroup.join()?;
+        arrival.cgroup.join_after_clone()?;
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::process("hide from other processes"))?;
         if let Some(cpus) = &arrival.process.affinity.last {
             scheduling::set_affinity(cpus)?;

@@ -75,6 +75,23 @@ impl Known {
         self.proc.as_ref().ok_or(Error::Proc(Errno::NOENT))
     }
 
+    pub(crate) fn lock(&mut self) -> Result<(), Error> {
+        self.record.lock()
+    }
+
+    pub(crate) fn init(&self) -> Option<Pinned> {
+        self.record.init
+    }
+
+    pub(crate) fn rootfs(&self) -> Result<&Path, Error> {
+        Ok(&self.facts()?.rootfs)
+    }
+
+    /// What the first process's standard streams were when it was made.
+    pub(crate) fn streams(&self) -> Result<Vec<String>, Error> {
+        Ok(self.facts()?.streams.clone())
+    }
+
     fn facts(&self) -> Result<&Facts, Error> {
         self.record.facts.as_ref().ok_or_else(|| Error::NoSuchContainer(self.id().to_owned()))
     }

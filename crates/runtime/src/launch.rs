@@ -15,6 +15,7 @@ use crate::status::{StateJson, Status};
 use crate::{Runtime, clock, config, hooks, plan};
 use cgroup::Location;
 use oci_spec::runtime::{Hook, Mount, Spec};
+use rustix::fs::OFlags;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use seccomp::cache::Cache;
 use std::ffi::OsString;
@@ -61,7 +62,7 @@ pub(crate) struct Launched {
 
 /// What the end of a container takes.
 #[derive(Debug)]
-struct End {
+pub(crate) struct End {
     /// Its processes are gone with its first one.
     has_own_pids: bool,
     hooks: Vec<Hook>,
@@ -106,7 +107,7 @@ impl Runtime {
             hand_over_terminal(container, launch)
         };
         match begin(&mut container) {
-            Ok(()) => Ok(Running { container, record, end }),
+            Ok(()) => Ok(Running::of(container, record, end)),
             Err(error) => Err(take_back(container, record, error)),
         }
     }
@@ -131,18 +132,7 @@ impl Runtime {
         let rootfs = rootfs(&spec, &dir)?;
         let stdio = stdio(&spec, launch, detached)?;
         let proc = Procfs::host()?;
-        let facts = Facts {
-            id: id.to_owned(),
-            bundle: dir.clone(),
-            rootfs: rootfs.clone(),
-            cgroup: self.cgroup(id, &spec)?,
-            rootless: self.is_rootless(),
-            created: clock::now(),
-            owner: rustix::process::getuid().as_raw(),
-            boot: boot_id(&proc)?,
-            tool: Pinned::this(&proc)?,
-            config: text,
-        };
+        let facts = self.facts(id, &dir, &rootfs, &spec, text)?;
         let cgroup = facts.cgroup.clone();
         let end = End::of(&spec, &facts)?;
         pass_sockets(&mut spec, listening);
@@ -201,6 +191,31 @@ impl Runtime {
         self.root.join(".seccomp")
     }
 
+    /// What is known of a container when its id is claimed.
+    pub(crate) fn facts(
+        &self,
+        id: &str,
+        dir: &Path,
+        rootfs: &Path,
+        spec: &Spec,
+        config: String,
+    ) -> Result<Facts, Error> {
+        let proc = Procfs::host()?;
+        Ok(Facts {
+            id: id.to_owned(),
+            bundle: dir.to_owned(),
+            rootfs: rootfs.to_owned(),
+            cgroup: self.cgroup(id, spec)?,
+            rootless: self.is_rootless(),
+            created: clock::now(),
+            owner: rustix::process::getuid().as_raw(),
+            boot: boot_id(&proc)?,
+            tool: Pinned::this(&proc)?,
+            streams: names_of_streams(&proc)?,
+            config,
+        })
+    }
+
     fn cgroup(&self, id: &str, spec: &Spec) -> Result<Location, Error> {
         if self.cgroups == crate::CgroupManager::Disabled {
             return Ok(Location::None);
@@ -214,6 +229,15 @@ impl Runtime {
     }
 }
 
+/// What standard input, output and error are: a path, or `pipe:[INODE]` and its like. Empty for one that is closed.
+fn names_of_streams(proc: &Procfs) -> Result<Vec<String>, Error> {
+    let own = proc.own().map_err(Error::Proc)?;
+    let dir = proc.open(&format!("{own}/fd"), OFlags::PATH | OFlags::DIRECTORY).map_err(Error::Proc)?;
+    let link = |number| rustix::fs::readlinkat(&dir, number, Vec::new());
+    let text = |number| link(number).map(|link| link.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(["0", "1", "2"].map(text).to_vec())
+}
+
 /// A container that runs as long as this process.
 #[derive(Debug)]
 pub struct Running {
@@ -223,6 +247,12 @@ pub struct Running {
 }
 
 impl Running {
+    /// From here on others may change it, too: its start is over.
+    pub(crate) fn of(container: Container, record: Record, end: End) -> Running {
+        record.unlock();
+        Running { container, record, end }
+    }
+
     /// Its first process.
     pub fn process(&self) -> &crate::Process {
         self.container.process()
@@ -236,7 +266,11 @@ impl Running {
     /// Removes all that is left of it, when its first process has ended and was waited for. Returns what went wrong and
     /// did not stop the removal.
     pub fn delete(self) -> Result<Vec<Error>, Error> {
-        let Running { container, record, end } = self;
+        let Running { container, mut record, end } = self;
+        if !record.lock_if_there()? {
+            // Somebody else did it, as after a checkpoint; and its name may be another's by now.
+            return Ok(Vec::new());
+        }
         let mut notes = Vec::new();
         if !end.has_own_pids {
             notes.extend(container.kill_all().err());
@@ -250,7 +284,7 @@ impl Running {
 }
 
 impl End {
-    fn of(spec: &Spec, facts: &Facts) -> Result<End, Error> {
+    pub(crate) fn of(spec: &Spec, facts: &Facts) -> Result<End, Error> {
         Ok(End {
             has_own_pids: plan::namespaces(spec)?.contains(sys::fork::Namespaces::PID) && !plan::joins_pids(spec)?,
             hooks: spec.hooks().as_ref().and_then(|hooks| hooks.poststop().clone()).unwrap_or_default(),
@@ -274,7 +308,7 @@ fn take_back(container: Container, record: Record, error: Error) -> Error {
 }
 
 /// Opens a file that is one: a pipe could be waited at for ever, and to open a device can have effects.
-fn open_regular(path: &Path) -> std::io::Result<std::fs::File> {
+pub(crate) fn open_regular(path: &Path) -> std::io::Result<std::fs::File> {
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     let is_file = std::fs::metadata(path)?.is_file();
     let opened = std::fs::OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
@@ -286,7 +320,7 @@ fn open_regular(path: &Path) -> std::io::Result<std::fs::File> {
     }
 }
 
-fn read_config(path: &Path, opened: std::io::Result<std::fs::File>) -> Result<String, Error> {
+pub(crate) fn read_config(path: &Path, opened: std::io::Result<std::fs::File>) -> Result<String, Error> {
     let mut text = String::new();
     let source = opened.map_err(file("open", path))?;
     let read = source.take(LONGEST_CONFIG + 1).read_to_string(&mut text).map_err(file("read", path))?;
@@ -296,7 +330,7 @@ fn read_config(path: &Path, opened: std::io::Result<std::fs::File>) -> Result<St
     Ok(text)
 }
 
-fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf, Error> {
     let root = spec.root().as_ref().ok_or_else(|| Error::Invalid("it has no `root` section".into()))?;
     let path = bundle.join(root.path());
     let rootfs = std::fs::canonicalize(&path).map_err(file("use the root file system", &path))?;
@@ -366,7 +400,7 @@ fn is_inherited(fd: u32) -> bool {
 }
 
 /// Tells the program of its service manager: what listens for it, and where to say that it is ready. [sd_notify(3)]
-fn pass_sockets(spec: &mut Spec, listening: Option<u32>) {
+pub(crate) fn pass_sockets(spec: &mut Spec, listening: Option<u32>) {
     let notify = std::env::var("NOTIFY_SOCKET").ok().filter(|path| path.starts_with('/'));
     let mut variables = Vec::new();
     if let Some(count) = listening {

@@ -18,13 +18,13 @@
 //!
 //! # Example
 //!
-//! Runs the bundle in `./bundle`, waits for it and removes it:
+//! `examples/run_bundle.rs` runs a bundle, waits for it and removes it:
 //!
 //! ```no_run
-//! use runtime::{Launch, Runtime};
+//! use runtime::{Error, Launch, Runtime};
 //!
-//! fn main() -> Result<(), runtime::Error> {
-//!     let runtime = Runtime::new("/run/example");
+//! fn main() -> Result<(), Error> {
+//!     let runtime = Runtime::new("/run/mycontainer-example");
 //!     let running = runtime.run("hello", &Launch { bundle: "bundle".into(), ..Launch::default() })?;
 //!     let exit = running.process().wait()?;
 //!     running.delete()?;
@@ -40,12 +40,15 @@ pub mod reaper;
 pub mod seal;
 
 mod channel;
+mod checkpoint;
 mod clock;
 mod config;
 mod copyup;
 mod credentials;
+mod criu;
 mod devices;
 mod exec;
+mod external;
 mod files;
 mod hooks;
 mod idmap;
@@ -57,6 +60,7 @@ mod launch;
 mod mask;
 mod memory_policy;
 mod more_mounts;
+mod mountinfo;
 mod mounts;
 mod namespaces;
 mod netdev;
@@ -69,8 +73,10 @@ mod pinned;
 mod plan;
 mod process;
 mod procfs;
+mod protobuf;
 mod record;
 mod resctrl;
+mod restore;
 mod root;
 mod scheduling;
 mod status;
@@ -81,6 +87,7 @@ mod testing;
 mod time_offsets;
 
 pub use bundle::{Bundle, Extras, File, Rootfs, Stdio, Tree};
+pub use checkpoint::{CgroupMode, Checkpoint, Images};
 pub use clock::now;
 pub use config::process as parse_process;
 pub use create::{Container, Newborn, create};
@@ -89,6 +96,7 @@ pub use join::Joining;
 pub use known::Known;
 pub use launch::{Launch, Running};
 pub use process::{Exit, Process};
+pub use restore::Restore;
 pub use root::Root;
 pub use status::{SPEC_VERSION, StateJson, Status};
 

@@ -236,7 +236,7 @@ fn remount(root: &Root, mount: &PlannedMount) -> Result<(), Error> {
 }
 
 /// Sets a detached mount's attributes and propagation.
-fn apply(mount: BorrowedFd<'_>, options: &Options) -> Result<(), Errno> {
+pub(crate) fn apply(mount: BorrowedFd<'_>, options: &Options) -> Result<(), Errno> {
     let (kind, recursive) = options.propagation.unwrap_or((options::PRIVATE, true));
     set_attributes(mount, c"", recursive, propagation(kind)).map_err(errno)?;
     set_recursive_and_own(mount, options)

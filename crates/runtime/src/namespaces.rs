@@ -82,6 +82,15 @@ fn name(bit: Namespaces) -> &'static str {
     NAMES.iter().find(|(known, _)| *known == bit).map_or("unknown", |(_, name)| name)
 }
 
+/// The name of its file below /proc/PID/ns.
+fn file_name(bit: Namespaces) -> &'static str {
+    match name(bit) {
+        "mount" => "mnt",
+        "network" => "net",
+        name => name,
+    }
+}
+
 /// The names of a set, for a person.
 pub(crate) fn names(set: Namespaces) -> String {
     let names: Vec<&str> = NAMES.iter().filter(|(bit, _)| set.contains(*bit)).map(|(_, name)| *name).collect();
@@ -97,6 +106,11 @@ impl PlannedNamespaces {
     /// True when it is another's.
     pub(crate) fn joins(&self, kind: Namespaces) -> bool {
         self.joined.iter().any(|(joined, _)| *joined == kind)
+    }
+
+    /// Those of others: kind, name and path.
+    pub(crate) fn joined(&self) -> impl Iterator<Item = (Namespaces, &'static str, &std::path::Path)> {
+        self.joined.iter().map(|(kind, path)| (*kind, file_name(*kind), path.as_path()))
     }
 
     /// All that are not the caller's.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use step::step;
 
 /// The socket and what is told there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Agent {
     path: PathBuf,
     metadata: Option<String>,

@@ -74,6 +74,8 @@ mod libc_ms {
 pub(crate) const PRIVATE: u64 = libc_ms::PRIVATE;
 /// What is mounted below shows in every copy of it.
 pub(crate) const SHARED: u64 = libc_ms::SHARED;
+/// Events of the peers come in, none go out.
+pub(crate) const SLAVE: u64 = libc_ms::SLAVE;
 
 /// Takes a list of options apart. Words that only `/etc/fstab` gives a meaning are an error, not dropped.
 pub(crate) fn parse(options: &[String]) -> Result<Options, Error> {

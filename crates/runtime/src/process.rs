@@ -42,6 +42,12 @@ impl Process {
         Process { pid, pidfd, channel, terminal: None, agent }
     }
 
+    /// One that runs already, and was made by another than this tool.
+    pub(crate) fn running(pid: i32, pidfd: OwnedFd, terminal: Option<OwnedFd>) -> Result<Process, Error> {
+        let (channel, _) = crate::channel::pair()?;
+        Ok(Process { pid, pidfd, channel, terminal, agent: None })
+    }
+
     /// The process that a stage cloned, in place of the stage. [`crate::namespaces`]
     pub(crate) fn of_stage(pid: i32, pidfd: OwnedFd, channel: Channel, agent: Option<Agent>) -> Result<Process, Error> {
         let mut stage = Process::new(pid, pidfd, channel, agent);
@@ -150,7 +156,7 @@ impl Process {
                 Told::Terminal(terminal) => self.terminal = Some(terminal),
                 Told::Listener(listener) => self.hand_over(&listener)?,
                 Told::Ready => ready = true,
-                Told::Born(..) | Told::Built | Told::Created => {}
+                Told::Born(..) | Told::Built | Told::Created | Told::Socket(_) => {}
                 Told::Failed(failure) => return Err(failure.into()),
                 Told::Closed if ready => return Ok(()),
                 // Killed on its way, by somebody or for want of memory.

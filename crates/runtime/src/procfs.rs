@@ -57,6 +57,13 @@ impl Procfs {
         number.into_string().map_err(|_| Errno::INVAL)
     }
 
+    /// Opens the root directory of a process, which is a magic link.
+    pub(crate) fn root(&self, pid: i32) -> Result<crate::root::Root, Errno> {
+        let dir = self.open(&pid.to_string(), OFlags::PATH | OFlags::DIRECTORY)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(dir.as_fd(), "root", flags, Mode::empty()).map(crate::root::Root::new)
+    }
+
     /// Opens a namespace file, which is a magic link: only its last component is followed.
     pub(crate) fn namespace(&self, pid: i32, kind: &str) -> Result<OwnedFd, Errno> {
         self.own_namespace(&pid.to_string(), kind)

@@ -9,6 +9,7 @@
 //!                  {"init":{"pid":…,"start":…}}     by the tool, when the first process is there (and "cgroup", if that
 //!                                                   is elsewhere than it was planned)
 //!                  {"started":true}                 by the first process, just before it becomes the program
+//!                  {"init":…,"started":true}        by the tool that restores one, before it goes on
 //! .start/INODE   the socket through which a created container is started, named by its record's inode
 //! ```
 //!
@@ -70,6 +71,9 @@ pub(crate) struct Facts {
     /// The kernel's boot_id: processes of an earlier boot are gone, whatever has their numbers now.
     pub(crate) boot: String,
     pub(crate) tool: Pinned,
+    /// What the tool's standard streams were, which became the first process's: for a checkpoint.
+    #[serde(default)]
+    pub(crate) streams: Vec<String>,
     /// The configuration's text, a value of its own in the file.
     #[serde(skip)]
     pub(crate) config: String,
@@ -207,6 +211,17 @@ impl Record {
         }
     }
 
+    /// As [`Record::lock`], without reading it again. False when the record is gone.
+    pub(crate) fn lock_if_there(&mut self) -> Result<bool, Error> {
+        lock(&self.file).and_then(|()| is_linked(&self.file)).map_err(failed("lock the record", Path::new(&self.name)))
+    }
+
+    /// Lets others change the container.
+    pub(crate) fn unlock(&self) {
+        // Nothing can be done about a failure, and the end of this process is one more unlocking.
+        let _ = fcntl_lock(&self.file, FlockOperation::Unlock);
+    }
+
     /// True when somebody changes the container at this moment.
     pub(crate) fn try_lock(&mut self) -> Result<bool, Error> {
         match fcntl_lock(&self.file, FlockOperation::NonBlockingLockExclusive) {
@@ -246,12 +261,22 @@ impl Record {
 
     /// Adds who the first process is, and where its group is.
     pub(crate) fn add_init(&mut self, init: Pinned, cgroup: &Location) -> Result<(), Error> {
+        self.add(init, cgroup, false)
+    }
+
+    /// Adds a first process that runs its program already.
+    pub(crate) fn add_restored(&mut self, init: Pinned, cgroup: &Location) -> Result<(), Error> {
+        self.add(init, cgroup, true)
+    }
+
+    fn add(&mut self, init: Pinned, cgroup: &Location, started: bool) -> Result<(), Error> {
         let moved = self.facts.as_ref().is_some_and(|facts| facts.cgroup != *cgroup);
-        let addition = Addition { init: Some(init), cgroup: moved.then(|| cgroup.clone()), started: false };
+        let addition = Addition { init: Some(init), cgroup: moved.then(|| cgroup.clone()), started };
         let mut bytes = serde_json::to_vec(&addition).map_err(|e| Error::Invalid(e.to_string()))?;
         bytes.push(b'\n');
         write_all(&self.file, &bytes).map_err(failed("write the record", Path::new(&self.name)))?;
         self.init = Some(init);
+        self.started |= started;
         if let Some(facts) = self.facts.as_mut().filter(|_| moved) {
             facts.cgroup = cgroup.clone();
         }
@@ -388,6 +413,7 @@ mod tests {
             owner: 0,
             boot: boot_id(&proc).unwrap(),
             tool: Pinned::this(&proc).unwrap(),
+            streams: Vec::new(),
             config: "{\n \"ociVersion\": \"1.0.0\"\n}".into(),
         }
     }

@@ -57,6 +57,12 @@ fn is_sealed() -> Result<bool, Errno> {
     Ok(rustix::fs::fcntl_get_seals(&readable).is_ok_and(|seals| seals.contains(SealFlags::WRITE)))
 }
 
+/// This binary, to be run where it must not be changed from: as it runs already, or a clone.
+pub(crate) fn sealed() -> Result<OwnedFd, Errno> {
+    // What is attached nowhere could not be cloned once more before Linux 6.15.
+    if is_sealed()? { openat(CWD, EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) } else { clone_readonly() }
+}
+
 fn clone_readonly() -> Result<OwnedFd, Errno> {
     let binary = open_tree(CWD, EXE, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
     let readonly = sys::mount::Attributes { set: sys::mount::RDONLY, ..Default::default() };

@@ -26,6 +26,10 @@ pub enum Format {
     Text,
     /// One JSON object a line: `at_us took_us side step what why error`, the first two in microseconds.
     Json,
+    /// A line of a log, of level debug: `level=debug msg="..."`.
+    LogText,
+    /// The same as JSON: `level` and `msg`, and `step` and `side` for programs.
+    LogJson,
 }
 
 struct Recorder {
@@ -123,6 +127,11 @@ impl Recorder {
         let line = match self.format {
             Format::Text => told.as_text(side),
             Format::Json => told.as_json(side),
+            Format::LogText => format!("level=debug msg={:?}\n", told.in_words(side)),
+            Format::LogJson => {
+                let (msg, step) = (told.in_words(side), told.name);
+                format!("{}\n", serde_json::json!({ "level": "debug", "msg": msg, "side": side, "step": step }))
+            }
         };
         // One write a line, so that the two sides never tear each other's; a reader that went away is not our failure.
         let _ = rustix::io::write(self.to.as_fd(), line.as_bytes());
@@ -130,6 +139,11 @@ impl Recorder {
 }
 
 impl Told {
+    fn in_words(&self, side: &str) -> String {
+        let failed = self.error.as_ref().map(|e| format!(": {e}")).unwrap_or_default();
+        format!("{side}: {}: {} ({}){failed}", self.name, self.what, self.why)
+    }
+
     fn as_text(&self, side: &str) -> String {
         let Told { name, why, what, at_us, took_us, error } = self;
         let failed = error.as_ref().map(|e| format!(" FAILED: {e}")).unwrap_or_default();

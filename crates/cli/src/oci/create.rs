@@ -4,7 +4,7 @@ use super::global::Global;
 use super::words::{Flag, Words, switch, value};
 use super::{Failure, report};
 use engine::Foreground;
-use runtime::Launch;
+use runtime::{Launch, Running};
 use std::path::PathBuf;
 
 pub(crate) const FLAGS: &[Flag] = &[
@@ -64,18 +64,26 @@ pub(crate) fn run(global: &Global, words: &Words) -> Result<i32, Failure> {
     }
     let foreground = Foreground::hold()?;
     let running = runtime.run(id, &launch)?;
-    let attended = if launch.console_socket.is_some() {
-        foreground.wait(running.process())
-    } else {
-        foreground.attend(running.process())
-    };
-    let exit = attended.and_then(|()| Ok(running.process().wait()?));
+    attend(global, running, &foreground, launch.console_socket.is_some(), words.has("keep"))
+}
+
+/// Attends to a container until its end, and takes it away.
+pub(crate) fn attend(
+    global: &Global,
+    running: Running,
+    foreground: &Foreground,
+    is_elsewhere: bool,
+    keep: bool,
+) -> Result<i32, Failure> {
+    let process = running.process();
+    let attended = if is_elsewhere { foreground.wait(process) } else { foreground.attend(process) };
+    let exit = attended.and_then(|()| Ok(process.wait()?));
     if exit.is_err() {
         // Nobody attends to it any more.
-        let _ = running.process().kill(rustix::process::Signal::KILL);
-        let _ = running.process().wait();
+        let _ = process.kill(rustix::process::Signal::KILL);
+        let _ = process.wait();
     }
-    if !words.has("keep") {
+    if !keep {
         for note in running.delete()? {
             report::warn(global, &note.to_string());
         }

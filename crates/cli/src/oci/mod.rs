@@ -195,7 +195,9 @@ pub(crate) fn main(words: &[OsString]) -> ExitCode {
     if global.help {
         return crate::help::show(&words::help(verb));
     }
-    report::explain_steps(&global);
+    if global.debug {
+        report::tell_steps(&global);
+    }
     step::arm_faults();
     match (verb.run)(&global, &words) {
         Ok(status) => crate::exit(status),

@@ -6,7 +6,6 @@
 use super::global::Global;
 use super::{Failure, NAME};
 use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 /// Says what failed, and fails.
@@ -69,23 +68,23 @@ fn as_runc(error: &runtime::Error) -> String {
     }
 }
 
-/// With --debug every step is told from here on: in the log, or on standard error.
-///
-/// In a log of JSON a step is an object without a level, which those who look for errors pass over.
-pub(crate) fn explain_steps(global: &Global) {
-    if !global.debug {
-        return;
-    }
-    let format = if global.log_json { step::Format::Json } else { step::Format::Text };
-    // Both are close-on-exec.
-    let to = match &global.log {
-        Some(path) => std::fs::OpenOptions::new().append(true).create(true).open(path).map(OwnedFd::from),
-        None => rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3).map_err(Into::into),
+/// Has every step told from here on, in the log or on standard error. A log that cannot be written to is no reason to
+/// fail.
+pub(crate) fn tell_steps(global: &Global) {
+    use std::os::fd::{AsFd, OwnedFd};
+    // Far up, where it is none of the descriptors that a caller wants to have inherited.
+    let held = |fd: std::os::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 512).ok();
+    let to: Option<OwnedFd> = match &global.log {
+        Some(path) => open(path).ok().and_then(|file| held(file.as_fd())),
+        None => held(rustix::stdio::stderr()),
     };
-    // As with errors: a log that cannot be written to is no reason to fail.
-    if let Ok(to) = to {
-        step::explain(format, to);
+    if let Some(to) = to {
+        step::explain(if global.log_json { step::Format::LogJson } else { step::Format::LogText }, to);
     }
+}
+
+fn open(path: &std::path::Path) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().append(true).create(true).open(path)
 }
 
 /// Adds a line to the log. A log that cannot be written to is no reason to fail.
@@ -97,8 +96,7 @@ fn log(global: &Global, level: &str, text: &str) {
     } else {
         format!("time={time:?} level={level} msg={text:?}")
     };
-    let open = std::fs::OpenOptions::new().append(true).create(true).open(path);
-    let _ = open.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+    let _ = open(path).and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ fn config(rootless: bool) -> Value {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         linux["uidMappings"] = json!([{ "containerID": 0, "hostID": uid, "size": 1 }]);
         linux["gidMappings"] = json!([{ "containerID": 0, "hostID": gid, "size": 1 }]);
-        linux["resources"] = Value::Null;
+        linux.as_object_mut().map(|linux| linux.remove("resources"));
     }
     json!({
         "ociVersion": runtime::SPEC_VERSION,

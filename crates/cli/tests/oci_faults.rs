@@ -89,7 +89,10 @@ impl Stage {
         let listener = UnixListener::bind(&socket).unwrap();
         let accepting = listener.try_clone().unwrap();
         // Holds each connection, and with it the terminal, to the end of the test program.
-        std::thread::spawn(move || accepting.incoming().collect::<Vec<_>>());
+        std::thread::spawn(move || {
+            let mut held = Vec::new();
+            accepting.incoming().for_each(|connection| held.push(connection));
+        });
         Stage { place, socket, _listener: listener }
     }
 

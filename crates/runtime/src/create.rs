@@ -93,7 +93,7 @@ pub fn create<E: From<Error>>(
         init: init.as_ref(),
         state: &state,
         // A scope of systemd's takes a process that is there already, and a user namespace is mapped from outside.
-        waits_for_place: plan.namespaces.new.contains(Namespaces::USER) || is_systemd(&cgroup),
+        waits_for_place: waits_for_place(&plan, &cgroup),
     };
     let process = match bear(&birth, agent) {
         Ok(born) => born,
@@ -182,7 +182,7 @@ fn raise(container: &mut Container, plan: &Plan, bundle: &Bundle, newborn: &Newb
         let shares = container.shares.insert(resctrl.make(wanted, &bundle.id)?);
         shares.join(&resctrl, *pid)?;
     }
-    if maps_ids || is_systemd(&container.cgroup) { container.process.send(Order::Placed) } else { Ok(()) }
+    if waits_for_place(plan, &container.cgroup) { container.process.send(Order::Placed) } else { Ok(()) }
 }
 
 /// Gives the container devices of the host, and takes them back when `then` fails: a virtual one would be gone with it.
@@ -198,6 +198,11 @@ fn with_devices<E: From<Error>>(plan: &Plan, newborn: &Newborn, then: impl FnOnc
         let _ = moved.back(namespace.as_fd());
     }
     done
+}
+
+/// Also behind a stage: what the first process says must come after the stage has said who that is.
+fn waits_for_place(plan: &Plan, cgroup: &Cgroup) -> bool {
+    plan.namespaces.new.contains(Namespaces::USER) || plan.namespaces.needs_stage() || is_systemd(cgroup)
 }
 
 fn is_systemd(cgroup: &Cgroup) -> bool {

@@ -196,7 +196,7 @@ fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_pid()
 }
 
-fn wait_for(parent: &Channel, order: Order) -> Result<(), Error> {
+pub(crate) fn wait_for(parent: &Channel, order: Order) -> Result<(), Error> {
     if parent.next_order() == Some(order) { Ok(()) } else { Err(Error::Vanished) }
 }
 

@@ -193,7 +193,9 @@ fn arrive(arrival: &Arrival<'_>, agent: Option<Agent>) -> Result<Process, Error>
     let (pid, pidfd) =
         step("clone-stage", "a pid namespace is entered by children only", what, clone).map_err(Error::Clone)?;
     drop(theirs);
-    Process::of_stage(pid, pidfd, ours.ok_or(Error::Vanished)?, agent)
+    let joined = Process::of_stage(pid, pidfd, ours.ok_or(Error::Vanished)?, agent)?;
+    joined.send(channel::Order::Placed)?;
+    Ok(joined)
 }
 
 /// Enters the container, then clones the real process as a child of the tool.
@@ -246,6 +248,8 @@ fn enter(arrival: &Arrival<'_>) -> Result<(), Error> {
 fn become_program(arrival: &Arrival<'_>, parent: &Channel) -> Result<Infallible, Error> {
     let process = arrival.process;
     init::die_with_parent(parent)?;
+    // Nothing is said before the stage has said who this is.
+    init::wait_for(parent, channel::Order::Placed)?;
     rustix::process::umask(rustix::fs::Mode::empty());
     if arrival.namespaces.contains(Namespaces::USER) {
         credentials::become_root_of_namespace()?;

@@ -631,8 +631,19 @@ fn wrong_words_are_refused() {
         let reason = place.fails(words);
         assert!(reason.contains(expected), "{words:?}: {reason}");
     }
-    // Only what runs can be checkpointed.
+    // Only what runs can be checkpointed, and no container that CRIU could not bring back.
     place.writing_to(&mut Sink::new(&place.scratch, "sink"), &["create", "--bundle", ".", &place.id]);
     assert!(place.fails(&["checkpoint", &place.id]).contains("created state"));
+    place.delete_all();
+    let with_users = |config: &mut Value| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
+        for ids in ["uidMappings", "gidMappings"] {
+            config["linux"][ids] = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+        }
+    };
+    let place = Place::new("users", COUNTER, with_users);
+    let sink = place.start();
+    assert!(place.fails(&["checkpoint", &place.id]).contains("user namespace"));
+    sink.wait_for(sink.numbers().len() + 2);
     place.delete_all();
 }

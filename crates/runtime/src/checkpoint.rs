@@ -226,7 +226,12 @@ pub(crate) const OUTSIDE: &[(Namespaces, &str, &str)] =
 
 /// Refuses what criu has no way to restore.
 pub(crate) fn check_namespaces(plan: &Plan) -> Result<(), Error> {
-    let refused = [(Namespaces::USER, "user"), (Namespaces::MOUNT, "mount"), (Namespaces::CGROUP, "cgroup")];
+    if plan.has_user_namespace() {
+        // Its root would have to get at the images and at what is mounted, which are root's of the host. Refused before a
+        // dump, for that ends the container.
+        return Err(Error::Unsupported("a checkpoint of a container with a user namespace".into()));
+    }
+    let refused = [(Namespaces::MOUNT, "mount"), (Namespaces::CGROUP, "cgroup")];
     match refused.iter().find(|(kind, _)| plan.namespaces.joins(*kind)) {
         None => Ok(()),
         Some((_, name)) => {

@@ -7,6 +7,7 @@
 //! On disk: `roots/` in the data directory, see the head of `store.rs` for what is in it, who locks it and who sweeps
 //! it.
 
+mod config;
 mod error;
 mod index;
 mod input;
@@ -14,8 +15,11 @@ mod remove;
 mod sniff;
 mod store;
 pub mod tar;
+mod transfer;
 mod unpack;
 
+pub use config::{Healthcheck, History, ImageConfig, RootfsConfig, RunConfig};
 pub use error::{Error, Fault};
 pub use remove::remove_tree;
 pub use store::{Store, Unpacked};
+pub use transfer::{Content, Raw, Sink, Source};

@@ -5,9 +5,11 @@
 mod digest;
 mod manifest;
 mod platform;
+mod reference;
 
 pub use digest::{BadDigest, Digest, Hasher};
 pub use manifest::{
     BadManifest, Descriptor, INDEX_MAX, ImageIndex, ImageManifest, LAYERS_MAX, MANIFEST_MAX, Manifest, media,
 };
 pub use platform::{BadPlatform, Platform};
+pub use reference::{BadReference, DOCKER_HUB, Reference};

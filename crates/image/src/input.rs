@@ -41,17 +41,22 @@ impl<'a> Hashed<'a> {
 
     /// The archive in the file, decompressed as its first bytes say.
     pub(crate) fn archive(&mut self) -> io::Result<Box<dyn BufRead + '_>> {
-        // A decoder that yields little at a time would cost a write for each piece.
-        const OUT: usize = 256 << 10;
-        Ok(match compression(self.fill_buf()?) {
-            Compression::None => Box::new(self),
-            Compression::Gzip => Box::new(BufReader::with_capacity(OUT, Gzip::new(self))),
-            Compression::Zstd => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(self)?;
-                Box::new(BufReader::with_capacity(OUT, decoder))
-            }
-        })
+        decoded(self)
     }
+}
+
+/// A stream decompressed as its first bytes say.
+pub(crate) fn decoded<'a, R: BufRead + 'a>(mut input: R) -> io::Result<Box<dyn BufRead + 'a>> {
+    // A decoder that yields little at a time would cost a write for each piece.
+    const OUT: usize = 256 << 10;
+    Ok(match compression(input.fill_buf()?) {
+        Compression::None => Box::new(input),
+        Compression::Gzip => Box::new(BufReader::with_capacity(OUT, Gzip::new(input))),
+        Compression::Zstd => {
+            let decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+            Box::new(BufReader::with_capacity(OUT, decoder))
+        }
+    })
 }
 
 impl Read for Hashed<'_> {

@@ -22,11 +22,12 @@
 //! archive that claims (or decompresses to) more than there is fails before the disk is full rather than after.
 
 mod attributes;
-mod place;
+pub(crate) mod place;
 
 use crate::error::Fault;
 use crate::tar::{Entry, Kind, Reader};
 use attributes::Attributes;
+pub(crate) use attributes::is_kept;
 use place::Places;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -311,6 +312,6 @@ impl Room {
     }
 }
 
-fn shown(name: &[u8]) -> PathBuf {
+pub(crate) fn shown(name: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(name))
 }

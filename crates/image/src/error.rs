@@ -144,6 +144,14 @@ pub enum Fault {
     Target { entry: PathBuf, reason: &'static str },
     #[error("entry {entry:?} is a whiteout (character device 0/0), which would hide files instead of being one")]
     Whiteout { entry: PathBuf },
+    #[error("entry {entry:?} is a link to {target:?}, which is not in this layer")]
+    LinkBelow { entry: PathBuf, target: PathBuf },
+    #[error("it is too large: with entry {entry:?} its image has more than {limit} bytes")]
+    TooBig { entry: PathBuf, limit: u64 },
+    #[error("it has too many entries: {entry:?} is one more than {limit}")]
+    TooMany { entry: PathBuf, limit: u64 },
+    #[error("its names, attributes and maps of holes are too large: with entry {entry:?} more than {limit} bytes")]
+    TooMuch { entry: PathBuf, limit: u64 },
     #[error("cannot {act} entry {entry:?}: {source}")]
     Make { act: &'static str, entry: PathBuf, source: Errno },
     #[error("cannot link entry {entry:?} to {target:?}: {source}")]
@@ -154,6 +162,20 @@ pub enum Fault {
     Replace { entry: PathBuf, source: Box<Error> },
     #[error("no space left for entry {entry:?} after {written} bytes")]
     NoSpace { entry: PathBuf, written: u64 },
+}
+
+/// Why layers cannot be merged.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it; layers are counted from 1, the lowest")]
+pub enum MergeFault {
+    #[error("{0} layers are more than an image can have")]
+    Layers(usize),
+    #[error("cannot read layer {layer}: {source}")]
+    Read { layer: usize, source: io::Error },
+    #[error("layer {layer} is damaged: {reason}")]
+    Damaged { layer: usize, reason: &'static str },
+    #[error("cannot write the merged image: {source}")]
+    Write { source: Errno },
 }
 
 impl Fault {

@@ -1,6 +1,6 @@
 //! What is being written: a file or a directory in the store's `new/`, locked until it has its final name.
 //!
-//! Dropped, it goes. Left behind by a killed process, it is not locked, and [`sweep`] removes it.
+//! Dropped, it goes. Left behind by a killed process, it is not locked, and [`Images::sweep`] removes it.
 
 use crate::error::Error;
 use crate::layout::{Images, is_named, names_in, open_directory};
@@ -113,13 +113,14 @@ fn remove(images: &Images, name: &str) -> Result<(), Error> {
     remove_tree(dir.as_fd(), OsStr::new(name))
 }
 
-/// Removes what killed processes left in `new/`. Goes on after an error and returns them all.
-pub(crate) fn sweep(images: &Images) -> Vec<Error> {
-    let names = match names_in(images, "new") {
-        Ok(names) => names,
-        Err(error) => return vec![error],
-    };
-    names.iter().filter_map(|name| sweep_one(images, &format!("new/{name}")).err()).collect()
+impl Images {
+    /// Removes what killed processes left in `new/`. Goes on after an error and returns them all.
+    pub fn sweep(&self) -> Vec<Error> {
+        match names_in(self, "new") {
+            Ok(names) => names.iter().filter_map(|name| sweep_one(self, &format!("new/{name}")).err()).collect(),
+            Err(error) => vec![error],
+        }
+    }
 }
 
 fn sweep_one(images: &Images, name: &str) -> Result<(), Error> {
@@ -137,7 +138,12 @@ fn sweep_one(images: &Images, name: &str) -> Result<(), Error> {
     }
     // It may have been given its name since it was opened: then it is no longer ours to remove.
     match is_named(images.dir.as_fd(), name, file.as_fd()) {
-        Ok(true) => step::step("sweep-image", "whoever wrote it is gone", || format!("remove {:?}", path()), || remove(images, name)),
+        Ok(true) => step::step(
+            "sweep-image",
+            "whoever wrote it is gone",
+            || format!("remove {:?}", path()),
+            || remove(images, name),
+        ),
         _ => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong, each with what it failed on and the system's reason.
 
+use crate::archive::Flaw;
 use crate::mount::MountError;
 use registry::{Digest, ImageIndex, Platform};
 use rustix::io::Errno;
@@ -92,6 +93,40 @@ pub enum Error {
         path: PathBuf,
         /// The system's reason.
         source: Errno,
+    },
+    /// An image cannot be read from where it is.
+    #[error("cannot read the image in {place}: {source}")]
+    ReadImage {
+        /// The archive, the layout or the registry.
+        place: String,
+        /// What is wrong.
+        source: Box<Flaw>,
+    },
+    /// An image cannot be written to where it should be.
+    #[error("cannot write the image to {place}: {source}")]
+    WriteImage {
+        /// The archive, the layout or the registry.
+        place: String,
+        /// What is wrong.
+        source: Box<Flaw>,
+    },
+    /// One of the images of an index cannot be copied.
+    #[error("the image for {platform} ({digest}): {source}")]
+    OnePlatform {
+        /// For which machines it is.
+        platform: String,
+        /// Its manifest.
+        digest: Digest,
+        /// What is wrong.
+        source: Box<Error>,
+    },
+    /// A file of a tree cannot be put into a tar.
+    #[error("cannot archive {path:?}: {source}")]
+    Tree {
+        /// The file, from the tree's top.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<Flaw>,
     },
     /// A blob or another file of the store cannot be read.
     #[error("cannot read {path:?}: {source}")]

@@ -9,6 +9,7 @@
 //! On disk: `roots/` in the data directory, see the head of `store.rs` for what is in it, who locks it and who sweeps
 //! it.
 
+pub mod archive;
 mod config;
 mod draft;
 pub mod erofs;

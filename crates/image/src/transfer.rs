@@ -44,6 +44,11 @@ pub trait Sink: Sync {
     /// Takes a blob over. `open` gives its content from the start, and may be called again after a failure.
     fn put_blob(&self, descriptor: &Descriptor, open: &dyn Fn() -> Result<Content, Error>) -> Result<(), Error>;
 
+    /// True when blobs should come to it one after the other, in order: an archive, which is the same bytes each time.
+    fn one_at_a_time(&self) -> bool {
+        false
+    }
+
     /// Takes a manifest over that the top, which follows, names.
     fn put_manifest(&self, descriptor: &Descriptor, raw: &Raw) -> Result<(), Error>;
 

@@ -26,6 +26,16 @@ pub struct Image {
 }
 
 impl Image {
+    /// The machine that it is for.
+    pub fn platform(&self) -> Platform {
+        Platform {
+            os: self.config.os.clone(),
+            architecture: self.config.architecture.clone(),
+            variant: self.config.variant.clone(),
+            os_version: None,
+        }
+    }
+
     /// Bytes of its layers as they are kept compressed, configuration and manifest counted.
     pub fn size(&self) -> u64 {
         let layers: u64 = self.manifest.layers.iter().map(|layer| layer.size).sum();

@@ -1,21 +1,32 @@
-//! `help`: an overview, or the flags of a verb, made from the same table as the parser.
+//! `help`: an overview, or the flags of a verb, made from the same data as the parser.
 
-use crate::VERBS;
-use crate::flags::{Flag, Group, RUN};
-use crate::report;
+use crate::parse::{COMMON, COMMON_HEADING};
+use crate::report::Failure;
+use crate::verb::{About, Entry, Face, Verb};
+use crate::verbs::{self, Asked, NOUNS};
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::process::ExitCode;
 
 /// `mycontainer help [VERB]`.
-pub(crate) fn main(words: &[OsString]) -> ExitCode {
-    match words.first().map(|word| word.to_string_lossy().into_owned()).as_deref() {
-        None => show(&overview()),
-        Some("run") => show(&run()),
-        Some("runtime") => crate::oci::main(&words[1..1]),
-        Some("help" | "version") => show(&overview()),
-        Some(other) => report::usage(&format!("there is no verb {other:?}"), "see `mycontainer help`"),
+pub(crate) static HELP: Verb<()> = Verb {
+    about: About {
+        also: &["--help", "-h"],
+        ..About::new("help", "[VERB...]", "Show this overview, or the flags of a verb")
+    },
+    groups: &[],
+    act: |(), words| main(&words),
+};
+
+fn main(words: &[String]) -> Result<ExitCode, Failure> {
+    if words.is_empty() {
+        return Ok(show(&overview()));
     }
+    let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+    Ok(show(&match verbs::find(&words)? {
+        Asked::Verb(verb, _) => verb.help(),
+        Asked::Noun(noun) => of_noun(noun),
+    }))
 }
 
 /// Prints, and does not mind a reader that has seen enough.
@@ -25,44 +36,79 @@ pub(crate) fn show(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn overview() -> String {
+/// The verbs of one word, then the nouns.
+pub(crate) fn overview() -> String {
     let mut text = String::from(
         "mycontainer runs containers on Linux: one static binary, no daemon.\n\n\
          usage: mycontainer VERB [FLAGS] ...\n\n",
     );
-    for (verb, what) in VERBS {
-        let _ = writeln!(text, "  {verb:<10} {what}");
+    for about in verbs::ALL.iter().map(|verb| verb.about()).filter(|about| !about.name.contains(' ')) {
+        let _ = writeln!(text, "  {:<10} {}", about.name, about.summary);
+    }
+    for (n, (noun, summary)) in NOUNS.iter().enumerate() {
+        let _ = writeln!(text, "{}  {noun:<10} {summary}", if n == 0 { "\n" } else { "" });
     }
     text + "\n`mycontainer help run` shows the flags of run. Try: sudo mycontainer run -it host\n"
 }
 
-/// The help of `run`.
-pub(crate) fn run() -> String {
-    let mut text = String::from(
-        "usage: mycontainer run [FLAGS] ROOT [COMMAND [ARGUMENTS]]\n\n\
-         Runs COMMAND in a new container, and removes it at the end. ROOT is\n  \
-         host         a copy-on-write view of this machine's own /, with its secrets hidden\n  \
-         DIRECTORY    a root file system, used in place\n  \
-         ARCHIVE      a tar of `docker export` or `podman export`, plain, gzip or zstd: unpacked once\n",
-    );
-    for group in Group::ALL {
-        let _ = writeln!(text, "\n{}:", group.heading());
-        for flag in RUN.iter().filter(|flag| flag.group == group) {
-            let _ = writeln!(text, "  {:<32} {}", spelled(flag), flag.help);
+/// What can be done with a noun.
+pub(crate) fn of_noun(noun: &str) -> String {
+    let mut text = format!("usage: mycontainer {noun} VERB [FLAGS] ...\n\n");
+    for (name, verb) in verbs::names() {
+        if let Some(second) = name.strip_prefix(noun).and_then(|rest| rest.strip_prefix(' ')) {
+            let _ = writeln!(text, "  {second:<10} {}", verb.about().summary);
         }
     }
-    text + "\nExit code: the command's own; 125 when mycontainer failed, 126 when COMMAND cannot be executed,\n\
-            127 when it is not there, 128 + n when it died by signal n.\n"
+    let _ = writeln!(text, "\n`mycontainer help {noun} VERB` shows the flags of a verb.");
+    text
 }
 
-fn spelled(flag: &Flag) -> String {
-    let short = flag.short.map_or("    ".into(), |letter| format!("-{letter}, "));
-    let value = match flag.value {
+/// The help of a verb.
+pub(crate) fn of(verb: &dyn Entry) -> String {
+    let about = verb.about();
+    let operands = if about.operands.is_empty() { String::new() } else { format!(" {}", about.operands) };
+    let mut text = format!("usage: mycontainer {} [FLAGS]{operands}\n", about.name);
+    let also: Vec<&str> = about.also.iter().copied().filter(|name| !name.starts_with('-')).collect();
+    if !also.is_empty() {
+        let _ = writeln!(text, "also: mycontainer {}", also.join(", mycontainer "));
+    }
+    let _ = write!(text, "\n{}\n", if about.intro.is_empty() { about.summary } else { about.intro });
+    let mut last = "";
+    each_flag(verb, &mut |heading, spelled, face| {
+        if heading != last {
+            let _ = writeln!(text, "\n{heading}:");
+            last = heading;
+        }
+        let _ = writeln!(text, "  {spelled:<32} {}", face.help);
+    });
+    if !about.outro.is_empty() {
+        let _ = write!(text, "\n{}\n", about.outro);
+    }
+    text
+}
+
+/// The verb's own flags and those of all verbs, with heading and spelling.
+fn each_flag(verb: &dyn Entry, see: &mut dyn FnMut(&'static str, &str, &'static Face)) {
+    let mut letters = Vec::new();
+    verb.each_flag(&mut |heading, _, face| {
+        letters.extend(face.short);
+        see(heading, &spelled(face, face.short), face);
+    });
+    for face in COMMON {
+        // A verb's own letter goes before: -h is the host name of run.
+        let short = face.short.filter(|letter| !letters.contains(letter));
+        see(COMMON_HEADING, &spelled(face, short), face);
+    }
+}
+
+fn spelled(face: &Face, short: Option<char>) -> String {
+    let short = short.map_or("    ".into(), |letter| format!("-{letter}, "));
+    let value = match face.value {
         Some(name) if name.starts_with('[') => format!("[={}]", &name[1..name.len() - 1]),
         Some(name) => format!(" {name}"),
         None => String::new(),
     };
-    format!("{short}--{}{value}", flag.long)
+    format!("{short}--{}{value}", face.long)
 }
 
 #[cfg(test)]
@@ -72,15 +118,33 @@ mod tests {
     /// docs/flags.md, made from the table.
     fn page() -> String {
         let mut text = String::from(
-            "# The flags of `run`\n\n\
+            "# Verbs and their flags\n\n\
              Names and meanings are Docker's, so that fingers need not relearn; `--ephemeral` and `--explain` are our own.\n\
              This page is made from the table that the parser reads (`UPDATE_DOCS=1 cargo test -p mycontainer`).\n",
         );
-        for group in Group::ALL {
-            let _ = write!(text, "\n## {}\n\n| Flag | What it does |\n|---|---|\n", group.heading());
-            for flag in RUN.iter().filter(|flag| flag.group == group) {
-                let _ = writeln!(text, "| `{}` | {} |", spelled(flag).trim(), flag.help);
-            }
+        for verb in verbs::ALL.iter().copied().filter(|verb| verb.about().name != "runtime") {
+            let about = verb.about();
+            let also: Vec<String> = about.also.iter().map(|name| format!("`{name}`")).collect();
+            let also = if also.is_empty() { String::new() } else { format!(" Also: {}.", also.join(", ")) };
+            let usage = format!("{} [FLAGS] {}", about.name, about.operands);
+            let _ =
+                write!(text, "\n## {}\n\n`mycontainer {}`\n\n{}.{also}\n", about.name, usage.trim_end(), about.summary);
+            let mut last = "";
+            each_flag(verb, &mut |heading, spelled, face| {
+                // These two are told once, at the end.
+                if heading == COMMON_HEADING {
+                    return;
+                }
+                if heading != last {
+                    let _ = write!(text, "\n| {heading} | |\n|---|---|\n");
+                    last = heading;
+                }
+                let _ = writeln!(text, "| `{}` | {} |", spelled.trim(), face.help);
+            });
+        }
+        let _ = write!(text, "\n## Every verb\n\n| {COMMON_HEADING} | |\n|---|---|\n");
+        for face in COMMON {
+            let _ = writeln!(text, "| `{}` | {} |", spelled(face, face.short).trim(), face.help);
         }
         text
     }
@@ -97,10 +161,13 @@ mod tests {
 
     #[test]
     fn every_flag_is_in_the_help_and_fits() {
-        let text = run();
-        for flag in RUN {
-            assert!(text.contains(&format!("--{}", flag.long)), "--{}", flag.long);
+        for verb in verbs::ALL {
+            let text = verb.help();
+            verb.each_flag(&mut |_, _, face| assert!(text.contains(&format!("--{}", face.long)), "--{}", face.long));
+            assert!(text.lines().all(|line| line.len() <= 110), "{text}");
         }
-        assert!(text.lines().all(|line| line.len() <= 110), "{text}");
+        for text in NOUNS.iter().map(|(noun, _)| of_noun(noun)).chain([overview()]) {
+            assert!(text.lines().all(|line| line.len() <= 110), "{text}");
+        }
     }
 }

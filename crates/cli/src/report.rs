@@ -1,21 +1,86 @@
 //! How failures read: one line for what failed, one for what to do.
+//!
+//! Exit codes are Docker's: 125 for words that are not understood and for `run` when it fails by itself, 1 for any other
+//! verb that fails.
 
+use std::fmt;
 use std::process::ExitCode;
 
-/// Our own failure, as Docker numbers it.
-const FAILED: u8 = 125;
+/// Words that are not understood, as Docker numbers them.
+const MISUSE: u8 = 125;
 
-/// Says what was wrong with the words, and what to do.
-pub(crate) fn usage(what: &str, hint: &str) -> ExitCode {
-    say(&format!("mycontainer: {what}\n  hint: {hint}\n"));
-    ExitCode::from(FAILED)
+/// Why a verb failed, what to do about it, and the exit code.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    what: String,
+    hint: Option<String>,
+    code: u8,
 }
 
-/// Says what failed.
-pub(crate) fn failure(error: &engine::Error) -> ExitCode {
-    let hint = error.hint().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
-    say(&format!("mycontainer: {error}\n{hint}"));
-    ExitCode::from(error.exit_code())
+/// A room's error, of which the room knows what to do.
+pub(crate) trait Hinted: std::error::Error {
+    /// What to do next, where we know.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+
+    /// The exit code for it.
+    fn exit_code(&self) -> u8 {
+        1
+    }
+}
+
+impl Failure {
+    /// A failure of the verb: exit code 1.
+    pub(crate) fn new(what: impl Into<String>) -> Failure {
+        Failure { what: what.into(), hint: None, code: 1 }
+    }
+
+    /// Words that are not understood: exit code 125.
+    pub(crate) fn misuse(what: impl Into<String>, hint: impl Into<String>) -> Failure {
+        Failure { what: what.into(), hint: Some(hint.into()), code: MISUSE }
+    }
+
+    /// With what to do about it.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// With another exit code.
+    pub(crate) fn code(mut self, code: u8) -> Failure {
+        self.code = code;
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  hint: {hint}"))
+    }
+}
+
+impl<E: Hinted> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure { what: error.to_string(), hint: error.hint(), code: error.exit_code() }
+    }
+}
+
+impl Hinted for engine::Error {
+    fn hint(&self) -> Option<String> {
+        engine::Error::hint(self)
+    }
+
+    fn exit_code(&self) -> u8 {
+        engine::Error::exit_code(self)
+    }
+}
+
+/// Says what failed; returns the exit code.
+pub(crate) fn failure(failure: &Failure) -> ExitCode {
+    say(&format!("mycontainer: {failure}\n"));
+    ExitCode::from(failure.code)
 }
 
 /// Says something that did not stop anything.

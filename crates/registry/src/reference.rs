@@ -112,13 +112,12 @@ impl Reference {
 
     /// Registry and repository as Docker prints them: `alpine`, `user/app`, `localhost:5000/app`.
     pub fn familiar_name(&self) -> String {
-        if self.registry != DOCKER_HUB {
-            return self.name();
-        }
-        match self.repository.strip_prefix(LIBRARY) {
-            Some(name) if !name.contains('/') => name.to_owned(),
-            _ => self.repository.clone(),
-        }
+        let short = match self.repository.strip_prefix(LIBRARY) {
+            Some(name) if !name.contains('/') => name,
+            _ => &self.repository,
+        };
+        // Of `docker.io/docker.io/x` Docker prints what it would read as another image.
+        if self.registry != DOCKER_HUB || !Reference::is_short(short) { self.name() } else { short.to_owned() }
     }
 
     /// The whole as Docker prints it: `alpine:latest`.

@@ -23,6 +23,7 @@ mod words;
 use global::Global;
 use std::ffi::OsString;
 use std::process::ExitCode;
+pub(crate) use words::overview;
 use words::{Flag, Words};
 
 /// Name under which the binary is the OCI runtime.

@@ -1,0 +1,53 @@
+//! `mycontainer run`.
+
+mod flags;
+
+use crate::report::Failure;
+use crate::verb::{About, Flags, Verb};
+use crate::{exit, report};
+use engine::RunOptions;
+use std::process::ExitCode;
+
+/// What the flags of `run` ask for.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    options: RunOptions,
+    // Taken for Docker's sake: so far every container is removed.
+    rm: bool,
+}
+
+/// `mycontainer run`.
+pub(crate) static RUN: Verb<Request> = Verb {
+    about: About {
+        flags: Flags::First,
+        intro: "Runs COMMAND in a new container, and removes it at the end. ROOT is\n  \
+                host         a copy-on-write view of this machine's own /, with its secrets hidden\n  \
+                DIRECTORY    a root file system, used in place\n  \
+                ARCHIVE      a tar of `docker export` or `podman export`, plain, gzip or zstd: unpacked once",
+        outro: "Exit code: the command's own; 125 when mycontainer failed, 126 when COMMAND cannot be executed,\n\
+                127 when it is not there, 128 + n when it died by signal n.",
+        example: "run -it host",
+        ..About::new("run", "ROOT [COMMAND [ARGUMENT...]]", "Run a command in a new container")
+    },
+    groups: flags::FLAGS,
+    act: run,
+};
+
+/// Runs a container from its words.
+fn run(mut request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
+    let mut words = words.into_iter();
+    request.options.root = words.next().unwrap_or_default();
+    request.options.command = words.collect();
+    // What a container has the kernel run of this binary is loaded by the container's own loader, if the binary needs one:
+    // that must not be able to write to it. A static one ends by itself. (CVE-2019-5736, see runtime::seal)
+    if !cfg!(target_feature = "crt-static") {
+        runtime::seal::ensure().map_err(engine::Error::from)?;
+    }
+    step::arm_faults();
+    let outcome = engine::run(&request.options)?;
+    outcome.notes.iter().for_each(|note| report::note(note));
+    if outcome.oom_killed {
+        report::note("the container was killed because it reached its memory limit");
+    }
+    Ok(exit(outcome.exit_code))
+}

@@ -1,0 +1,110 @@
+//! Every verb, in the order of the overview; the one place that knows them all.
+
+use crate::help;
+use crate::oci;
+use crate::report::{Failure, suggestion};
+use crate::run;
+use crate::verb::{About, Entry, Foreign, Verb};
+use std::ffi::OsString;
+
+/// Every verb.
+pub(crate) static ALL: &[&dyn Entry] = &[&run::RUN, &RUNTIME, &help::HELP, &VERSION];
+
+/// The words that a verb's name of two words may begin with, with what the overview says of each.
+pub(crate) const NOUNS: &[(&str, &str)] = &[];
+
+static RUNTIME: Foreign = Foreign {
+    about: About::new("runtime", "VERB ...", "Act as an OCI runtime, as `mycontainer-runtime` does"),
+    help: oci::overview,
+    main: oci::main,
+};
+
+static VERSION: Verb<()> = Verb {
+    about: About { also: &["--version", "-V"], ..About::new("version", "", "Show the version") },
+    groups: &[],
+    act: |(), _| Ok(help::show(concat!("mycontainer ", env!("CARGO_PKG_VERSION"), "\n"))),
+};
+
+/// What words ask for.
+pub(crate) enum Asked {
+    /// A verb; the words from this number on are its own.
+    Verb(&'static dyn Entry, usize),
+    /// Only a noun: what can be done with it.
+    Noun(&'static str),
+}
+
+/// Finds the verb that the words begin with: one of them, or a noun and a second.
+pub(crate) fn find(words: &[OsString]) -> Result<Asked, Failure> {
+    let word = |n: usize| words.get(n).map(|word| word.to_string_lossy()).unwrap_or_default();
+    let first = word(0);
+    let Some((noun, _)) = NOUNS.iter().find(|(noun, _)| *noun == first) else {
+        return named(&first).map(|verb| Asked::Verb(verb, 1)).ok_or_else(|| unknown(&first, ""));
+    };
+    let second = word(1);
+    match second.as_ref() {
+        "" | "--help" | "-h" => Ok(Asked::Noun(noun)),
+        second => named(&format!("{noun} {second}"))
+            .map(|verb| Asked::Verb(verb, 2))
+            .ok_or_else(|| unknown(second, &format!("{noun} "))),
+    }
+}
+
+/// The verb of this name.
+pub(crate) fn named(name: &str) -> Option<&'static dyn Entry> {
+    ALL.iter().copied().find(|verb| verb.about().name == name || verb.about().also.contains(&name))
+}
+
+/// Every name of every verb.
+pub(crate) fn names() -> impl Iterator<Item = (&'static str, &'static dyn Entry)> {
+    ALL.iter().flat_map(|&verb| {
+        let about = verb.about();
+        std::iter::once(about.name).chain(about.also.iter().copied()).map(move |name| (name, verb))
+    })
+}
+
+/// No verb has this name, which was typed after `noun` and a blank, or alone.
+fn unknown(typed: &str, noun: &str) -> Failure {
+    let nouns = NOUNS.iter().map(|(noun, _)| *noun).filter(|_| noun.is_empty());
+    let known = names().filter_map(|(name, _)| name.strip_prefix(noun)).filter(|name| !name.contains(' ')).chain(nouns);
+    let hint = suggestion(typed, known, noun)
+        .unwrap_or_else(|| format!("see `mycontainer help {noun}").trim_end().to_owned() + "`");
+    Failure::misuse(format!("there is no verb {:?}", format!("{noun}{typed}")), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::COMMON;
+
+    #[test]
+    fn names_are_unique_and_nouns_are_declared() {
+        let mut seen = std::collections::HashSet::new();
+        for (name, _) in names() {
+            assert!(seen.insert(name), "{name}");
+            match name.split_once(' ') {
+                Some((noun, verb)) => {
+                    assert!(NOUNS.iter().any(|(known, _)| *known == noun) && !verb.contains(' '), "{name}");
+                }
+                None => assert!(!NOUNS.iter().any(|(noun, _)| *noun == name), "{name} is a noun"),
+            }
+        }
+        for (noun, _) in NOUNS {
+            assert!(names().any(|(name, _)| name.starts_with(&format!("{noun} "))), "{noun} has no verb");
+        }
+    }
+
+    #[test]
+    fn names_and_letters_of_flags_are_unique() {
+        for verb in ALL {
+            let name = verb.about().name;
+            let mut seen = std::collections::HashSet::new();
+            verb.each_flag(&mut |_, _, face| {
+                assert!(COMMON.iter().all(|common| common.long != face.long), "{name} --{}", face.long);
+                for long in std::iter::once(&face.long).chain(face.also) {
+                    assert!(seen.insert(format!("--{long}")), "{name} --{long}");
+                }
+                assert!(face.short.is_none_or(|short| seen.insert(format!("-{short}"))), "{name} -{:?}", face.short);
+            });
+        }
+    }
+}

@@ -36,7 +36,7 @@ mod walk;
 pub use change::{BadChange, Change, apply_changes};
 pub use commit::{Commit, Committed, NewLayer, commit, timestamp};
 pub use copy::{Platforms, copy};
-pub use diff::diff_layer;
+pub use diff::{Marks, diff_layer};
 pub use docker_sink::DockerArchive;
 pub use export::export_tree;
 pub use flaw::Flaw;

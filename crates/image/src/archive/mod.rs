@@ -32,8 +32,9 @@ mod spool;
 mod tarindex;
 mod verify;
 mod walk;
+mod words;
 
-pub use change::{BadChange, Change, apply_changes};
+pub use change::{BadChange, Change, Command, apply_changes};
 pub use commit::{Commit, Committed, NewLayer, commit, timestamp};
 pub use copy::{Platforms, copy};
 pub use diff::{Marks, diff_layer};

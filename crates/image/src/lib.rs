@@ -15,6 +15,7 @@ mod index;
 mod input;
 mod mount;
 mod remove;
+mod room;
 mod sniff;
 mod store;
 pub mod tar;

@@ -26,6 +26,7 @@ mod pipe;
 mod progress;
 mod receive;
 mod remove;
+mod room;
 mod root;
 mod sniff;
 mod store;

@@ -29,6 +29,7 @@ use crate::error::Fault;
 use crate::room::{ENTRY_COST, Room, shown};
 use crate::tar::{Entry, Kind, Reader};
 use attributes::Attributes;
+pub(crate) use attributes::is_kept;
 use place::Places;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};

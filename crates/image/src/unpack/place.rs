@@ -35,7 +35,7 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The first component of a normal name, and the rest.
-pub(super) fn first(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn first(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().position(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (path, b""),

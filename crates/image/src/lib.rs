@@ -25,3 +25,4 @@ pub use error::{Error, Fault, MergeFault};
 pub use mount::{MountError, Through, attached, mount_erofs};
 pub use remove::remove_tree;
 pub use store::{Store, Unpacked};
+pub use unpack::unpack_layer;

@@ -9,7 +9,9 @@ pub(crate) fn with_image(options: &RunOptions, image: &ImageConfig) -> RunOption
     let mut all = options.clone();
     let (entrypoint, command) = match &options.entrypoint {
         // A new entrypoint takes the image's command with it: that was made for the old one.
-        Some(program) => (Some(program.clone()).filter(|p| !p.is_empty()).into_iter().collect(), options.command.clone()),
+        Some(program) => {
+            (Some(program.clone()).filter(|p| !p.is_empty()).into_iter().collect(), options.command.clone())
+        }
         None if options.command.is_empty() => (config.entrypoint.clone(), config.cmd.clone()),
         None => (config.entrypoint.clone(), options.command.clone()),
     };

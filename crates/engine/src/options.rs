@@ -57,31 +57,7 @@ pub struct RunOptions {
     pub cap_drop: Vec<Option<Capability>>,
     /// `--security-opt no-new-privileges`.
     pub no_new_privileges: bool,
-    /// `--pull`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PullPolicy {
-    /// An image that the store has is not asked for.
-    #[default]
-    Missing,
-    /// The registry is asked in any case.
-    Always,
-    /// No registry is asked.
-    Never,
-}
-
-impl PullPolicy {
-    /// The policy by its name, Docker's or Podman's.
-    pub fn from_name(name: &str) -> Result<PullPolicy, ParseError> {
-        match name {
-            "missing" | "ifnotpresent" | "IfNotPresent" => Ok(PullPolicy::Missing),
-            "always" | "newer" | "Always" | "true" => Ok(PullPolicy::Always),
-            "never" | "Never" | "false" => Ok(PullPolicy::Never),
-            _ => Err(ParseError::new(name, "it is one of missing, always and never")),
-        }
-    }
-}
-
-/// `--security-opt seccomp=`.
+    /// `--security-opt seccomp=`.
     pub seccomp: SeccompChoice,
     /// `--ulimit`.
     pub ulimits: Vec<Ulimit>,
@@ -174,6 +150,30 @@ pub enum NetworkMode {
     None,
     /// The host's own network.
     Host,
+}
+
+/// `--pull`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// An image that the store has is not asked for.
+    #[default]
+    Missing,
+    /// The registry is asked in any case.
+    Always,
+    /// No registry is asked.
+    Never,
+}
+
+impl PullPolicy {
+    /// The policy by its name, Docker's or Podman's.
+    pub fn from_name(name: &str) -> Result<PullPolicy, ParseError> {
+        match name {
+            "missing" | "ifnotpresent" | "IfNotPresent" => Ok(PullPolicy::Missing),
+            "always" | "newer" | "Always" | "true" => Ok(PullPolicy::Always),
+            "never" | "Never" | "false" => Ok(PullPolicy::Never),
+            _ => Err(ParseError::new(name, "it is one of missing, always and never")),
+        }
+    }
 }
 
 /// `--security-opt seccomp=`.

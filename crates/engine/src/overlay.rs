@@ -62,7 +62,8 @@ impl Layer {
                 Err(Errno::INVAL) => {
                     let mounts: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
                     let again = || {
-                        let (upper, work) = (open_directory(&self.path.join("upper"))?, open_directory(&self.path.join("work"))?);
+                        let (upper, work) =
+                            (open_directory(&self.path.join("upper"))?, open_directory(&self.path.join("work"))?);
                         mount_overlay(lower, &upper, &work)
                     };
                     image::attached(&mounts, again).map_err(|error| error.source)?

@@ -2,7 +2,6 @@
 
 use crate::error::Error;
 use crate::files;
-use crate::{image_config, image_volumes};
 use crate::options::{NetworkMode, RunOptions};
 use crate::relay::{self, Signals};
 use crate::rootfs::{self, Meant, OpenRoot};
@@ -12,6 +11,7 @@ use crate::streams::{self, Streams};
 use crate::sweep::network;
 use crate::tty::{self, Console};
 use crate::user;
+use crate::{image_config, image_volumes};
 use image::Events;
 use network::{Lease, Network, Owner};
 use oci_spec::runtime::Spec;

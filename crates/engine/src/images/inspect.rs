@@ -57,9 +57,7 @@ fn rows_of(images: &Images, image: &Image) -> Vec<Row> {
         return vec![row(none(), none(), none())];
     }
     let named = image.names.iter().map(|name| match Reference::parse(name) {
-        Ok(name) => {
-            row(name.familiar_name(), name.tag().map_or_else(none, str::to_owned), digest_of(&name.name()))
-        }
+        Ok(name) => row(name.familiar_name(), name.tag().map_or_else(none, str::to_owned), digest_of(&name.name())),
         // Another tool named it, as it liked.
         Err(_) => row(name.clone(), none(), none()),
     });
@@ -85,7 +83,9 @@ pub fn inspect(images: &Images, image: &Image) -> Value {
     let digests: Vec<String> = image
         .fetched_as
         .iter()
-        .filter_map(|name| Some(format!("{}@{}", familiar(name.split_once('@')?.0).split(':').next()?, name.split_once('@')?.1)))
+        .filter_map(|name| {
+            Some(format!("{}@{}", familiar(name.split_once('@')?.0).split(':').next()?, name.split_once('@')?.1))
+        })
         .collect();
     json!({
         "Id": image.id,

@@ -5,14 +5,12 @@ mod remote;
 mod verbs;
 
 pub use inspect::{Row, history, inspect, rows};
-pub use verbs::{
-    Copied, PullOrder, commit_image, disk_usage, pull, push, remove, save, tag,
-};
+
+pub use verbs::PullOrder;
 
 use crate::error::Error;
 use crate::options::{PullPolicy, RunOptions};
 use crate::state::DATA_DIR;
-use image::archive::LayoutSource;
 use image::{Events, Image, Images, Order};
 use registry::Platform;
 use std::path::Path;
@@ -50,16 +48,12 @@ pub(crate) fn missing(options: &RunOptions, events: &dyn Events) -> Result<(Imag
 }
 
 /// The image in an OCI layout, `DIRECTORY` or `DIRECTORY:NAME`.
-pub(crate) fn of_layout(
-    path: &Path,
-    options: &RunOptions,
-    events: &dyn Events,
-) -> Result<(Images, Image), Error> {
+pub(crate) fn of_layout(path: &Path, options: &RunOptions, events: &dyn Events) -> Result<(Images, Image), Error> {
     let images = store()?;
-    let source = LayoutSource::open(path, None)?;
+    let found = image::archive::pick(image::archive::open(path, images.path())?, None, &path.to_string_lossy())?;
     let platform = options.platform.clone().unwrap_or_else(Platform::here);
     let order = Order { platform: &platform, names: &[], repository: None, events };
-    let received = images.receive(&source, &order)?;
+    let received = images.receive(&*found.source, &order)?;
     let image = images.get(received.id.as_str())?;
     Ok((images, image))
 }

@@ -62,7 +62,7 @@ impl TarIndex {
             let place = place_of(&entry, reader.position(), reader.stored());
             reader.pass_data()?;
             if reader.position() > size {
-                let entry = crate::unpack::shown(&entry.name);
+                let entry = crate::room::shown(&entry.name);
                 return Err(Flaw::Tar(Fault::Truncated { offset: size, entry }));
             }
             // What climbs out can be asked for by no name.

@@ -19,6 +19,17 @@
 //! is part of, and what memory and disk that may take is limited ([`Limits`]). An image is ours but may be damaged, so
 //! what is read of one is held against its bounds. [Documentation/filesystems/erofs.rst, fs/erofs/erofs_fs.h]
 
+mod chunks;
+mod directory;
+mod format;
+mod layer;
+mod merge;
+mod metadata;
+mod output;
+mod read;
+mod tree;
+mod xattrs;
+
 use crate::error::{Fault, MergeFault};
 use std::fs::File;
 use std::io::BufRead;
@@ -60,8 +71,7 @@ pub struct Layer {
 /// # Errors
 /// What is wrong with the archive, or that there is no room. What is in `out` then is no image.
 pub fn write_layer<R: BufRead>(tar: R, out: &File, limits: &Limits) -> Result<Layer, Fault> {
-    let _ = (tar, out, limits);
-    todo!()
+    layer::write(tar, out, limits)
 }
 
 /// Whether the layer has whiteouts or opaque directories, so that it cannot be mounted alone: see
@@ -70,8 +80,11 @@ pub fn write_layer<R: BufRead>(tar: R, out: &File, limits: &Limits) -> Result<La
 /// # Errors
 /// That it is no layer of ours.
 pub fn needs_merge(layer: &File) -> Result<bool, MergeFault> {
-    let _ = layer;
-    todo!()
+    match read::superblock(layer) {
+        Ok(superblock) => Ok(superblock.label == format::Label::Marked),
+        Err(read::Problem::Read(source)) => Err(MergeFault::Read { layer: 1, source }),
+        Err(read::Problem::Damaged(reason)) => Err(MergeFault::Damaged { layer: 1, reason }),
+    }
 }
 
 /// Writes to the empty file `out` an image of the tree that `layers` (the lowest first) make together. It holds no
@@ -80,6 +93,5 @@ pub fn needs_merge(layer: &File) -> Result<bool, MergeFault> {
 /// # Errors
 /// That a layer cannot be read or is damaged, or `out` not be written.
 pub fn merge(layers: &[&File], out: &File) -> Result<(), MergeFault> {
-    let _ = (layers, out);
-    todo!()
+    merge::merge(layers, out)
 }

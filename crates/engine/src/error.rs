@@ -136,9 +136,7 @@ impl Error {
         let hint = match self {
             Error::NotRoot => "run it through sudo (running without root comes in a later release)",
             Error::NoAdmin => "run it outside of the container or sandbox, or give that one CAP_SYS_ADMIN",
-            Error::NoSuchRoot(_) => {
-                "ROOT is `host`, a directory, or an archive from `docker export`; image names come in a later release"
-            }
+            Error::NoSuchRoot(_) => "ROOT is `host`, an image, a directory, or an archive from `docker export`",
             Error::NoOverlay(_) => "load it with `modprobe overlay`; a directory as ROOT runs without it",
             Error::Overlay { source: Errno::INVAL, .. } => {
                 "/var/lib/mycontainer must be on a file system that can hold an overlay's upper layer \

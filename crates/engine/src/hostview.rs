@@ -215,7 +215,7 @@ pub(crate) fn other_filesystems(layer: &Layer) -> Result<Vec<Tree>, Error> {
         if path == Path::new("/etc") {
             lock_passwords(layer, &format!("{part}upper"), "")?;
         }
-        let mount = layer.over(&lower, &path, &part)?;
+        let mount = layer.over(std::slice::from_ref(&lower), &path, &part)?;
         trees.push(Tree { path, mount });
     }
     Ok(trees)

@@ -2,6 +2,7 @@
 
 use crate::parse::{self, ParseError};
 use oci_spec::runtime::{Capability, LinuxResources, PosixRlimitType};
+use registry::Platform;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -10,6 +11,10 @@ use std::path::PathBuf;
 pub struct RunOptions {
     /// ROOT as typed.
     pub root: String,
+    /// `--pull`.
+    pub pull: PullPolicy,
+    /// `--platform`.
+    pub platform: Option<Platform>,
     /// COMMAND and its arguments; empty for the root's shell.
     pub command: Vec<String>,
     /// `--name`.
@@ -28,10 +33,12 @@ pub struct RunOptions {
     pub ephemeral: bool,
     /// `--privileged`.
     pub privileged: bool,
-    /// `--entrypoint`.
+    /// `--entrypoint`; empty for none, also where the image has one.
     pub entrypoint: Option<String>,
     /// `-e`, in order: `NAME=VALUE`.
     pub env: Vec<String>,
+    /// The variables that the image sets: any of the person's wins over them.
+    pub env_of_image: Vec<String>,
     /// `--env-file`, in order. A variable of `-e` wins over these, wherever it stands.
     pub env_of_files: Vec<String>,
     /// `-w`.
@@ -145,6 +152,30 @@ pub enum NetworkMode {
     Host,
 }
 
+/// `--pull`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// An image that the store has is not asked for.
+    #[default]
+    Missing,
+    /// The registry is asked in any case.
+    Always,
+    /// No registry is asked.
+    Never,
+}
+
+impl PullPolicy {
+    /// The policy by its name, Docker's or Podman's.
+    pub fn from_name(name: &str) -> Result<PullPolicy, ParseError> {
+        match name {
+            "missing" | "ifnotpresent" | "IfNotPresent" => Ok(PullPolicy::Missing),
+            "always" | "newer" | "Always" | "true" => Ok(PullPolicy::Always),
+            "never" | "Never" | "false" => Ok(PullPolicy::Never),
+            _ => Err(ParseError::new(name, "it is one of missing, always and never")),
+        }
+    }
+}
+
 /// `--security-opt seccomp=`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SeccompChoice {
@@ -232,6 +263,11 @@ impl RunOptions {
     pub fn add_ulimit(&mut self, text: &str) -> Result<(), ParseError> {
         self.ulimits.push(parse::ulimit(text)?);
         Ok(())
+    }
+
+    /// `--platform`.
+    pub fn platform(text: &str) -> Result<Platform, ParseError> {
+        Platform::parse(text).map_err(|_| ParseError::new(text, "write OS/ARCH[/VARIANT], as linux/arm64"))
     }
 
     /// `--add-host NAME:IP`.

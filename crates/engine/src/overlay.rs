@@ -14,7 +14,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
 };
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use step::step;
 
@@ -45,16 +45,36 @@ impl Layer {
         Ok(Layer { dir, path })
     }
 
-    /// An overlay of this layer over the directory `lower`. `part` names the pair of directories on disk.
-    pub(crate) fn over(&self, lower: &OwnedFd, shown: &Path, part: &str) -> Result<OwnedFd, Error> {
-        let what = || format!("mount an overlay over {}", shown.display());
-        let mount = || {
-            let upper = self.subdirectory(&format!("{part}upper"))?;
-            let work = self.subdirectory(&format!("{part}work"))?;
-            // An upper directory hides the mode and owner of the lower one, so it takes them over.
-            copy_attributes(lower, &self.dir, &format!("{part}upper"))?;
+    /// An overlay of this layer over directories, the lowest first. `part` names the pair of directories on disk.
+    pub(crate) fn over(&self, lower: &[OwnedFd], shown: &Path, part: &str) -> Result<OwnedFd, Error> {
+        self.mount(shown, || {
+            let (upper, work) = self.directories(lower, part)?;
             mount_overlay(lower, &upper, &work)
-        };
+        })
+    }
+
+    /// An overlay of this layer over one detached mount.
+    pub(crate) fn over_mount(&self, lower: &[OwnedFd], shown: &Path) -> Result<OwnedFd, Error> {
+        self.mount(shown, || {
+            let (upper, work) = self.directories(lower, "")?;
+            match mount_overlay(lower, &upper, &work) {
+                // Before Linux 6.15 a layer must be mounted somewhere: in a mount namespace of its own, it is.
+                Err(Errno::INVAL) => {
+                    let mounts: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
+                    let again = || {
+                        let (upper, work) =
+                            (open_directory(&self.path.join("upper"))?, open_directory(&self.path.join("work"))?);
+                        mount_overlay(lower, &upper, &work)
+                    };
+                    image::attached(&mounts, again).map_err(|error| error.source)?
+                }
+                done => done,
+            }
+        })
+    }
+
+    fn mount(&self, shown: &Path, mount: impl FnOnce() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Error> {
+        let what = || format!("mount an overlay over {}", shown.display());
         step("mount-overlay", "writing changes a layer of its own, not what is shared", what, mount).map_err(|source| {
             match source {
                 Errno::NODEV => Error::NoOverlay(shown.to_owned()),
@@ -62,6 +82,17 @@ impl Layer {
                 source => Error::Overlay { lower: shown.to_owned(), source },
             }
         })
+    }
+
+    /// The pair of directories of one overlay.
+    fn directories(&self, lower: &[OwnedFd], part: &str) -> Result<(OwnedFd, OwnedFd), Errno> {
+        let upper = self.subdirectory(&format!("{part}upper"))?;
+        let work = self.subdirectory(&format!("{part}work"))?;
+        // An upper directory hides the mode and owner of the lower one, so it takes them over.
+        if let Some(top) = lower.last() {
+            copy_attributes(top, &self.dir, &format!("{part}upper"))?;
+        }
+        Ok((upper, work))
     }
 
     /// A directory of the layer, made when it is missing. The upper directory's mode and owner are the root's own.
@@ -98,15 +129,19 @@ fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-fn mount_overlay(lower: &OwnedFd, upper: &OwnedFd, work: &OwnedFd) -> Result<OwnedFd, Errno> {
+fn mount_overlay(lower: &[OwnedFd], upper: &OwnedFd, work: &OwnedFd) -> Result<OwnedFd, Errno> {
     let fs = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&fs, c"source", c"mycontainer")?;
     // By descriptor: a path may hold the `:` and `,` that overlay's options are split at, or be longer than the 255
     // bytes that fsconfig takes.
-    for (key, dir) in [(c"lowerdir", lower), (c"upperdir", upper), (c"workdir", work)] {
-        let path = CString::new(format!("/proc/self/fd/{}", dir.as_raw_fd())).map_err(|_| Errno::INVAL)?;
-        fsconfig_set_string(&fs, key, &path)?;
+    let path = |dir: &OwnedFd| CString::new(format!("/proc/self/fd/{}", dir.as_raw_fd())).map_err(|_| Errno::INVAL);
+    match lower {
+        [only] => fsconfig_set_string(&fs, c"lowerdir", &path(only)?)?,
+        // One at a time, the topmost first: a list of more than a dozen would be too long. [since Linux 6.5]
+        several => several.iter().rev().try_for_each(|dir| fsconfig_set_string(&fs, c"lowerdir+", &path(dir)?))?,
     }
+    fsconfig_set_string(&fs, c"upperdir", &path(upper)?)?;
+    fsconfig_set_string(&fs, c"workdir", &path(work)?)?;
     fsconfig_set_flag(&fs, c"volatile")?;
     fsconfig_create(&fs)?;
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
@@ -125,7 +160,6 @@ pub(crate) fn remove_layer(id: &Id) -> Result<(), Error> {
     }
     let what = || format!("remove {}", state::layer_path(id).display());
     step("remove-layer", "nothing written stays", what, || {
-        use std::os::fd::AsFd;
         image::remove_tree(dir.as_fd(), std::ffi::OsStr::new(id.as_str())).map_err(Error::from)
     })
 }

@@ -1,10 +1,12 @@
-//! ROOT, as typed, becomes an open root: the host's own `/`, a directory, or an archive.
+//! ROOT, as typed, becomes an open root: the host's own `/`, a directory, an archive, or an image.
 
 use crate::error::Error;
 use crate::hostview;
+use crate::images;
 use crate::options::RunOptions;
 use crate::overlay::Layer;
 use crate::state::{DATA_DIR, Id};
+use image::{Events, Image, Images};
 use runtime::{Root, Tree};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -13,6 +15,19 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use step::step;
 
+/// What ROOT means.
+#[derive(Debug)]
+pub(crate) enum Meant {
+    /// The view of this machine's own `/`.
+    Host,
+    /// A directory of the host.
+    Directory,
+    /// A tar of a root file system.
+    Archive,
+    /// An image of the store.
+    Image(Images, Box<Image>),
+}
+
 /// A root that is ready to be attached, and what has to be kept open for it.
 #[derive(Debug)]
 pub(crate) struct OpenRoot {
@@ -20,31 +35,59 @@ pub(crate) struct OpenRoot {
     pub(crate) trees: Vec<Tree>,
     /// True for a view of the host, which needs its secrets hidden.
     pub(crate) is_host: bool,
-    /// Holds an unpacked archive, so that nobody removes it while it is used.
-    pub(crate) archive: Option<image::Unpacked>,
+    /// Holds what the root is made of, so that nobody removes it while it is used.
+    pub(crate) held: Vec<OwnedFd>,
 }
 
-/// Opens ROOT.
-pub(crate) fn open(options: &RunOptions, id: &Id) -> Result<OpenRoot, Error> {
-    if options.root == "host" {
-        return open_host(id);
+impl OpenRoot {
+    fn plain(root: Root) -> OpenRoot {
+        OpenRoot { root, trees: Vec::new(), is_host: false, held: Vec::new() }
     }
-    let path = Path::new(&options.root);
+}
+
+/// Finds out what ROOT means. A word that could be a path and an image is the image if the store has it, the path if
+/// that is there, and else an image, which is pulled; with a `/`, `./` or `../` before it it is a path.
+pub(crate) fn resolve(options: &RunOptions, events: &dyn Events) -> Result<Meant, Error> {
+    let root = options.root.as_str();
+    if root == "host" {
+        return Ok(Meant::Host);
+    }
+    let is_path = ["/", "./", "../"].iter().any(|start| root.starts_with(start)) || matches!(root, "." | "..");
+    if !is_path && let Some((images, image)) = images::wanted(options, events)? {
+        return Ok(Meant::Image(images, Box::new(image)));
+    }
+    let path = Path::new(root);
     let stat = match rustix::fs::stat(path) {
         Ok(stat) => stat,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Err(Error::NoSuchRoot(options.root.clone())),
+        Err(Errno::NOENT | Errno::NOTDIR) if is_path => return Err(Error::NoSuchRoot(options.root.clone())),
+        Err(Errno::NOENT | Errno::NOTDIR) => {
+            let (images, image) = images::missing(options, events)?;
+            return Ok(Meant::Image(images, Box::new(image)));
+        }
         Err(errno) => return Err(Error::file("open the root", path)(errno)),
     };
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory if options.ephemeral => {
-            let lower = directory(path)?;
-            over(&lower, path, id, None)
+        FileType::Directory if path.join("oci-layout").exists() && path.join("index.json").exists() => {
+            let (images, image) = images::of_layout(path, options, events)?;
+            Ok(Meant::Image(images, Box::new(image)))
         }
-        FileType::Directory => in_place(path),
-        FileType::RegularFile => open_archive(path, id),
+        FileType::Directory => Ok(Meant::Directory),
+        FileType::RegularFile => Ok(Meant::Archive),
         FileType::Fifo => Err(Error::BadRoot { path: path.into(), what: "a pipe" }),
         FileType::Socket => Err(Error::BadRoot { path: path.into(), what: "a socket" }),
         _ => Err(Error::BadRoot { path: path.into(), what: "a device" }),
+    }
+}
+
+/// Opens ROOT.
+pub(crate) fn open(meant: &Meant, options: &RunOptions, id: &Id) -> Result<OpenRoot, Error> {
+    let path = Path::new(&options.root);
+    match meant {
+        Meant::Host => open_host(id),
+        Meant::Directory if options.ephemeral => over(vec![directory(path)?], path, id),
+        Meant::Directory => in_place(path),
+        Meant::Archive => open_archive(path, id),
+        Meant::Image(images, image) => open_image(images, image, path, id),
     }
 }
 
@@ -61,31 +104,38 @@ fn in_place(path: &Path) -> Result<OpenRoot, Error> {
         Errno::PERM => Error::NoAdmin,
         errno => Error::file("open the root", path)(errno),
     })?;
-    Ok(OpenRoot { root: Root::new(tree), trees: Vec::new(), is_host: false, archive: None })
+    Ok(OpenRoot::plain(Root::new(tree)))
 }
 
-fn over(lower: &OwnedFd, shown: &Path, id: &Id, archive: Option<image::Unpacked>) -> Result<OpenRoot, Error> {
+fn over(lower: Vec<OwnedFd>, shown: &Path, id: &Id) -> Result<OpenRoot, Error> {
     let layer = Layer::make(id)?;
-    let root = Root::new(layer.over(lower, shown, "")?);
-    Ok(OpenRoot { root, trees: Vec::new(), is_host: false, archive })
+    let root = Root::new(layer.over(&lower, shown, "")?);
+    Ok(OpenRoot { held: lower, ..OpenRoot::plain(root) })
 }
 
 fn open_host(id: &Id) -> Result<OpenRoot, Error> {
     let lower = directory(Path::new("/"))?;
     let layer = Layer::make(id)?;
     hostview::lock_passwords(&layer, "upper", "etc")?;
-    let root = Root::new(layer.over(&lower, Path::new("/"), "")?);
+    let root = Root::new(layer.over(&[lower], Path::new("/"), "")?);
     let trees = hostview::other_filesystems(&layer)?;
-    Ok(OpenRoot { root, trees, is_host: true, archive: None })
+    Ok(OpenRoot { trees, is_host: true, ..OpenRoot::plain(root) })
 }
 
 fn open_archive(path: &Path, id: &Id) -> Result<OpenRoot, Error> {
     let unpacked = image::Store::open(Path::new(DATA_DIR))?.archive(path)?;
-    let lower = unpacked.dir.try_clone().map_err(|source| Error::File {
-        what: "open the unpacked archive",
-        path: unpacked.path.clone(),
-        source,
-    })?;
     let shown = unpacked.path.clone();
-    over(&lower, &shown, id, Some(unpacked))
+    let mut open = over(vec![unpacked.dir], &shown, id)?;
+    open.held.push(unpacked.guard);
+    Ok(open)
+}
+
+fn open_image(images: &Images, image: &Image, shown: &Path, id: &Id) -> Result<OpenRoot, Error> {
+    let lower = images.root(image)?;
+    let layer = Layer::make(id)?;
+    let root = Root::new(match lower.is_mount {
+        true => layer.over_mount(&lower.lower, shown)?,
+        false => layer.over(&lower.lower, shown, "")?,
+    });
+    Ok(OpenRoot { held: lower.lower, ..OpenRoot::plain(root) })
 }

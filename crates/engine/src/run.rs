@@ -4,13 +4,15 @@ use crate::error::Error;
 use crate::files;
 use crate::options::{NetworkMode, RunOptions};
 use crate::relay::{self, Signals};
-use crate::rootfs::{self, OpenRoot};
+use crate::rootfs::{self, Meant, OpenRoot};
 use crate::spec::{self, Parts};
 use crate::state::{Facts, Id, Record};
 use crate::streams::{self, Streams};
 use crate::sweep::network;
 use crate::tty::{self, Console};
 use crate::user;
+use crate::{image_config, image_volumes};
+use image::Events;
 use network::{Lease, Network, Owner};
 use oci_spec::runtime::Spec;
 use runtime::{Bundle, Container, Exit, Extras, Root, Rootfs, Stdio};
@@ -30,17 +32,25 @@ pub struct Outcome {
 }
 
 /// Runs a container in the foreground and removes it.
-pub fn run(options: &RunOptions) -> Result<Outcome, Error> {
+///
+/// `events` is told of the layers when the image has to be fetched first.
+pub fn run(options: &RunOptions, events: &dyn Events) -> Result<Outcome, Error> {
     check(options)?;
+    let meant = rootfs::resolve(options, events)?;
+    let of_image = match &meant {
+        Meant::Image(_, image) => Some(image_config::with_image(options, &image.config)),
+        _ => None,
+    };
+    let options = of_image.as_ref().unwrap_or(options);
     let id = Id::random()?;
     let record = step(
         "write-record",
         "the next command finds what a killed tool leaves",
         || told(&id),
-        || Record::claim(id.clone(), &facts(options, &id)),
+        || Record::claim(id.clone(), &facts(options, &meant, &id)),
     )?;
     let network = network();
-    let ran = live(options, &id, &network);
+    let ran = live(options, &meant, &id, &network);
     let mut notes: Vec<String> = tear_down(options, &record, &network).iter().map(ToString::to_string).collect();
     let mut outcome = ran?;
     outcome.notes.append(&mut notes);
@@ -52,8 +62,10 @@ fn told(id: &Id) -> String {
 }
 
 /// Everything between the record and the removal.
-fn live(options: &RunOptions, id: &Id, network: &Network) -> Result<Outcome, Error> {
-    let OpenRoot { root, trees, is_host, archive } = rootfs::open(options, id)?;
+fn live(options: &RunOptions, meant: &Meant, id: &Id, network: &Network) -> Result<Outcome, Error> {
+    let OpenRoot { root, trees, is_host, held } = rootfs::open(meant, options, id)?;
+    let with_volumes = with_volumes(options, meant, &root, id)?;
+    let options = with_volumes.as_ref().unwrap_or(options);
     let host_resolver = files::host_resolver();
     let lease = match options.network {
         NetworkMode::Bridge => Some(network.lease(id.as_str(), Owner::this_process()?, &host_resolver)?),
@@ -95,8 +107,19 @@ fn live(options: &RunOptions, id: &Id, network: &Network) -> Result<Outcome, Err
     notes.extend(lease.and_then(|lease| lease.warning).map(str::to_owned));
     let relayed = attend(options, &container, &signals, &mut pumps);
     let outcome = finish(container, relayed, notes);
-    drop(archive);
+    drop(held);
     outcome
+}
+
+/// The options with the volumes that the image asks for, if it does.
+fn with_volumes(options: &RunOptions, meant: &Meant, root: &Root, id: &Id) -> Result<Option<RunOptions>, Error> {
+    let Meant::Image(_, image) = meant else { return Ok(None) };
+    if image.config.config.volumes.is_empty() {
+        return Ok(None);
+    }
+    let mut options = options.clone();
+    options.volumes.extend(image_volumes::make(&image.config.config.volumes, &options, root, id)?);
+    Ok(Some(options))
 }
 
 fn connect(network: &Network, lease: &Lease, newborn: &runtime::Newborn) -> Result<(), Error> {
@@ -202,12 +225,16 @@ fn online_cpus() -> u64 {
     list.trim().split(',').filter_map(range).sum::<u64>().max(1)
 }
 
-fn facts<'a>(options: &'a RunOptions, id: &'a Id) -> Facts<'a> {
+fn facts<'a>(options: &'a RunOptions, meant: &'a Meant, id: &'a Id) -> Facts<'a> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Facts {
         id: id.as_str(),
         name: options.name.as_deref(),
         root: &options.root,
+        image: match meant {
+            Meant::Image(_, image) => Some(image.descriptor.digest.as_str()),
+            _ => None,
+        },
         command: &options.command,
         labels: options.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
         created_unix: now.map_or(0, |now| now.as_secs()),
@@ -238,7 +265,8 @@ fn configuration(options: &RunOptions, root: &Root, is_host_view: bool, hostname
 
 /// The words of the program: `--entrypoint` and COMMAND, else the root's best shell.
 fn command(options: &RunOptions, root: &Root) -> Result<Vec<String>, Error> {
-    let words: Vec<String> = options.entrypoint.iter().chain(&options.command).cloned().collect();
+    let entrypoint = options.entrypoint.iter().filter(|program| !program.is_empty());
+    let words: Vec<String> = entrypoint.chain(&options.command).cloned().collect();
     if !words.is_empty() {
         return Ok(words);
     }

@@ -130,14 +130,15 @@ fn capability_sets(options: &RunOptions, identity: &Identity) -> LinuxCapabiliti
     sets
 }
 
-/// Docker's few variables, then the person's, of which the last with a name wins.
+/// Docker's few variables, then the image's, then the person's, of which the last with a name wins.
 fn environment(parts: &Parts<'_>) -> Vec<String> {
     let mut env = vec![PATH.to_owned(), format!("HOSTNAME={}", parts.hostname)];
     if parts.options.tty {
         env.push("TERM=xterm".into());
     }
     env.push(format!("HOME={}", parts.identity.home));
-    for wanted in parts.options.env_of_files.iter().chain(&parts.options.env) {
+    let options = parts.options;
+    for wanted in options.env_of_image.iter().chain(&options.env_of_files).chain(&options.env) {
         let name = wanted.split('=').next().unwrap_or_default();
         env.retain(|known| known.split('=').next() != Some(name));
         env.push(wanted.clone());

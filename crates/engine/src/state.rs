@@ -69,10 +69,21 @@ pub(crate) struct Facts<'a> {
     pub(crate) id: &'a str,
     pub(crate) name: Option<&'a str>,
     pub(crate) root: &'a str,
+    /// Digest of the manifest of the image that it is made of.
+    pub(crate) image: Option<&'a str>,
     pub(crate) command: &'a [String],
     pub(crate) labels: BTreeMap<&'a str, &'a str>,
     pub(crate) created_unix: u64,
     pub(crate) tool_pid: u32,
+}
+
+/// The containers that are made of images: id and digest of the manifest.
+pub(crate) fn images_in_use() -> Vec<(Id, String)> {
+    let image = |id: Id| {
+        let facts: serde_json::Value = serde_json::from_slice(&std::fs::read(record_path(&id)).ok()?).ok()?;
+        Some((id, facts["image"].as_str()?.to_owned()))
+    };
+    all().into_iter().filter_map(image).collect()
 }
 
 /// A container's record, held by this process.

@@ -22,6 +22,11 @@ pub(crate) fn sweep(own: &Id) -> Vec<Error> {
     }
     errors.extend(sweep_layers(own));
     errors.extend(network().sweep().into_iter().map(Error::from));
+    match image::Images::existing(Path::new(state::DATA_DIR)) {
+        Ok(Some(images)) => errors.extend(images.sweep().into_iter().map(Error::from)),
+        Ok(None) => {}
+        Err(error) => errors.push(error.into()),
+    }
     match image::Store::open(Path::new(state::DATA_DIR)) {
         Ok(store) => errors.extend(store.sweep().into_iter().map(Error::from)),
         Err(error) => errors.push(error.into()),

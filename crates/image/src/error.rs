@@ -1,5 +1,8 @@
 //! What can go wrong, each with what it failed on and the system's reason.
 
+use crate::archive::Flaw;
+use crate::mount::MountError;
+use registry::{Digest, ImageIndex, Platform};
 use rustix::io::Errno;
 use std::io;
 use std::path::PathBuf;
@@ -68,7 +71,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The finished tree cannot be written to disk, or given its name.
-    #[error("cannot keep the unpacked {path:?}: {source}")]
+    #[error("cannot keep {path:?}: {source}")]
     Keep {
         /// The tree.
         path: PathBuf,
@@ -91,6 +94,238 @@ pub enum Error {
         /// The system's reason.
         source: Errno,
     },
+    /// An image cannot be read from where it is.
+    #[error("cannot read the image in {place}: {source}")]
+    ReadImage {
+        /// The archive, the layout or the registry.
+        place: String,
+        /// What is wrong.
+        source: Box<Flaw>,
+    },
+    /// An image cannot be written to where it should be.
+    #[error("cannot write the image to {place}: {source}")]
+    WriteImage {
+        /// The archive, the layout or the registry.
+        place: String,
+        /// What is wrong.
+        source: Box<Flaw>,
+    },
+    /// One of the images of an index cannot be copied.
+    #[error("the image for {platform} ({digest}): {source}")]
+    OnePlatform {
+        /// For which machines it is.
+        platform: String,
+        /// Its manifest.
+        digest: Digest,
+        /// What is wrong.
+        source: Box<Error>,
+    },
+    /// A file of a tree cannot be put into a tar.
+    #[error("cannot archive {path:?}: {source}")]
+    Tree {
+        /// The file, from the tree's top.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<Flaw>,
+    },
+    /// A blob or another file of the store cannot be read.
+    #[error("cannot read {path:?}: {source}")]
+    Blob {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// What is in a file of the store is not what its name says.
+    #[error("{path:?} is damaged: its content does not have the digest that it is named by")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of the store cannot be written.
+    #[error("cannot write {path:?}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The list of images cannot be understood.
+    #[error("cannot understand {path:?}: {source}")]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A manifest or an index is wrong.
+    #[error("the manifest {what} cannot be used: {source}")]
+    Manifest {
+        /// Which.
+        what: String,
+        /// What is wrong.
+        source: registry::BadManifest,
+    },
+    /// An image's configuration is wrong.
+    #[error("the configuration {what} cannot be used: {source}")]
+    Config {
+        /// Which.
+        what: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// There is no image for the machine.
+    #[error("{what} has no image for {platform}; it has: {has}")]
+    NoPlatform {
+        /// Where.
+        what: String,
+        /// The machine.
+        platform: String,
+        /// Which there are.
+        has: String,
+    },
+    /// An index in an index in an index.
+    #[error("{what}: its indexes are nested too deeply, or in a circle")]
+    Nested {
+        /// Which.
+        what: String,
+    },
+    /// What a manifest names is no file system.
+    #[error("it is an artifact of another kind, not a container image: it has a layer of type {media_type:?}")]
+    NoLayer {
+        /// The type.
+        media_type: String,
+    },
+    /// Manifest and configuration do not fit together.
+    #[error("its manifest has {layers} layers, but its configuration {diff_ids}")]
+    LayerCount {
+        /// In the manifest.
+        layers: usize,
+        /// In the configuration.
+        diff_ids: usize,
+    },
+    /// Content that came has another digest than it was asked for by.
+    #[error("{what} sent wrong content: {wanted} was asked for, and {got} came")]
+    Mismatch {
+        /// Who sent it.
+        what: String,
+        /// Asked for.
+        wanted: Digest,
+        /// Came.
+        got: Digest,
+    },
+    /// Content that came is longer or shorter than its descriptor says.
+    #[error("{what} has a wrong length: {size} bytes were announced, and {got} came")]
+    Length {
+        /// Which.
+        what: String,
+        /// Bytes that came, at least.
+        got: u64,
+        /// Bytes that were announced.
+        size: u64,
+    },
+    /// The stream of some content broke.
+    #[error("cannot read {what}: {source}")]
+    Content {
+        /// Which.
+        what: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A layer's tar cannot be used.
+    #[error("the layer {digest} cannot be unpacked: {source}")]
+    Layer {
+        /// Of the blob.
+        digest: Digest,
+        /// What is wrong.
+        source: Box<Fault>,
+    },
+    /// A layer's tar is not the one that the configuration names.
+    #[error("the layer {layer} is another one than the configuration says: its content is {got}, not {wanted}")]
+    DiffId {
+        /// Of the blob.
+        layer: Digest,
+        /// In the configuration.
+        wanted: Digest,
+        /// Of the content.
+        got: Digest,
+    },
+    /// The disk is full. What had been written is removed again.
+    #[error("no space left in {store:?}; what was written of it is freed again")]
+    NoSpace {
+        /// The store.
+        store: PathBuf,
+    },
+    /// Another part of the same work failed, and says why.
+    #[error("it was interrupted")]
+    Interrupted,
+    /// The layers of an image cannot be made one tree.
+    #[error("cannot make {path:?}: {source}")]
+    Merge {
+        /// The tree.
+        path: PathBuf,
+        /// What is wrong.
+        source: MergeFault,
+    },
+    /// A layer of an image is in the store in no form that can be mounted.
+    #[error("its layers have not been made ready")]
+    NoTree,
+    /// A blob that should be in the store is not.
+    #[error("{digest} is not in the store: pull the image again")]
+    BlobMissing {
+        /// Which.
+        digest: Digest,
+    },
+    /// An image cannot be mounted.
+    #[error("cannot mount the image {id}: {source}", id = id.short())]
+    MountImage {
+        /// The image.
+        id: Digest,
+        /// The step that failed.
+        source: MountError,
+    },
+    /// There is no such image.
+    #[error("there is no image {words:?}")]
+    NoSuchImage {
+        /// As asked for.
+        words: String,
+    },
+    /// The beginning of an id is that of several.
+    #[error("{words:?} is the beginning of more than one image's id")]
+    AmbiguousId {
+        /// As asked for.
+        words: String,
+    },
+    /// An image that was named by its id has several names.
+    #[error("{words:?} has several names ({names}): remove them one by one, or all with --force")]
+    SeveralNames {
+        /// As asked for.
+        words: String,
+        /// Its names.
+        names: String,
+    },
+    /// A container needs an image that was to be removed.
+    #[error("{words:?} is needed by the container {container}")]
+    ImageInUse {
+        /// As asked for.
+        words: String,
+        /// The container.
+        container: String,
+    },
+}
+
+impl Error {
+    /// An index that serves everybody else.
+    pub(crate) fn no_platform(what: String, platform: &Platform, index: &ImageIndex) -> Error {
+        let all = index.manifests.iter().filter_map(|entry| entry.platform.as_ref());
+        let has: Vec<String> = all.map(ToString::to_string).filter(|p| p != "unknown/unknown").take(20).collect();
+        Error::NoPlatform { what, platform: platform.to_string(), has: has.join(", ") }
+    }
+
+    /// True for a failure that the next attempt may not have: what has been fetched so far is kept for it.
+    pub(crate) fn is_of_the_source(&self) -> bool {
+        matches!(self, Error::Content { .. } | Error::Interrupted)
+    }
 }
 
 /// What is wrong with an archive, or with one of its entries.
@@ -144,6 +379,14 @@ pub enum Fault {
     Target { entry: PathBuf, reason: &'static str },
     #[error("entry {entry:?} is a whiteout (character device 0/0), which would hide files instead of being one")]
     Whiteout { entry: PathBuf },
+    #[error("entry {entry:?} is a link to {target:?}, which is not in this layer")]
+    LinkBelow { entry: PathBuf, target: PathBuf },
+    #[error("it is too large: with entry {entry:?} its image has more than {limit} bytes")]
+    TooBig { entry: PathBuf, limit: u64 },
+    #[error("it has too many entries: {entry:?} is one more than {limit}")]
+    TooMany { entry: PathBuf, limit: u64 },
+    #[error("its names, attributes and maps of holes are too large: with entry {entry:?} more than {limit} bytes")]
+    TooMuch { entry: PathBuf, limit: u64 },
     #[error("cannot {act} entry {entry:?}: {source}")]
     Make { act: &'static str, entry: PathBuf, source: Errno },
     #[error("cannot link entry {entry:?} to {target:?}: {source}")]
@@ -154,6 +397,20 @@ pub enum Fault {
     Replace { entry: PathBuf, source: Box<Error> },
     #[error("no space left for entry {entry:?} after {written} bytes")]
     NoSpace { entry: PathBuf, written: u64 },
+}
+
+/// Why layers cannot be merged.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it; layers are counted from 1, the lowest")]
+pub enum MergeFault {
+    #[error("{0} layers are more than an image can have")]
+    Layers(usize),
+    #[error("cannot read layer {layer}: {source}")]
+    Read { layer: usize, source: io::Error },
+    #[error("layer {layer} is damaged: {reason}")]
+    Damaged { layer: usize, reason: &'static str },
+    #[error("cannot write the merged image: {source}")]
+    Write { source: Errno },
 }
 
 impl Fault {

@@ -43,15 +43,29 @@ impl<'a> Hashed<'a> {
     pub(crate) fn archive(&mut self) -> io::Result<Box<dyn BufRead + '_>> {
         // A decoder that yields little at a time would cost a write for each piece.
         const OUT: usize = 256 << 10;
-        Ok(match compression(self.fill_buf()?) {
-            Compression::None => Box::new(self),
-            Compression::Gzip => Box::new(BufReader::with_capacity(OUT, Gzip::new(self))),
-            Compression::Zstd => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(self)?;
-                Box::new(BufReader::with_capacity(OUT, decoder))
-            }
+        Ok(match decompressed(self)? {
+            Decompressed::AsItWas(input) => Box::new(input),
+            Decompressed::By(decoder) => Box::new(BufReader::with_capacity(OUT, decoder)),
         })
     }
+}
+
+/// A stream without its compression.
+pub(crate) enum Decompressed<'a, R> {
+    /// It had none.
+    AsItWas(R),
+    /// What a decoder makes of it.
+    By(Box<dyn Read + 'a>),
+}
+
+/// Takes the compression off that the first bytes of the stream show. (zstd:chunked is plain zstd with a table of its
+/// own at the end, in frames that a decoder skips.)
+pub(crate) fn decompressed<'a, R: BufRead + 'a>(mut input: R) -> io::Result<Decompressed<'a, R>> {
+    Ok(match compression(input.fill_buf()?) {
+        Compression::None => Decompressed::AsItWas(input),
+        Compression::Gzip => Decompressed::By(Box::new(Gzip::new(input))),
+        Compression::Zstd => Decompressed::By(Box::new(zstd::stream::read::Decoder::with_buffer(input)?)),
+    })
 }
 
 impl Read for Hashed<'_> {

@@ -4,18 +4,46 @@
 //! the file. The archive and all that is in it is hostile: [`tar`] reads it in bounded memory, the unpacker resolves
 //! every name through descriptors inside the new tree, and [`remove_tree`] takes such a tree away again.
 //!
+//! An image's layers are not unpacked but kept as EROFS images: see [`erofs`], and [`mount_erofs`].
+//!
 //! On disk: `roots/` in the data directory, see the head of `store.rs` for what is in it, who locks it and who sweeps
 //! it.
 
+pub mod archive;
+mod config;
+mod draft;
+pub mod erofs;
 mod error;
+mod gc;
+mod images;
 mod index;
 mod input;
+mod layer;
+mod layout;
+mod lease;
+mod mount;
+mod pipe;
+mod progress;
+mod receive;
 mod remove;
+mod room;
+mod root;
 mod sniff;
 mod store;
 pub mod tar;
+mod transfer;
 mod unpack;
 
-pub use error::{Error, Fault};
+pub use config::{Healthcheck, History, ImageConfig, RootfsConfig, RunConfig};
+pub use error::{Error, Fault, MergeFault};
+pub use gc::{Freed, Usage};
+pub use images::{Image, Removed};
+pub use layer::Form;
+pub use layout::Images;
+pub use mount::{MountError, Through, attached, mount_erofs};
+pub use progress::{Events, Silent, State};
+pub use receive::{Order, Received};
 pub use remove::remove_tree;
+pub use root::ImageRoot;
 pub use store::{Store, Unpacked};
+pub use transfer::{Content, Raw, Sink, Source};

@@ -14,7 +14,7 @@ const DEEPEST: usize = 128;
 const CHUNK: usize = 1 << 20;
 
 /// Copies what is in the directory `from` into the directory `to`, and gives `to` the mode and owner of `from`.
-pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
+pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
     // Both may be held by O_PATH, with which neither lists nor changes anything.
     let open = |dir| openat(dir, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     copy_directory(&open(from)?, open(to)?.as_fd(), 0)

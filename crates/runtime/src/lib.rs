@@ -90,6 +90,7 @@ pub use bundle::{Bundle, Extras, File, Rootfs, Stdio, Tree};
 pub use checkpoint::{CgroupMode, Checkpoint, Images};
 pub use clock::now;
 pub use config::process as parse_process;
+pub use copyup::copy as copy_tree;
 pub use create::{Container, Newborn, create};
 pub use error::Error;
 pub use join::Joining;

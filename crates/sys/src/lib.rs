@@ -9,6 +9,7 @@ pub mod exec;
 pub mod fork;
 pub mod iptables;
 pub mod keyring;
+pub mod loop_device;
 pub mod mount;
 pub mod net;
 pub mod process;

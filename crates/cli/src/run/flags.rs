@@ -2,7 +2,7 @@
 
 use super::Request;
 use crate::verb::{Group, also, switch, value};
-use engine::{NetworkMode, ParseError, RunOptions};
+use engine::{NetworkMode, ParseError, PullPolicy, RunOptions};
 
 fn parsed<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, ParseError> {
     text.parse().map_err(|_| ParseError::new(text, what))
@@ -25,6 +25,20 @@ pub(super) const FLAGS: &[Group<Request>] = &[
                 r.options.hostname = Some(v.to_owned());
                 Ok(())
             }),
+            value(
+                "pull",
+                None,
+                "WHEN",
+                "Ask the registry for the image: missing (default), always, or never",
+                |r, v| {
+                    r.options.pull = PullPolicy::from_name(v)?;
+                    Ok(())
+                },
+            ),
+            value("platform", None, "OS/ARCH", "Take the image for this machine, as linux/arm64", |r, v| {
+                r.options.platform = Some(RunOptions::platform(v)?);
+                Ok(())
+            }),
             value("label", Some('l'), "NAME=VALUE", "Write a label into the container's record", |r, v| {
                 r.options.labels.push(RunOptions::pair(v));
                 Ok(())
@@ -45,7 +59,7 @@ pub(super) const FLAGS: &[Group<Request>] = &[
                 &mut r.options.init
             }),
             value("entrypoint", None, "PROGRAM", "Program to run; COMMAND becomes its arguments", |r, v| {
-                r.options.entrypoint = (!v.is_empty()).then(|| v.to_owned());
+                r.options.entrypoint = Some(v.to_owned());
                 Ok(())
             }),
             value("env", Some('e'), "NAME[=VALUE]", "Set a variable, or pass on the tool's own", |r, v| {

@@ -22,8 +22,10 @@ pub(crate) static RUN: Verb<Request> = Verb {
         flags: Flags::First,
         intro: "Runs COMMAND in a new container, and removes it at the end. ROOT is\n  \
                 host         a copy-on-write view of this machine's own /, with its secrets hidden\n  \
-                DIRECTORY    a root file system, used in place\n  \
-                ARCHIVE      a tar of `docker export` or `podman export`, plain, gzip or zstd: unpacked once",
+                IMAGE        an image by its name, as alpine or host:5000/a/b:tag, or its id: pulled if it is missing\n  \
+                DIRECTORY    a root file system, used in place; or an OCI image layout\n  \
+                ARCHIVE      a tar of `docker export` or `podman export`, plain, gzip or zstd: unpacked once\n\
+                A word that may be an image and a path is the image if it has been pulled, then the path; ./NAME is the path.",
         outro: "Exit code: the command's own; 125 when mycontainer failed, 126 when COMMAND cannot be executed,\n\
                 127 when it is not there, 128 + n when it died by signal n.",
         example: "run -it host",
@@ -44,7 +46,7 @@ fn run(mut request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
         runtime::seal::ensure().map_err(engine::Error::from)?;
     }
     step::arm_faults();
-    let outcome = engine::run(&request.options)?;
+    let outcome = engine::run(&request.options, &image::Silent)?;
     outcome.notes.iter().for_each(|note| report::note(note));
     if outcome.oom_killed {
         report::note("the container was killed because it reached its memory limit");

@@ -4,8 +4,8 @@
 //! changes the time, so that comes last. A call that would change nothing is left out: most files of a root are root's,
 //! with a mode that the umask leaves alone, and then cost one call here.
 
-use super::{Room, shown};
 use crate::error::Fault;
+use crate::room::{Room, shown};
 use crate::tar::{Entry, Time};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
@@ -26,7 +26,7 @@ pub(super) struct Attributes {
 
 /// What becomes of an extended attribute that an archive asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(crate) enum Keep {
     /// Set, or the archive is not unpacked: a program that loses its capabilities would fail later, and puzzle.
     Must,
     /// Set where the file system has such attributes and allows them on this kind of file.
@@ -37,7 +37,7 @@ pub(super) enum Keep {
 }
 
 impl Keep {
-    fn of(name: &[u8]) -> Keep {
+    pub(crate) fn of(name: &[u8]) -> Keep {
         match name {
             b"security.capability" => Keep::Must,
             b"system.posix_acl_access" | b"system.posix_acl_default" => Keep::May,

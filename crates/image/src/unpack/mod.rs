@@ -21,10 +21,12 @@
 //! Room: before a file is made, its size is held against what the file system has free for ordinary users, so that an
 //! archive that claims (or decompresses to) more than there is fails before the disk is full rather than after.
 
-mod attributes;
-mod place;
+pub(crate) mod attributes;
+pub(crate) mod marks;
+pub(crate) mod place;
 
 use crate::error::Fault;
+use crate::room::{ENTRY_COST, Room, shown};
 use crate::tar::{Entry, Kind, Reader};
 use attributes::Attributes;
 use place::Places;
@@ -271,46 +273,4 @@ impl<'a> Unpacker<'a> {
         }
         Ok(())
     }
-}
-
-/// What an entry takes on disk besides its content, roughly: an inode and a name.
-const ENTRY_COST: u64 = 512;
-
-/// How much room is left for the archive.
-#[derive(Default)]
-struct Room {
-    /// Bytes that may be taken before the file system is asked again.
-    credit: u64,
-    /// Bytes taken so far, content and names.
-    taken: u64,
-}
-
-impl Room {
-    fn take(&mut self, root: BorrowedFd<'_>, bytes: u64, label: &[u8]) -> Result<(), Fault> {
-        /// Asking costs a system call, not asking lets others who write at the same time go unseen.
-        const ASK_EVERY: u64 = 64 << 20;
-        self.taken = self.taken.saturating_add(bytes);
-        if bytes > self.credit {
-            let all = rustix::fs::fstatvfs(root).map_err(|error| self.fault("find room for", label, error))?;
-            let free = all.f_bavail.saturating_mul(all.f_frsize);
-            if bytes > free {
-                return Err(self.fault("make", label, Errno::NOSPC));
-            }
-            self.credit = free.min(bytes.saturating_add(ASK_EVERY));
-        }
-        self.credit -= bytes;
-        Ok(())
-    }
-
-    fn fault(&self, act: &'static str, label: &[u8], source: Errno) -> Fault {
-        let entry = shown(label);
-        match source {
-            Errno::NOSPC | Errno::DQUOT => Fault::NoSpace { entry, written: self.taken },
-            source => Fault::Make { act, entry, source },
-        }
-    }
-}
-
-fn shown(name: &[u8]) -> PathBuf {
-    PathBuf::from(OsStr::from_bytes(name))
 }

@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 /// The name's components with one slash between each two, none before and none after: empty for the root itself.
-pub(super) fn normal(name: &[u8]) -> Result<Vec<u8>, &'static str> {
+pub(crate) fn normal(name: &[u8]) -> Result<Vec<u8>, &'static str> {
     let mut normal = Vec::with_capacity(name.len());
     for component in name.split(|byte| *byte == b'/') {
         match component {
@@ -27,7 +27,7 @@ pub(super) fn normal(name: &[u8]) -> Result<Vec<u8>, &'static str> {
 }
 
 /// The directory of a normal name, and its last component.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),

@@ -1,0 +1,59 @@
+//! Images for `run`: found in the store, or brought there first.
+
+mod inspect;
+mod remote;
+mod verbs;
+
+pub use inspect::{Row, history, inspect, rows};
+
+pub use verbs::PullOrder;
+
+use crate::error::Error;
+use crate::options::{PullPolicy, RunOptions};
+use crate::state::DATA_DIR;
+use image::{Events, Image, Images, Order};
+use registry::Platform;
+use std::path::Path;
+
+/// The store of this machine; made when it is missing.
+pub fn store() -> Result<Images, Error> {
+    Ok(Images::open(Path::new(DATA_DIR))?)
+}
+
+/// The image that ROOT names, if the store has it, or `--pull always` asks the registry for it first.
+pub(crate) fn wanted(options: &RunOptions, events: &dyn Events) -> Result<Option<(Images, Image)>, Error> {
+    if options.pull == PullPolicy::Always {
+        return missing(options, events).map(Some);
+    }
+    let Some(images) = Images::existing(Path::new(DATA_DIR))? else { return Ok(None) };
+    let found = images.find(&options.root)?;
+    Ok(found.filter(|image| fits(options, image)).map(|image| (images, image)))
+}
+
+/// Whether an image is for the machine that was asked for; without a wish every one is.
+fn fits(options: &RunOptions, image: &Image) -> bool {
+    options.platform.as_ref().is_none_or(|wanted| wanted.fit(&image.platform()).is_some())
+}
+
+/// The image that ROOT names, from its registry.
+pub(crate) fn missing(options: &RunOptions, events: &dyn Events) -> Result<(Images, Image), Error> {
+    if options.pull == PullPolicy::Never {
+        return Err(image::Error::NoSuchImage { words: options.root.clone() }.into());
+    }
+    let images = store()?;
+    let order = PullOrder { platform: options.platform.clone(), ..PullOrder::default() };
+    let pulled = verbs::pull_one(&images, &options.root, &order, events)?;
+    let image = images.get(pulled.id.as_str())?;
+    Ok((images, image))
+}
+
+/// The image in an OCI layout, `DIRECTORY` or `DIRECTORY:NAME`.
+pub(crate) fn of_layout(path: &Path, options: &RunOptions, events: &dyn Events) -> Result<(Images, Image), Error> {
+    let images = store()?;
+    let found = image::archive::pick(image::archive::open(path, images.path())?, None, &path.to_string_lossy())?;
+    let platform = options.platform.clone().unwrap_or_else(Platform::here);
+    let order = Order { platform: &platform, names: &[], repository: None, events };
+    let received = images.receive(&*found.source, &order)?;
+    let image = images.get(received.id.as_str())?;
+    Ok((images, image))
+}

@@ -1,0 +1,1 @@
+//! Archives of `docker save`, read.

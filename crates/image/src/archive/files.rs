@@ -1,0 +1,1 @@
+//! Named files, in a directory or in a tar.

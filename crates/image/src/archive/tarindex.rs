@@ -1,0 +1,1 @@
+//! Where in a tar its files are.

@@ -1,0 +1,195 @@
+//! What nobody needs is removed: blobs, layers and merged trees.
+//!
+//! Needed is what the index names, what running commands have leased (`lease`), and what the caller says that containers
+//! need. Marking and removing happen under the store's exclusive lock, and nobody begins to need something without the
+//! shared one, so nothing goes between the two. A layer or merged tree that is mounted may go: the mount holds the files
+//! for as long as it lives. A directory is locked by its users, and stays.
+
+use crate::error::Error;
+use crate::layout::{Images, names_in, open_directory};
+use crate::lease;
+use crate::remove::remove_tree;
+use registry::{Descriptor, Digest, Manifest};
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, FileType, FlockOperation, flock, statat};
+use rustix::io::Errno;
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Files and directories.
+    pub things: u64,
+}
+
+/// What the store takes on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Blobs: manifests, configurations, layers as they were fetched.
+    pub blobs: u64,
+    /// Layers and merged trees.
+    pub trees: u64,
+    /// Blobs that were begun.
+    pub partial: u64,
+    /// Of all that, what [`Images::collect`] would remove.
+    pub unneeded: u64,
+}
+
+/// The directories that are swept, and whether they hold blobs that were only begun.
+const SWEPT: [(&str, bool); 5] =
+    [("blobs/sha256", false), ("blobs/sha512", false), ("layers", false), ("merged", false), ("partial", true)];
+
+impl Images {
+    /// Removes what nobody needs; `containers` are the manifests of images that containers are made of. What was begun
+    /// to be fetched goes only with `partial`. Goes on after an error and returns them all.
+    pub fn collect(&self, containers: &[Digest], partial: bool) -> Result<(Freed, Vec<Error>), Error> {
+        let _lock = self.lock(FlockOperation::LockExclusive)?;
+        let needed = self.needed(containers)?;
+        let (mut freed, mut errors) = (Freed::default(), Vec::new());
+        for (directory, begun) in SWEPT {
+            if begun && !partial {
+                continue;
+            }
+            for name in names_in(self, directory)? {
+                if needed.contains(name.strip_suffix(".erofs").unwrap_or(&name)) {
+                    continue;
+                }
+                match self.remove_unused(directory, &name, begun) {
+                    Ok(Some(bytes)) => {
+                        freed.bytes += bytes;
+                        freed.things += 1;
+                    }
+                    Ok(None) => {}
+                    Err(error) => errors.push(error),
+                }
+            }
+        }
+        Ok((freed, errors))
+    }
+
+    /// What the store takes.
+    pub fn usage(&self, containers: &[Digest]) -> Result<Usage, Error> {
+        let _lock = self.lock(FlockOperation::LockExclusive)?;
+        let needed = self.needed(containers)?;
+        let mut usage = Usage::default();
+        for (directory, begun) in SWEPT {
+            for name in names_in(self, directory)? {
+                let bytes = self.bytes_of(&format!("{directory}/{name}"));
+                match directory {
+                    "layers" | "merged" => usage.trees += bytes,
+                    _ if begun => usage.partial += bytes,
+                    _ => usage.blobs += bytes,
+                }
+                if !needed.contains(name.strip_suffix(".erofs").unwrap_or(&name)) {
+                    usage.unneeded += bytes;
+                }
+            }
+        }
+        Ok(usage)
+    }
+
+    /// Bytes on disk of one layer's tree; 0 when it is not there.
+    pub fn tree_bytes(&self, diff_id: &Digest) -> u64 {
+        let name = |form| crate::layer::layer_name(diff_id, form);
+        self.bytes_of(&name(crate::layer::Form::Erofs)) + self.bytes_of(&name(crate::layer::Form::Directory))
+    }
+
+    fn bytes_of(&self, name: &str) -> u64 {
+        match statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                directory_bytes(&self.path.join(name))
+            }
+            Ok(stat) => stat.st_blocks as u64 * 512,
+            Err(_) => 0,
+        }
+    }
+
+    /// The hexadecimal digits of all that is needed.
+    fn needed(&self, containers: &[Digest]) -> Result<HashSet<String>, Error> {
+        let mut needed = lease::needed(self)?;
+        let index = self.index()?;
+        let containers = containers.iter().map(|digest| Descriptor::new("", digest.clone(), 0));
+        let mut ahead: Vec<Descriptor> = index.manifests.iter().cloned().chain(containers).collect();
+        for entry in &index.manifests {
+            // The index under whose digest it was fetched: a copy of the image starts from it.
+            let fetched_as = entry.annotations.get(crate::layout::FETCHED_AS);
+            needed.extend(fetched_as.and_then(|name| name.rsplit_once(':')).map(|(_, hex)| hex.to_owned()));
+        }
+        while let Some(entry) = ahead.pop() {
+            if needed.insert(entry.digest.hex().to_owned()) || !self.is_marked(&entry, &needed) {
+                self.mark(&entry, &mut needed, &mut ahead);
+            }
+        }
+        Ok(needed)
+    }
+
+    /// False when a manifest is needed, but what it names may not be marked as yet: a lease names manifests, too.
+    fn is_marked(&self, entry: &Descriptor, needed: &HashSet<String>) -> bool {
+        self.manifest_of(entry).is_ok_and(|(_, manifest)| needed.contains(manifest.config.digest.hex()))
+    }
+
+    /// Marks what a manifest or an index names. What cannot be read names nothing.
+    fn mark(&self, entry: &Descriptor, needed: &mut HashSet<String>, ahead: &mut Vec<Descriptor>) {
+        let Ok(bytes) = self.read_blob(&entry.digest) else { return };
+        match Manifest::parse(&bytes, &entry.media_type) {
+            Ok(Manifest::Index(index)) => {
+                ahead.extend(index.manifests.into_iter().filter(|child| !needed.contains(child.digest.hex())));
+            }
+            Ok(Manifest::Image(manifest)) => {
+                let blobs = manifest.layers.iter().chain([&manifest.config]);
+                needed.extend(blobs.map(|blob| blob.digest.hex().to_owned()));
+                if let Ok(config) = self.config_of(&manifest) {
+                    let diff_ids = config.rootfs.diff_ids.iter();
+                    needed.extend(diff_ids.map(|layer| layer.hex().to_owned()));
+                    needed.extend(config.chain_id(usize::MAX).map(|chain| chain.hex().to_owned()));
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Removes one thing, unless somebody has it locked; how many bytes that frees.
+    fn remove_unused(&self, directory: &str, name: &str, begun: bool) -> Result<Option<u64>, Error> {
+        let full = format!("{directory}/{name}");
+        let path = || self.path.join(&full);
+        let failed = |source| Error::Remove { path: path(), source };
+        let stat = statat(&self.dir, full.as_str(), AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        // Held until it is gone.
+        let _held = if is_directory || begun {
+            let file = self.open_file(&full).map_err(failed)?;
+            match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Some(file),
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(failed(error)),
+            }
+        } else {
+            None
+        };
+        let bytes = self.bytes_of(&full);
+        let dir = open_directory(self.dir.as_fd(), Path::new(directory)).map_err(failed)?;
+        remove_tree(dir.as_fd(), OsStr::new(name))?;
+        Ok(Some(bytes))
+    }
+}
+
+fn directory_bytes(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let mut bytes = 0;
+    let mut ahead = vec![path.to_owned()];
+    while let Some(path) = ahead.pop() {
+        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+            if let Ok(metadata) = std::fs::symlink_metadata(entry.path()) {
+                bytes += metadata.blocks() * 512;
+                if metadata.is_dir() {
+                    ahead.push(entry.path());
+                }
+            }
+        }
+    }
+    bytes
+}

@@ -1,0 +1,416 @@
+//! A layer comes in: its bytes become a blob of the store, and while they stream in, a tree that can be mounted.
+//!
+//! Three threads, each as fast as the slowest of them, with a few buffers between each two ([`crate::pipe`]):
+//!
+//! 1. reads from the source, writes to `partial/`, makes the blob's digest;
+//! 2. decompresses;
+//! 3. makes the diff id, reads the tar, writes the layer's EROFS image (or a directory, where the kernel has no EROFS).
+//!
+//! Nothing has its final name before both digests are right. What was fetched of a blob stays in `partial/` when the
+//! source fails: the next fetch reads it from there and goes on where it ends. When what came is wrong it goes at once.
+
+use crate::draft::{Draft, sync_directory};
+use crate::error::{Error, Fault};
+use crate::input::{Decompressed, decompressed};
+use crate::layout::{Images, blob_name, is_named};
+use crate::pipe::{PipeReader, PipeWriter, Stopped, pipe};
+use crate::progress::{Events, State};
+use crate::transfer::Source;
+use crate::{erofs, unpack};
+use registry::{Descriptor, Digest, Hasher};
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fdatasync, flock, openat, renameat, unlinkat};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How layers are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One EROFS image each.
+    Erofs,
+    /// One directory each.
+    Directory,
+}
+
+/// One layer that is wanted.
+pub(crate) struct Wanted<'a> {
+    /// Its place among the layers, the lowest being 0.
+    pub(crate) index: usize,
+    pub(crate) descriptor: &'a Descriptor,
+    pub(crate) diff_id: &'a Digest,
+}
+
+/// What all layers of one fetch share.
+pub(crate) struct Fetch<'a> {
+    pub(crate) images: &'a Images,
+    pub(crate) source: &'a dyn Source,
+    pub(crate) form: Form,
+    pub(crate) events: &'a dyn Events,
+    /// One of the layers failed: the others need not go on.
+    pub(crate) stop: AtomicBool,
+}
+
+/// Why a step ended early.
+enum Ended {
+    Failed(Error),
+    /// Because another one did; that one says why.
+    Stopped,
+}
+
+impl<E: Into<Error>> From<E> for Ended {
+    fn from(error: E) -> Ended {
+        Ended::Failed(error.into())
+    }
+}
+
+/// Where a layer is in the store.
+pub(crate) fn layer_name(diff_id: &Digest, form: Form) -> String {
+    match form {
+        Form::Erofs => format!("layers/{}.erofs", diff_id.hex()),
+        Form::Directory => format!("layers/{}", diff_id.hex()),
+    }
+}
+
+impl Fetch<'_> {
+    /// Sees to it that a layer is in the store, blob and tree.
+    pub(crate) fn layer(&self, wanted: &Wanted<'_>) -> Result<(), Error> {
+        let has_tree = self.images.has_tree(wanted.diff_id, self.form);
+        if self.images.has_blob(wanted.descriptor) {
+            if !has_tree {
+                self.events.layer_state(wanted.index, State::Moving);
+                self.convert(wanted)?;
+            }
+            self.events.layer_state(wanted.index, State::Present);
+            return Ok(());
+        }
+        self.events.layer_state(wanted.index, State::Moving);
+        let partial = match Partial::open(self.images, wanted.descriptor)? {
+            Some(partial) => partial,
+            // Another command was fetching it, and is done.
+            None => return self.layer(wanted),
+        };
+        match self.run(wanted, Some(&partial), has_tree) {
+            Ok(()) => partial.keep()?,
+            Err(error) => {
+                if !error.is_of_the_source() {
+                    partial.remove();
+                }
+                return Err(error);
+            }
+        }
+        self.events.layer_state(wanted.index, State::Done);
+        Ok(())
+    }
+
+    /// Makes the tree of a layer whose blob is there.
+    pub(crate) fn convert(&self, wanted: &Wanted<'_>) -> Result<(), Error> {
+        self.run(wanted, None, false)
+    }
+
+    /// The threads. Without a partial blob the blob itself is read.
+    fn run(&self, wanted: &Wanted<'_>, partial: Option<&Partial<'_>>, has_tree: bool) -> Result<(), Error> {
+        if has_tree {
+            return self.fetch(wanted, partial, None).map_err(|ended| match ended {
+                Ended::Failed(error) => error,
+                Ended::Stopped => Error::Interrupted,
+            });
+        }
+        let (to_decoder, from_fetch) = pipe();
+        std::thread::scope(|scope| {
+            let fetch = scope.spawn(move || self.fetch(wanted, partial, Some(to_decoder)));
+            let (to_tree, from_decoder) = pipe();
+            let decode = scope.spawn(move || decode(from_fetch, to_tree));
+            let tree = self.tree(wanted, from_decoder);
+            let join = |thread: std::thread::ScopedJoinHandle<'_, Result<(), Ended>>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            // In the order of the stream: what is wrong early makes what comes later fail, too.
+            let (fetched, decoded) = (join(fetch), join(decode));
+            match (fetched, decoded, tree) {
+                (Err(Ended::Failed(error)), _, _) => Err(error),
+                // What the decoder found has been told to the reader of the tar, who knows where it was.
+                (_, _, Err(Ended::Failed(error))) => Err(error),
+                // Only now is all of it known to be right.
+                (Ok(()), Ok(()), Ok(draft)) => draft.keep(&layer_name(wanted.diff_id, self.form)),
+                _ => Err(Error::Interrupted),
+            }
+        })
+    }
+
+    /// Step 1: the blob's bytes, from what is there of them and then from the source.
+    fn fetch(&self, wanted: &Wanted<'_>, partial: Option<&Partial<'_>>, to: Option<PipeWriter>) -> Result<(), Ended> {
+        let descriptor = wanted.descriptor;
+        let (file, have) = match partial {
+            Some(partial) => (partial.file.try_clone().map_err(|e| partial.failed(e))?, partial.have),
+            None => (self.images.open_blob(&descriptor.digest)?, descriptor.size),
+        };
+        let mut hasher = descriptor.digest.hasher();
+        let mut pump = Pump { to, spare: Vec::new(), done: 0 };
+        let mut old = Read::take(&file, have);
+        let blob_failed = |source| Error::Blob { path: self.images.path.join(blob_name(&descriptor.digest)), source };
+        loop {
+            self.go_on()?;
+            let read = pump.piece(|buffer| {
+                let length = read_some(&mut old, buffer).map_err(blob_failed)?;
+                hasher.update(&buffer[..length]);
+                Ok(length)
+            })?;
+            if read == 0 {
+                break;
+            }
+        }
+        let done = pump.done;
+        if done < descriptor.size {
+            let mut content = self.source.blob(descriptor, done)?;
+            let shown = || format!("{} of {}", descriptor.digest, self.source.shown());
+            loop {
+                self.go_on()?;
+                self.events.layer_progress(wanted.index, pump.done);
+                let before = pump.done;
+                let read = pump.piece(|buffer| {
+                    let length =
+                        read_some(&mut content, buffer).map_err(|source| Error::Content { what: shown(), source })?;
+                    if before + length as u64 > descriptor.size {
+                        return Err(Error::Length {
+                            what: shown(),
+                            got: before + length as u64,
+                            size: descriptor.size,
+                        });
+                    }
+                    hasher.update(&buffer[..length]);
+                    (&file).write_all(&buffer[..length]).map_err(|e| self.write_failed(e))?;
+                    Ok(length)
+                })?;
+                if read == 0 {
+                    break;
+                }
+            }
+        }
+        self.events.layer_progress(wanted.index, pump.done);
+        if pump.done != descriptor.size {
+            let what = format!("{} of {}", descriptor.digest, self.source.shown());
+            return Err(Error::Length { what, got: pump.done, size: descriptor.size }.into());
+        }
+        let got = hasher.finish();
+        if got != descriptor.digest {
+            return Err(Error::Mismatch { what: self.source.shown(), wanted: descriptor.digest.clone(), got }.into());
+        }
+        pump.to.map_or(Ok(()), |to| to.finish().map_err(|Stopped| Ended::Stopped))
+    }
+
+    fn go_on(&self) -> Result<(), Ended> {
+        if self.stop.load(Ordering::Relaxed) { Err(Ended::Stopped) } else { Ok(()) }
+    }
+
+    fn write_failed(&self, source: io::Error) -> Error {
+        match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOSPC | Errno::DQUOT) => Error::NoSpace { store: self.images.path.clone() },
+            _ => Error::Write { path: self.images.path.join("partial"), source },
+        }
+    }
+
+    /// Step 3: the tree.
+    fn tree(&self, wanted: &Wanted<'_>, from: PipeReader) -> Result<Draft<'_>, Ended> {
+        let mut tar = Hashing { inner: from, hasher: wanted.diff_id.hasher(), pending: 0 };
+        let draft = match self.form {
+            Form::Erofs => Draft::file(self.images)?,
+            Form::Directory => Draft::directory(self.images)?,
+        };
+        let limits = erofs::Limits { bytes: most_bytes(wanted.descriptor.size), ..erofs::Limits::default() };
+        let made = match self.form {
+            Form::Erofs => erofs::write_layer(&mut tar, &draft.file, &limits).map(drop),
+            Form::Directory => unpack::unpack(&mut tar, draft.file.as_fd()),
+        };
+        made.map_err(|fault| match fault {
+            Fault::NoSpace { .. } => Error::NoSpace { store: self.images.path.clone() },
+            fault => Error::Layer { digest: wanted.descriptor.digest.clone(), source: Box::new(fault) },
+        })?;
+        // The tar reader stops nowhere but at the very end.
+        let got = tar.hasher.finish();
+        if got != *wanted.diff_id {
+            let layer = wanted.descriptor.digest.clone();
+            return Err(Error::DiffId { layer, wanted: wanted.diff_id.clone(), got }.into());
+        }
+        Ok(draft)
+    }
+}
+
+/// What a layer may become: so that some kilobytes do not fill the disk. Real layers shrink to a tenth or so; a gigabyte
+/// is nobody's loss.
+fn most_bytes(compressed: u64) -> u64 {
+    const FREE: u64 = 1 << 30;
+    const RATIO: u64 = 200;
+    let limit = std::env::var("MYCONTAINER_LAYER_MAX").ok().and_then(|text| text.parse().ok());
+    limit.unwrap_or(FREE.max(compressed.saturating_mul(RATIO)))
+}
+
+fn read_some(from: &mut impl Read, to: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(to) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// Sends pieces on to a pipe, if there is one.
+struct Pump {
+    to: Option<PipeWriter>,
+    /// For pieces that go nowhere.
+    spare: Vec<u8>,
+    done: u64,
+}
+
+impl Pump {
+    fn piece(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<usize, Error>) -> Result<usize, Ended> {
+        let length = match &self.to {
+            Some(to) => to.send(fill).map_err(|Stopped| Ended::Stopped)??,
+            None => {
+                self.spare.resize(256 << 10, 0);
+                fill(&mut self.spare)?
+            }
+        };
+        self.done += length as u64;
+        Ok(length)
+    }
+}
+
+/// Step 2: the compression goes.
+fn decode(from: PipeReader, to: PipeWriter) -> Result<(), Ended> {
+    let unreadable = |_: io::Error| Ended::Stopped;
+    let mut decoder: Box<dyn Read> = match decompressed(from).map_err(unreadable)? {
+        Decompressed::AsItWas(plain) => Box::new(plain),
+        Decompressed::By(decoder) => decoder,
+    };
+    loop {
+        let sent = to.send(|buffer| fill(&mut decoder, buffer)).map_err(|Stopped| Ended::Stopped)?;
+        match sent {
+            Ok(0) => return to.finish().map_err(|Stopped| Ended::Stopped),
+            Ok(_) => {}
+            Err(error) => {
+                to.fail(error);
+                return Err(Ended::Stopped);
+            }
+        }
+    }
+}
+
+/// Fills a buffer as far as there is something: a decoder may give little at a time.
+fn fill(from: &mut impl Read, to: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < to.len() {
+        match read_some(from, &mut to[filled..]) {
+            Ok(0) => break,
+            Ok(length) => filled += length,
+            // What came before it is sent first; it comes up again.
+            Err(_) if filled > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// A stream that is hashed as it is looked at.
+struct Hashing<R> {
+    inner: R,
+    hasher: Hasher,
+    /// Bytes of the current piece that are hashed and not consumed.
+    pending: usize,
+}
+
+impl<R: BufRead> Read for Hashing<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let from = self.fill_buf()?;
+        let length = from.len().min(to.len());
+        to[..length].copy_from_slice(&from[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl<R: BufRead> BufRead for Hashing<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let piece = self.inner.fill_buf()?;
+        if self.pending == 0 {
+            self.hasher.update(piece);
+            self.pending = piece.len();
+        }
+        Ok(piece)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        let amount = amount.min(self.pending);
+        self.pending -= amount;
+        self.inner.consume(amount);
+    }
+}
+
+/// A blob that is being fetched: `partial/HEX`, locked.
+struct Partial<'a> {
+    images: &'a Images,
+    descriptor: &'a Descriptor,
+    name: String,
+    file: File,
+    /// How much of it is there, from whoever began it.
+    have: u64,
+}
+
+impl<'a> Partial<'a> {
+    /// Opens or begins it; waits for whoever is fetching it. `None` when it is a blob by then.
+    fn open(images: &'a Images, descriptor: &'a Descriptor) -> Result<Option<Partial<'a>>, Error> {
+        let name = format!("partial/{}", descriptor.digest.hex());
+        let failed = |source: Errno| Error::Prepare { path: images.path.join(&name), source: source.into() };
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        loop {
+            let file = match openat(&images.dir, &name, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(file) => file,
+                Err(Errno::NOENT) => {
+                    images.make_directories("partial").map_err(failed)?;
+                    continue;
+                }
+                Err(error) => return Err(failed(error)),
+            };
+            flock(&file, FlockOperation::LockExclusive).map_err(failed)?;
+            if images.has_blob(descriptor) {
+                return Ok(None);
+            }
+            if !is_named(images.dir.as_fd(), &name, file.as_fd()).map_err(failed)? {
+                continue;
+            }
+            let file = File::from(file);
+            let have = rustix::fs::fstat(&file).map_err(failed)?.st_size as u64;
+            // More than all of it is something else.
+            let have = if have <= descriptor.size { have } else { 0 };
+            if have == 0 {
+                rustix::fs::ftruncate(&file, 0).map_err(failed)?;
+            }
+            return Ok(Some(Partial { images, descriptor, name, file, have }));
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::Prepare { path: self.images.path.join(&self.name), source }
+    }
+
+    /// It is whole and right: it becomes a blob.
+    fn keep(self) -> Result<(), Error> {
+        let name = blob_name(&self.descriptor.digest);
+        let failed = |source| Error::Keep { path: self.images.path.join(&name), source };
+        fdatasync(&self.file).map_err(failed)?;
+        let rename = || renameat(&self.images.dir, &self.name, &self.images.dir, &name);
+        match rename() {
+            Err(Errno::NOENT) => {
+                let directory = format!("blobs/{}", self.descriptor.digest.algorithm());
+                self.images.make_directories(&directory).and_then(|()| rename()).map_err(failed)?;
+            }
+            done => done.map_err(failed)?,
+        }
+        sync_directory(self.images, &name).map_err(failed)
+    }
+
+    fn remove(self) {
+        let _ = unlinkat(&self.images.dir, &self.name, AtFlags::empty());
+    }
+}

@@ -11,6 +11,12 @@ mod parse;
 #[allow(dead_code, reason = "the verbs of images that come next use the rest")]
 mod report;
 mod run;
+#[allow(dead_code, reason = "the verbs of images that come next use it")]
+mod table;
+#[allow(dead_code, reason = "the verbs of images that come next use it")]
+mod template;
+#[allow(dead_code, reason = "the verbs of images that come next use it")]
+mod time;
 mod verb;
 mod verbs;
 

@@ -45,7 +45,7 @@ impl<'a> Hashed<'a> {
     }
 }
 
-/// A stream decompressed as its first bytes say.
+/// A stream decompressed as its first bytes say, in large pieces.
 pub(crate) fn decoded<'a, R: BufRead + 'a>(input: R) -> io::Result<Box<dyn BufRead + 'a>> {
     // A decoder that yields little at a time would cost a write for each piece.
     const OUT: usize = 256 << 10;

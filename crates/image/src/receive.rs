@@ -267,7 +267,7 @@ fn read_config(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<u8>, 
     Ok(bytes)
 }
 
-fn check(descriptor: &Descriptor, bytes: &[u8], from: &str) -> Result<(), Error> {
+pub(crate) fn check(descriptor: &Descriptor, bytes: &[u8], from: &str) -> Result<(), Error> {
     let what = || format!("{} of {from}", descriptor.digest);
     if bytes.len() as u64 != descriptor.size {
         return Err(Error::Length { what: what(), got: bytes.len() as u64, size: descriptor.size });

@@ -1,12 +1,112 @@
-//! The upper directory of an overlay as a layer.
+//! The upper directory of an overlay as a layer. [OCI image-spec, layer.md; kernel, filesystems/overlayfs.rst]
+//!
+//! What overlayfs keeps there in its own way is told in the way of layers: a character device 0/0 (or an empty file
+//! with the attribute `overlay.whiteout`) is `.wh.NAME`; a directory whose `overlay.opaque` is `y` has `.wh..wh..opq`
+//! beside its files. The rest of its attributes mean nothing elsewhere and are left out, but for two: a directory with
+//! `overlay.redirect` and a file with `overlay.metacopy` have their content below under other names. Our mounts make
+//! none of these; an upper directory that has them was mounted by somebody else, and cannot be told as a layer.
 
+use super::Flaw;
+use super::export::TreeTar;
+use super::flaw::cut;
+use super::walk::{Node, open_at, tree_error, walk};
 use crate::error::Error;
 use rustix::fd::BorrowedFd;
+use rustix::fs::{FileType, OFlags, fstat};
 use std::io::Write;
 
-/// Writes the upper directory `upper` as a layer's tar (uncompressed). With `lower`, the merged tree that it lay on, no
-/// whiteout is written for what is not there.
-pub fn diff_layer(upper: BorrowedFd<'_>, lower: Option<BorrowedFd<'_>>, out: &mut dyn Write) -> Result<(), Error> {
-    let _ = out;
-    todo!("{upper:?} {lower:?}")
+/// In which attributes overlayfs keeps its marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marks {
+    /// `trusted.overlay.*`.
+    Trusted,
+    /// `user.overlay.*`, when it is mounted with `userxattr`, as without privileges.
+    User,
+}
+
+/// Writes the upper directory `upper` as a layer's tar, uncompressed. With `lower`, the tree that it lay on, no whiteout
+/// is written for what is not there, and the top itself only when it differs from that of `lower`; without, only when it
+/// is not 0755 and root's.
+///
+/// # Errors
+/// [`Error::Tree`], with what cannot be read, written, or said in a layer.
+pub fn diff_layer(
+    upper: BorrowedFd<'_>,
+    lower: Option<BorrowedFd<'_>>,
+    marks: Marks,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let mut diff = Diff { tar: TreeTar::new(out), lower, marks };
+    walk(upper, &mut |node| diff.add(node))?;
+    diff.tar.finish()
+}
+
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+struct Diff<'a> {
+    tar: TreeTar<'a>,
+    lower: Option<BorrowedFd<'a>>,
+    marks: Marks,
+}
+
+impl Diff<'_> {
+    fn add(&mut self, node: &mut Node<'_>) -> Result<(), Error> {
+        let unsuited = |what| Flaw::Unsuited { name: cut(&String::from_utf8_lossy(node.path)), what };
+        let (parent, name) = crate::unpack::place::split(node.path);
+        let xattrs = self.tar.xattrs(node)?;
+        let mark = |wanted: &[u8]| xattrs.iter().find(|(name, _)| self.marks.strip(name) == Some(wanted));
+        let is_empty_file = node.kind() == FileType::RegularFile && node.size() == 0;
+        let is_whiteout = node.kind() == FileType::CharacterDevice && node.device() == (0, 0)
+            || is_empty_file && mark(b"whiteout").is_some();
+        if is_whiteout {
+            if self.is_below(node.path) {
+                let name = [WHITEOUT, name].concat();
+                let path = if parent.is_empty() { name } else { [parent, b"/", &name].concat() };
+                self.tar.mark(&path)?;
+            }
+            return Ok(());
+        }
+        if name.starts_with(WHITEOUT) {
+            let what = "a name that means a deleted file in a layer";
+            return Err(tree_error(node.path, unsuited(what)));
+        }
+        if mark(b"redirect").is_some() || mark(b"metacopy").is_some() {
+            let what = "kept in part under another name below (redirect_dir, metacopy), which a layer cannot say";
+            return Err(tree_error(node.path, unsuited(what)));
+        }
+        let is_opaque = node.kind() == FileType::Directory && mark(b"opaque").is_some_and(|(_, value)| value == b"y");
+        if !node.path.is_empty() || !self.is_top_of_lower(node) {
+            self.tar.add(node, xattrs)?;
+        }
+        if is_opaque && self.is_below(node.path) {
+            let path = if node.path.is_empty() { OPAQUE.to_vec() } else { [node.path, b"/", OPAQUE].concat() };
+            self.tar.mark(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the tree below has this name; true when nobody knows.
+    fn is_below(&self, path: &[u8]) -> bool {
+        self.lower.is_none_or(|lower| open_at(lower, path, OFlags::PATH | OFlags::NOFOLLOW).is_ok())
+    }
+
+    fn is_top_of_lower(&self, node: &Node<'_>) -> bool {
+        let usual = (0o755, (0, 0));
+        let below = match self.lower.map(fstat) {
+            Some(Ok(stat)) => (stat.st_mode & 0o7777, (stat.st_uid, stat.st_gid)),
+            _ => usual,
+        };
+        (node.mode(), node.owner()) == below
+    }
+}
+
+impl Marks {
+    /// The mark's own name.
+    fn strip(self, name: &[u8]) -> Option<&[u8]> {
+        name.strip_prefix(match self {
+            Marks::Trusted => b"trusted.overlay.".as_slice(),
+            Marks::User => b"user.overlay.".as_slice(),
+        })
+    }
 }

@@ -65,12 +65,6 @@ pub enum Flaw {
     Index,
     #[error("an earlier failure left it incomplete")]
     Spoiled,
-    #[error("its indexes lie in each other deeper than {0}")]
-    Depth(usize),
-    #[error("its indexes name more than {0} manifests")]
-    Manifests(usize),
-    #[error("there is no image for {wanted} in it{}", among(.offered))]
-    Platform { wanted: String, offered: Vec<String> },
     #[error("{name:?} is {what}")]
     Unsuited { name: String, what: &'static str },
 }

@@ -32,11 +32,12 @@ mod spool;
 mod tarindex;
 mod verify;
 mod walk;
+mod words;
 
-pub use change::{BadChange, Change, apply_changes};
+pub use change::{BadChange, Change, Command, apply_changes};
 pub use commit::{Commit, Committed, NewLayer, commit, timestamp};
-pub use copy::{NoProgress, Outcome, Platforms, Progress, copy};
-pub use diff::diff_layer;
+pub use copy::{Platforms, copy};
+pub use diff::{Marks, diff_layer};
 pub use docker_sink::DockerArchive;
 pub use export::export_tree;
 pub use flaw::Flaw;

@@ -128,6 +128,9 @@ pub enum Error {
         /// What is wrong.
         source: Box<Flaw>,
     },
+    /// A registry did not do what it was asked to.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
     /// A blob or another file of the store cannot be read.
     #[error("cannot read {path:?}: {source}")]
     Blob {
@@ -324,7 +327,7 @@ impl Error {
 
     /// True for a failure that the next attempt may not have: what has been fetched so far is kept for it.
     pub(crate) fn is_of_the_source(&self) -> bool {
-        matches!(self, Error::Content { .. } | Error::Interrupted)
+        matches!(self, Error::Content { .. } | Error::Interrupted | Error::Registry(_))
     }
 }
 

@@ -41,13 +41,18 @@ impl<'a> Hashed<'a> {
 
     /// The archive in the file, decompressed as its first bytes say.
     pub(crate) fn archive(&mut self) -> io::Result<Box<dyn BufRead + '_>> {
-        // A decoder that yields little at a time would cost a write for each piece.
-        const OUT: usize = 256 << 10;
-        Ok(match decompressed(self)? {
-            Decompressed::AsItWas(input) => Box::new(input),
-            Decompressed::By(decoder) => Box::new(BufReader::with_capacity(OUT, decoder)),
-        })
+        decoded(self)
     }
+}
+
+/// A stream decompressed as its first bytes say.
+pub(crate) fn decoded<'a, R: BufRead + 'a>(input: R) -> io::Result<Box<dyn BufRead + 'a>> {
+    // A decoder that yields little at a time would cost a write for each piece.
+    const OUT: usize = 256 << 10;
+    Ok(match decompressed(input)? {
+        Decompressed::AsItWas(input) => Box::new(input),
+        Decompressed::By(decoder) => Box::new(BufReader::with_capacity(OUT, decoder)),
+    })
 }
 
 /// A stream without its compression.

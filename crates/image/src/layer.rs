@@ -16,7 +16,7 @@ use crate::layout::{Images, blob_name, is_named};
 use crate::pipe::{PipeReader, PipeWriter, Stopped, pipe};
 use crate::progress::{Events, State};
 use crate::transfer::Source;
-use crate::{erofs, unpack};
+use crate::{erofs, unpack_layer};
 use registry::{Descriptor, Digest, Hasher};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fdatasync, flock, openat, renameat, unlinkat};
@@ -221,7 +221,7 @@ impl Fetch<'_> {
         let limits = erofs::Limits { bytes: most_bytes(wanted.descriptor.size), ..erofs::Limits::default() };
         let made = match self.form {
             Form::Erofs => erofs::write_layer(&mut tar, &draft.file, &limits).map(drop),
-            Form::Directory => unpack::unpack(&mut tar, draft.file.as_fd()),
+            Form::Directory => unpack_layer(&mut tar, draft.file.as_fd()),
         };
         made.map_err(|fault| match fault {
             Fault::NoSpace { .. } => Error::NoSpace { store: self.images.path.clone() },

@@ -19,7 +19,7 @@ use crate::error::{Error, Fault};
 use crate::index::{Index, State};
 use crate::input::Hashed;
 use crate::remove::remove_tree;
-use crate::unpack::unpack;
+use crate::unpack::{Whiteouts, unpack};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::fs::{fchmod, flock, fremovexattr, fstat, fsync, mkdirat, open, openat, renameat, statat, syncfs};
@@ -208,7 +208,7 @@ impl Store {
         let unpacked = hashed
             .archive()
             .map_err(|error| Fault::read(0, error))
-            .and_then(|archive| unpack(archive, half.tree.as_fd()));
+            .and_then(|archive| unpack(archive, half.tree.as_fd(), Whiteouts::Keep));
         match unpacked {
             Ok(()) => hashed.finish().map_err(|source| read_error(tar, source)),
             Err(Fault::NoSpace { entry, written }) => {

@@ -41,6 +41,10 @@ pub enum Flaw {
     Size { digest: Digest, expected: u64, found: String },
     #[error("it holds no image")]
     Empty,
+    #[error("it is no image but a root file system, as `docker export` makes it: `import` makes an image of it")]
+    Export,
+    #[error("it has no index.json (OCI) and no manifest.json (`docker save`)")]
+    NoImageArchive,
     #[error("it holds no image {name:?}{}", among(.names))]
     NoSuchImage { name: String, names: Vec<String> },
     #[error("it holds several images{}: say which", among(.names))]

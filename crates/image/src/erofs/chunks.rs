@@ -152,7 +152,7 @@ mod tests {
             })
             .unwrap();
             assert_eq!(read(size, format(&file), &indexes, 100).as_deref(), Ok(runs.as_slice()));
-            assert!(runs.is_empty() || read(size, format(&file), &indexes, 6).is_err());
+            assert!(runs.is_empty() || read(size, format(&file), &indexes, 5).is_err());
             assert!(read(size, format(&file), &indexes[..indexes.len() - 1], 100).is_err());
         }
     }

@@ -81,7 +81,7 @@ impl Image {
         let tail = &rest[behind..];
         let what = match inode.mode & kind::MASK {
             kind::DIRECTORY => What::Directory(self.entries(&inode, tail)?),
-            kind::FILE => What::Other(Body::File(self.content(&inode, &rest[..], behind)?)),
+            kind::FILE => What::Other(Body::File(self.content(&inode, rest, behind)?)),
             kind::SYMLINK => What::Other(Body::Symlink(self.target(&inode, tail)?.into())),
             kind::CHAR if inode.place == 0 => What::Other(Body::Whiteout),
             some @ (kind::CHAR | kind::BLOCK | kind::FIFO) => What::Other(Body::Special(some, inode.place)),

@@ -252,7 +252,8 @@ mod tests {
             value
         };
         let whole = acl(&[[1, 6, 0, 0], [2, 4, 9, 0], [4, 4, 0, 0], [16, 4, 0, 0], [32, 4, 0, 0]]);
-        let table: [(&str, Vec<u8>, Kind, Result<bool, Errno>); 13] = [
+        type Row = (&'static str, Vec<u8>, Kind, Result<bool, Errno>);
+        let table: [Row; 13] = [
             ("user.a", vec![0; 65_535], file.clone(), Ok(true)),
             ("user.a", vec![0; 65_536], file.clone(), Err(Errno::TOOBIG)),
             ("user.", vec![], file.clone(), Err(Errno::INVAL)),

@@ -25,11 +25,12 @@ impl<'a> Header<'a> {
     /// The sum of all bytes, those of the checksum itself taken as spaces. Some old writers summed signed bytes.
     pub(super) fn checksum_matches(&self) -> bool {
         let Some(told) = number(&self.0[148..156]) else { return false };
-        let others = || self.0[..148].iter().chain(&self.0[156..]);
-        let spaces = 8 * i128::from(b' ');
-        let unsigned = others().map(|byte| i128::from(*byte)).sum::<i128>() + spaces;
-        let signed = others().map(|byte| i128::from(*byte as i8)).sum::<i128>() + spaces;
-        told == unsigned || told == signed
+        let (mut unsigned, mut signed) = (8 * u32::from(b' '), 8 * i32::from(b' '));
+        for byte in self.0[..148].iter().chain(&self.0[156..]) {
+            unsigned += u32::from(*byte);
+            signed += i32::from(*byte as i8);
+        }
+        told == i128::from(unsigned) || told == i128::from(signed)
     }
 
     pub(super) fn typeflag(&self) -> u8 {

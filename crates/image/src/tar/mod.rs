@@ -1,4 +1,4 @@
-//! A reader of tar archives: ustar, GNU and PAX, from a stream, in bounded memory.
+//! A reader of tar archives: ustar, GNU and PAX, from a stream, in bounded memory. ([`Writer`] is in `write.rs`.)
 //!
 //! What comes in is hostile. These hold at all times:
 //! - No header is believed before its checksum is. No size, length or count from the archive sizes an allocation beyond
@@ -18,15 +18,18 @@
 mod header;
 mod pax;
 mod sparse;
+mod write;
 
 use crate::error::Fault;
 use header::{BLOCK, Header};
 use pax::Records;
 use sparse::Extent;
 use std::ffi::OsStr;
-use std::io::BufRead;
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+
+pub use write::Writer;
 
 /// The most bytes that one extended header (`x g L K`), or all global ones together, may have.
 pub const META_MAX: u64 = 1 << 20;
@@ -204,6 +207,11 @@ impl<R: BufRead> Reader<R> {
     /// Bytes of data that the archive still holds for the current entry: its size without holes, before it is read.
     pub fn stored(&self) -> u64 {
         self.stored
+    }
+
+    /// Where in the archive the next byte is that will be read: after [`Reader::next`], the current entry's data.
+    pub fn position(&self) -> u64 {
+        self.offset
     }
 
     fn skip_data(&mut self) -> Result<(), Fault> {
@@ -435,6 +443,20 @@ impl<R: BufRead> Reader<R> {
 
     fn truncated(&self) -> Fault {
         Fault::Truncated { offset: self.offset, entry: self.current.clone() }
+    }
+}
+
+impl<R: Read + Seek> Reader<BufReader<R>> {
+    /// Passes over the current entry's data without reading it. That the archive ends within it shows at the next entry,
+    /// which is not there then.
+    pub fn pass_data(&mut self) -> Result<(), Fault> {
+        self.extents.clear();
+        let left = self.stored.checked_add(self.padding).and_then(|left| i64::try_from(left).ok());
+        let left = left.ok_or_else(|| self.truncated())?;
+        self.input.seek_relative(left).map_err(|error| Fault::read(self.offset, error))?;
+        self.offset = self.offset.saturating_add(left.unsigned_abs());
+        (self.stored, self.padding) = (0, 0);
+        Ok(())
     }
 }
 

@@ -48,6 +48,11 @@ impl Keep {
     }
 }
 
+/// True for an attribute that is set when an archive asks for it: what a tar of ours has, too.
+pub(crate) fn is_kept(name: &[u8]) -> bool {
+    Keep::of(name) != Keep::Never
+}
+
 impl Attributes {
     pub(super) fn of(entry: &Entry) -> Attributes {
         let keep = |(name, value): &(Vec<u8>, Vec<u8>)| match Keep::of(name) {

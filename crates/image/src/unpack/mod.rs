@@ -18,10 +18,14 @@
 //! Directories are made with mode 0700 and get their owner, mode, attributes and times last, so that neither a closed
 //! mode nor an inherited group or access list, nor the files made in them, spoil what the archive says.
 //!
+//! A layer ([`Whiteouts::Apply`]) is unpacked by the same rules into a directory that overlayfs mounts over those of lower
+//! layers: see `layer.rs` for its whiteouts and opaque directories.
+//!
 //! Room: before a file is made, its size is held against what the file system has free for ordinary users, so that an
 //! archive that claims (or decompresses to) more than there is fails before the disk is full rather than after.
 
 pub(crate) mod attributes;
+mod layer;
 pub(crate) mod marks;
 pub(crate) mod place;
 
@@ -29,6 +33,8 @@ use crate::error::Fault;
 use crate::room::{ENTRY_COST, Room, shown};
 use crate::tar::{Entry, Kind, Reader};
 use attributes::Attributes;
+pub(crate) use attributes::is_kept;
+use marks::Mark;
 use place::Places;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -40,18 +46,39 @@ use std::io::BufRead;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+/// Unpacks the uncompressed archive `tar`, one layer of an image, into the empty directory `root`, for overlayfs to mount
+/// over the directories of lower layers. `root` is one that only the caller can reach, just made with mode 0777.
+///
+/// For kernels and users that cannot mount images: see [`crate::erofs`].
+///
+/// # Errors
+/// What is wrong with the archive, or cannot be made. What is in `root` then is to be removed.
+pub fn unpack_layer<R: BufRead>(tar: R, root: BorrowedFd<'_>) -> Result<(), Fault> {
+    unpack(tar, root, Whiteouts::Apply)
+}
+
 /// Unpacks the (uncompressed) archive in `input` into the empty directory `root`, which only the caller can reach and
 /// has just made with mode 0777.
-pub(crate) fn unpack<R: BufRead>(input: R, root: BorrowedFd<'_>) -> Result<(), Fault> {
+pub(crate) fn unpack<R: BufRead>(input: R, root: BorrowedFd<'_>, whiteouts: Whiteouts) -> Result<(), Fault> {
     let mut reader = Reader::new(input);
-    let mut unpacker = Unpacker::new(root)?;
+    let mut unpacker = Unpacker::new(root, whiteouts)?;
     while let Some(entry) = reader.next()? {
         unpacker.add(entry, &mut reader)?;
     }
     unpacker.finish()
 }
 
+/// What becomes of names that speak of lower layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whiteouts {
+    /// Nothing: the archive is a whole root file system, and they are names as any other.
+    Keep,
+    /// They become overlayfs's marks: the archive is one layer of an image.
+    Apply,
+}
+
 struct Unpacker<'a> {
+    whiteouts: Whiteouts,
     root: BorrowedFd<'a>,
     places: Places<'a>,
     maker: attributes::Maker,
@@ -70,12 +97,13 @@ struct Looks {
 }
 
 impl<'a> Unpacker<'a> {
-    fn new(root: BorrowedFd<'a>) -> Result<Unpacker<'a>, Fault> {
+    fn new(root: BorrowedFd<'a>, whiteouts: Whiteouts) -> Result<Unpacker<'a>, Fault> {
         let maker = attributes::Maker::new(root);
         let maker = maker.map_err(|error| Room::default().fault("look at", b"/", error))?;
         Ok(Unpacker {
+            whiteouts,
             root,
-            places: Places::new(root),
+            places: Places::new(root, whiteouts),
             maker,
             directories: BTreeMap::from([(Vec::new(), Attributes::of_implied_directory())]),
             room: Room::default(),
@@ -98,11 +126,23 @@ impl<'a> Unpacker<'a> {
             return Ok(());
         }
         let label = &entry.name;
+        let mark = match self.whiteouts {
+            Whiteouts::Keep => Mark::None,
+            Whiteouts::Apply => marks::mark(&path).map_err(|reason| Fault::Name { entry: shown(label), reason })?,
+        };
+        if mark == Mark::Ignored {
+            return Ok(());
+        }
         self.room.take(self.root, ENTRY_COST, label)?;
         let (parent, name) = place::split(&path);
         self.places
             .enter(parent, &mut self.directories)
             .map_err(|e| self.room.fault("find the directory of", label, e))?;
+        match mark {
+            Mark::Whiteout(gone) => return self.whiteout(gone, label),
+            Mark::Opaque => return self.opaque(b".", label),
+            _ => {}
+        }
         match &entry.kind {
             Kind::File { size } => self.file(name, *size, &attributes, label, reader),
             Kind::Directory => self.directory(name, path.clone(), attributes, label),
@@ -161,6 +201,10 @@ impl<'a> Unpacker<'a> {
                     .map_err(|error| self.room.fault("look at", label, error))?;
                 if FileType::from_raw_mode(old.st_mode) != FileType::Directory {
                     self.make(name, "make", label, |at| mkdirat(at, at_name, Mode::RWXU))?;
+                    if self.whiteouts == Whiteouts::Apply {
+                        // What was here had already hidden what lower layers have.
+                        self.opaque(name, label)?;
+                    }
                 }
                 Ok(())
             }
@@ -174,12 +218,19 @@ impl<'a> Unpacker<'a> {
     fn hardlink(&mut self, name: &[u8], target: &[u8], label: &[u8]) -> Result<(), Fault> {
         let bad = |reason| Fault::Target { entry: shown(label), reason };
         let failed = |source| Fault::Link { entry: shown(label), target: shown(target), source };
+        let below = || Fault::LinkBelow { entry: shown(label), target: shown(target) };
         let normal = place::normal(target).map_err(bad)?;
         let (directory, target_name) = place::split(&normal);
         if target_name.is_empty() {
             return Err(bad("it is the root itself"));
         }
-        let from = self.places.open(directory).map_err(failed)?;
+        let from = match self.places.open(directory) {
+            Err(Errno::NOENT) if self.whiteouts == Whiteouts::Apply => return Err(below()),
+            done => done.map_err(failed)?,
+        };
+        if self.whiteouts == Whiteouts::Apply && layer::is_gone(from.as_fd(), target_name).map_err(failed)? {
+            return Err(below());
+        }
         let (old, new) = (OsStr::from_bytes(target_name), OsStr::from_bytes(name));
         let link = |at: BorrowedFd<'_>| linkat(&from, old, at, new, AtFlags::empty());
         match link(self.places.here()) {
@@ -253,10 +304,13 @@ impl<'a> Unpacker<'a> {
     }
 
     fn finish(mut self) -> Result<(), Fault> {
-        if !self.any {
+        // An empty layer is a layer.
+        if !self.any && self.whiteouts == Whiteouts::Keep {
             return Err(Fault::NoEntries);
         }
-        if let (Some(file), false) = (self.looks.image_file, self.looks.root) {
+        if let (Some(file), false) = (self.looks.image_file, self.looks.root)
+            && self.whiteouts == Whiteouts::Keep
+        {
             return Err(Fault::ImageArchive { entry: PathBuf::from(file) });
         }
         // Children first: a parent whose mode is closed would be in the way of anyone but root.

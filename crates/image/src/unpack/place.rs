@@ -1,8 +1,9 @@
 //! Where an entry goes: its name made normal, and the directory that holds it found or made.
 
 use super::attributes::Attributes;
+use super::{Whiteouts, layer};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, unlinkat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -35,7 +36,7 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The first component of a normal name, and the rest.
-pub(super) fn first(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn first(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().position(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (path, b""),
@@ -45,12 +46,13 @@ pub(super) fn first(path: &[u8]) -> (&[u8], &[u8]) {
 /// The directories of a tree, the last one kept open: entries of one directory mostly come together.
 pub(super) struct Places<'a> {
     root: BorrowedFd<'a>,
+    whiteouts: Whiteouts,
     last: Option<(Vec<u8>, OwnedFd)>,
 }
 
 impl<'a> Places<'a> {
-    pub(super) fn new(root: BorrowedFd<'a>) -> Places<'a> {
-        Places { root, last: None }
+    pub(super) fn new(root: BorrowedFd<'a>, whiteouts: Whiteouts) -> Places<'a> {
+        Places { root, whiteouts, last: None }
     }
 
     /// The directory last entered.
@@ -72,6 +74,8 @@ impl<'a> Places<'a> {
         }
         let directory = match self.open(path) {
             Err(Errno::NOENT) => self.make_all(path, made)?,
+            // A whiteout on the way is nothing, too.
+            Err(Errno::NOTDIR) if self.whiteouts == Whiteouts::Apply => self.make_all(path, made)?,
             done => done?,
         };
         self.last = Some((path.to_vec(), directory));
@@ -110,6 +114,14 @@ impl<'a> Places<'a> {
             let name = OsStr::from_bytes(component);
             match mkdirat(&here, name, Mode::RWXU) {
                 Ok(()) => drop(made.insert(path[..end].to_vec(), Attributes::of_implied_directory())),
+                Err(Errno::EXIST)
+                    if self.whiteouts == Whiteouts::Apply && layer::is_whiteout(here.as_fd(), component)? =>
+                {
+                    unlinkat(&here, name, AtFlags::empty())?;
+                    mkdirat(&here, name, Mode::RWXU)?;
+                    layer::mark_opaque(here.as_fd(), component)?;
+                    made.insert(path[..end].to_vec(), Attributes::of_implied_directory());
+                }
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error),
             }

@@ -8,6 +8,7 @@
 mod help;
 mod oci;
 mod parse;
+mod progress;
 #[allow(dead_code, reason = "the verbs of images that come next use the rest")]
 mod report;
 mod run;

@@ -8,7 +8,7 @@
 
 use super::Flaw;
 use crate::error::Error;
-use crate::unpack::shown;
+use crate::room::shown;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Statx, StatxAttributes, StatxFlags};
 use rustix::fs::{fgetxattr, flistxattr, lgetxattr, llistxattr, openat, openat2, readlinkat, statx};

@@ -5,7 +5,6 @@ use super::functions;
 use super::lex::{Kind, Token};
 use super::{Backslashes, Wrong};
 use crate::report::suggestion;
-use std::iter::Peekable;
 
 /// Parentheses and blocks may stand in each other so deep.
 const DEEPEST: usize = 64;
@@ -59,14 +58,8 @@ pub(super) enum Base {
 
 /// The nodes of a whole template.
 pub(super) fn nodes(tokens: Vec<Token>, backslashes: Backslashes) -> Result<Vec<Node>, Wrong> {
-    let mut parser = Parser {
-        tokens: tokens.into_iter().peekable(),
-        at: 0,
-        variables: vec!["$".to_owned()],
-        depth: 0,
-        loops: 0,
-        backslashes,
-    };
+    let mut parser =
+        Parser { tokens, next: 0, at: 0, variables: vec!["$".to_owned()], depth: 0, loops: 0, backslashes };
     let (nodes, end) = parser.list()?;
     match end {
         Close::Text => Ok(nodes),
@@ -101,7 +94,8 @@ impl Block {
 }
 
 struct Parser {
-    tokens: Peekable<std::vec::IntoIter<Token>>,
+    tokens: Vec<Token>,
+    next: usize,
     // Where the last token was.
     at: usize,
     variables: Vec<String>,
@@ -111,21 +105,32 @@ struct Parser {
 }
 
 impl Parser {
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.next)
+    }
+
+    /// Where the next token is; at the end, where the last one was.
+    fn place(&self) -> usize {
+        self.peek().map_or(self.at, |token| token.at)
+    }
+
     fn next(&mut self) -> Option<Token> {
-        let token = self.tokens.next()?;
+        let token = self.peek()?.clone();
+        self.next += 1;
         self.at = token.at;
         Some(token)
     }
 
     fn next_if(&mut self, kind: &Kind) -> bool {
-        self.tokens.peek().is_some_and(|token| token.kind == *kind) && self.next().is_some()
+        self.peek().is_some_and(|token| token.kind == *kind) && self.next().is_some()
     }
 
     fn word_if(&mut self, is_it: impl Fn(&str) -> bool) -> Option<(usize, String)> {
-        let token = self.tokens.next_if(|token| matches!(&token.kind, Kind::Word(word) if is_it(word)))?;
-        self.at = token.at;
-        match token.kind {
-            Kind::Word(word) => Some((token.at, word)),
+        match self.peek() {
+            Some(Token { at, kind: Kind::Word(word), .. }) if is_it(word) => {
+                let found = (*at, word.clone());
+                self.next().map(|_| found)
+            }
             _ => None,
         }
     }
@@ -228,7 +233,7 @@ impl Parser {
     }
 
     fn pipe(&mut self, is_range: bool) -> Result<Pipe, Wrong> {
-        let at = self.tokens.peek().map_or(self.at, |token| token.at);
+        let at = self.place();
         let (variables, declares) = self.declaration(is_range)?;
         let mut commands = vec![self.command()?];
         while self.next_if(&Kind::Sign('|')) {
@@ -247,20 +252,20 @@ impl Parser {
 
     /// `$x :=`, `$x =`, or for a range `$i, $x :=`; none of them consumes nothing.
     fn declaration(&mut self, is_range: bool) -> Result<(Vec<String>, bool), Wrong> {
-        let mut ahead = self.tokens.clone();
+        let mut ahead = self.tokens[self.next..].iter();
         let mut names = Vec::new();
         while let Some(Token { kind: Kind::Variable(name), at, .. }) = ahead.next() {
-            let is_known = self.variables.contains(&name);
-            names.push(name);
-            match ahead.next().map(|token| token.kind) {
+            names.push(name.clone());
+            match ahead.next().map(|token| &token.kind) {
                 Some(Kind::Sign(',')) if is_range && names.len() == 1 => {}
-                Some(Kind::Sign(',')) => return Err(Wrong::new(at, "there are too many variables")),
+                Some(Kind::Sign(',')) => return Err(Wrong::new(*at, "there are too many variables")),
+                Some(Kind::Sign('=')) if !self.variables.contains(name) => {
+                    return Err(Wrong::new(*at, format!("there is no variable {name}")));
+                }
                 Some(kind @ (Kind::Declare | Kind::Sign('='))) => {
-                    if kind != Kind::Declare && !is_known {
-                        return Err(Wrong::new(at, format!("there is no variable {}", names[names.len() - 1])));
-                    }
-                    self.tokens = ahead;
-                    return Ok((names, kind == Kind::Declare));
+                    let declares = *kind == Kind::Declare;
+                    self.next += 2 * names.len();
+                    return Ok((names, declares));
                 }
                 _ => break,
             }
@@ -270,7 +275,7 @@ impl Parser {
 
     fn command(&mut self) -> Result<Command, Wrong> {
         let Some(first) = self.operand(false)? else {
-            let at = self.tokens.peek().map_or(self.at, |token| token.at);
+            let at = self.place();
             return Err(Wrong::new(at, "a value is missing"));
         };
         let mut rest = Vec::new();
@@ -289,7 +294,7 @@ impl Parser {
 
     /// The next operand, or none at the end of a command.
     fn operand(&mut self, must_be_spaced: bool) -> Result<Option<Operand>, Wrong> {
-        let Some(token) = self.tokens.peek() else { return Ok(None) };
+        let Some(token) = self.peek() else { return Ok(None) };
         if matches!(token.kind, Kind::Close | Kind::Sign('|' | ')')) {
             return Ok(None);
         }
@@ -324,11 +329,9 @@ impl Parser {
             }
             kind => return self.wrong(format!("{} does not fit here", shown(&kind))),
         };
-        while let Some(token) = self.tokens.next_if(|token| !token.spaced && matches!(token.kind, Kind::Field(_))) {
-            self.at = token.at;
-            if let Kind::Field(name) = token.kind {
-                fields.push((token.at, name));
-            }
+        while let Some(Token { at, kind: Kind::Field(name), spaced: false }) = self.peek() {
+            fields.push((*at, name.clone()));
+            self.next();
         }
         if !fields.is_empty() && matches!(base, Base::Literal(_) | Base::Function(_)) {
             return self.wrong("this has no fields");

@@ -1,10 +1,10 @@
 //! A tar of a tree, as of `docker export`; and what it shares with a layer of one.
 
 use super::Flaw;
-use super::walk::{Node, tree_error, walk};
+use super::walk::{Node, Xattrs, tree_error, walk};
 use crate::error::Error;
 use crate::tar::{Entry, Kind, Time, Writer};
-use crate::unpack::is_kept;
+use crate::unpack::attributes::is_kept;
 use rustix::fd::BorrowedFd;
 use rustix::fs::FileType;
 use std::collections::HashMap;
@@ -46,13 +46,13 @@ impl<'a> TreeTar<'a> {
         TreeTar { tar, links: HashMap::new(), buffer: vec![0; CHUNK] }
     }
 
-    pub(super) fn xattrs(&mut self, node: &Node<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub(super) fn xattrs(&mut self, node: &Node<'_>) -> Result<Xattrs, Error> {
         let failed = |source| tree_error(node.path, Flaw::system("read the attributes of", &lossy(node.path), source));
         node.xattrs(&mut self.buffer).map_err(failed)
     }
 
     /// Adds a node, with those of its attributes that a tar may have.
-    pub(super) fn add(&mut self, node: &mut Node<'_>, mut xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), Error> {
+    pub(super) fn add(&mut self, node: &mut Node<'_>, mut xattrs: Xattrs) -> Result<(), Error> {
         // A key of PAX ends at its first `=`.
         xattrs.retain(|(name, _)| is_kept(name) && !name.contains(&b'='));
         let kind = match node.kind() {

@@ -17,6 +17,9 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 
+/// Extended attributes: names and values.
+pub(super) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Something in a tree.
 pub(super) struct Node<'a> {
     /// Its name from the top; empty for the top itself.
@@ -66,7 +69,7 @@ impl Node<'_> {
     }
 
     /// All its extended attributes, in the order of their names.
-    pub(super) fn xattrs(&self, buffer: &mut [u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+    pub(super) fn xattrs(&self, buffer: &mut [u8]) -> Result<Xattrs, Errno> {
         // There is no call that takes a directory and a name before Linux 6.13; the directory's own link in /proc leads
         // to it whatever its path is.
         let path = self.at.map(|(directory, name)| {

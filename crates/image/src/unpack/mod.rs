@@ -33,7 +33,6 @@ use crate::error::Fault;
 use crate::room::{ENTRY_COST, Room, shown};
 use crate::tar::{Entry, Kind, Reader};
 use attributes::Attributes;
-pub(crate) use attributes::is_kept;
 use marks::Mark;
 use place::Places;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -252,7 +252,7 @@ pub fn load(
     let found = match path {
         Some(path) => archive::open(path, images.path())?,
         None => {
-            let file = archive::spool(&mut std::io::stdin().lock(), images.path())?;
+            let file = archive::spool(&mut std::io::stdin(), images.path())?;
             archive::open_file(file, "standard input", images.path())?
         }
     };

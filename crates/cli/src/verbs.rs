@@ -35,37 +35,49 @@ pub(crate) enum Asked {
 
 /// Finds the verb that the words begin with: one of them, or a noun and a second.
 pub(crate) fn find(words: &[OsString]) -> Result<Asked, Failure> {
+    find_in(ALL, NOUNS, words)
+}
+
+type Verbs = &'static [&'static dyn Entry];
+type Nouns = &'static [(&'static str, &'static str)];
+
+fn find_in(verbs: Verbs, nouns: Nouns, words: &[OsString]) -> Result<Asked, Failure> {
+    let named = |name: &str| named_in(verbs, name);
     let word = |n: usize| words.get(n).map(|word| word.to_string_lossy()).unwrap_or_default();
     let first = word(0);
-    let Some((noun, _)) = NOUNS.iter().find(|(noun, _)| *noun == first) else {
-        return named(&first).map(|verb| Asked::Verb(verb, 1)).ok_or_else(|| unknown(&first, ""));
+    let Some((noun, _)) = nouns.iter().find(|(noun, _)| *noun == first) else {
+        return named(&first).map(|verb| Asked::Verb(verb, 1)).ok_or_else(|| unknown(verbs, nouns, &first, ""));
     };
     let second = word(1);
     match second.as_ref() {
         "" | "--help" | "-h" => Ok(Asked::Noun(noun)),
         second => named(&format!("{noun} {second}"))
             .map(|verb| Asked::Verb(verb, 2))
-            .ok_or_else(|| unknown(second, &format!("{noun} "))),
+            .ok_or_else(|| unknown(verbs, nouns, second, &format!("{noun} "))),
     }
 }
 
-/// The verb of this name.
-pub(crate) fn named(name: &str) -> Option<&'static dyn Entry> {
-    ALL.iter().copied().find(|verb| verb.about().name == name || verb.about().also.contains(&name))
+fn named_in(verbs: Verbs, name: &str) -> Option<&'static dyn Entry> {
+    verbs.iter().copied().find(|verb| verb.about().name == name || verb.about().also.contains(&name))
 }
 
 /// Every name of every verb.
 pub(crate) fn names() -> impl Iterator<Item = (&'static str, &'static dyn Entry)> {
-    ALL.iter().flat_map(|&verb| {
+    names_in(ALL)
+}
+
+fn names_in(verbs: Verbs) -> impl Iterator<Item = (&'static str, &'static dyn Entry)> {
+    verbs.iter().flat_map(|&verb| {
         let about = verb.about();
         std::iter::once(about.name).chain(about.also.iter().copied()).map(move |name| (name, verb))
     })
 }
 
 /// No verb has this name, which was typed after `noun` and a blank, or alone.
-fn unknown(typed: &str, noun: &str) -> Failure {
-    let nouns = NOUNS.iter().map(|(noun, _)| *noun).filter(|_| noun.is_empty());
-    let known = names().filter_map(|(name, _)| name.strip_prefix(noun)).filter(|name| !name.contains(' ')).chain(nouns);
+fn unknown(verbs: Verbs, nouns: Nouns, typed: &str, noun: &str) -> Failure {
+    let nouns = nouns.iter().map(|(noun, _)| *noun).filter(|_| noun.is_empty());
+    let known =
+        names_in(verbs).filter_map(|(name, _)| name.strip_prefix(noun)).filter(|name| !name.contains(' ')).chain(nouns);
     let hint = suggestion(typed, known, noun)
         .unwrap_or_else(|| format!("see `mycontainer help {noun}").trim_end().to_owned() + "`");
     Failure::misuse(format!("there is no verb {:?}", format!("{noun}{typed}")), hint)
@@ -75,6 +87,49 @@ fn unknown(typed: &str, noun: &str) -> Failure {
 mod tests {
     use super::*;
     use crate::parse::COMMON;
+
+    static RMI: Verb<()> = Verb {
+        about: About { also: &["image rm", "image remove"], ..About::new("rmi", "IMAGE [IMAGE...]", "") },
+        groups: &[],
+        act: |(), _| Ok(std::process::ExitCode::SUCCESS),
+    };
+    static PRUNE: Verb<()> = Verb {
+        about: About::new("image prune", "", ""),
+        groups: &[],
+        act: |(), _| Ok(std::process::ExitCode::SUCCESS),
+    };
+
+    static VERBS: Verbs = &[&RMI, &PRUNE];
+
+    #[test]
+    fn a_verb_has_a_word_or_a_noun_and_a_word() {
+        let find = |line: &str| {
+            let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            find_in(VERBS, &[("image", "Images")], &words)
+        };
+        for (line, expected, taken) in [
+            ("rmi a b", "rmi", 1),
+            ("image rm a", "rmi", 2),
+            ("image remove", "rmi", 2),
+            ("image prune -f", "image prune", 2),
+        ] {
+            match find(line) {
+                Ok(Asked::Verb(verb, words)) => assert_eq!((verb.about().name, words), (expected, taken), "{line}"),
+                _ => panic!("{line}"),
+            }
+        }
+        for line in ["image", "image --help", "image -h"] {
+            assert!(matches!(find(line), Ok(Asked::Noun("image"))), "{line}");
+        }
+        for (line, said) in [
+            ("image purne", "there is no verb \"image purne\"\n  hint: did you mean image prune?"),
+            ("image xyzzy", "there is no verb \"image xyzzy\"\n  hint: see `mycontainer help image`"),
+            ("imgae rm", "there is no verb \"imgae\"\n  hint: did you mean image?"),
+            ("prune", "there is no verb \"prune\"\n  hint: see `mycontainer help`"),
+        ] {
+            assert_eq!(find(line).err().map(|failure| failure.to_string()).as_deref(), Some(said), "{line}");
+        }
+    }
 
     #[test]
     fn names_are_unique_and_nouns_are_declared() {

@@ -61,6 +61,14 @@ pub enum Error {
     /// The kernel has no overlay file system.
     #[error("this kernel has no overlay file system, which {0} needs")]
     NoOverlay(PathBuf),
+    /// A name of an image that cannot be one, or not here.
+    #[error("{name:?}: {reason}")]
+    BadName {
+        /// As typed.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The name is taken.
     #[error("the name {name:?} is in use by container {id}")]
     NameTaken {
@@ -134,6 +142,7 @@ impl Error {
     /// What to do next, where we know.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Error::Image(image::Error::Registry(error)) => return error.hint(),
             Error::NotRoot => "run it through sudo (running without root comes in a later release)",
             Error::NoAdmin => "run it outside of the container or sandbox, or give that one CAP_SYS_ADMIN",
             Error::NoSuchRoot(_) => "ROOT is `host`, an image, a directory, or an archive from `docker export`",

@@ -148,7 +148,7 @@ impl Asker<'_> {
         self.read_token(response, realm, asked)
     }
 
-    fn read_token(&self, response: Response, realm: &Url, asked: Instant) -> Result<Token, Error> {
+    fn read_token(&self, mut response: Response, realm: &Url, asked: Instant) -> Result<Token, Error> {
         #[derive(serde::Deserialize)]
         struct Answer {
             #[serde(default)]

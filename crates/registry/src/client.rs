@@ -327,7 +327,7 @@ impl Response {
     }
 
     /// The body, if it is not longer than `max`.
-    pub(crate) fn bytes(self, max: u64, what: &str) -> Result<Vec<u8>, Error> {
+    pub(crate) fn bytes(&mut self, max: u64, what: &str) -> Result<Vec<u8>, Error> {
         let too_big = || Error::TooBig { what: what.to_owned(), max };
         let length = self.body.content_length();
         if length.is_some_and(|length| length > max) {
@@ -335,12 +335,12 @@ impl Response {
         }
         let mut bytes = Vec::with_capacity(length.unwrap_or(0) as usize);
         let broken = |e: io::Error| Error::of_http(ureq::Error::from(e), &self.url, String::new);
-        self.body.into_reader().take(max + 1).read_to_end(&mut bytes).map_err(broken)?;
+        self.body.as_reader().take(max + 1).read_to_end(&mut bytes).map_err(broken)?;
         if bytes.len() as u64 > max { Err(too_big()) } else { Ok(bytes) }
     }
 
     /// What the answer says of itself: the registry's errors, or how a page begins, or nothing more than its status.
-    pub(crate) fn said(self) -> String {
+    pub(crate) fn said(mut self) -> String {
         let status = self.status;
         let bytes = self.bytes(SAID_MAX, "").unwrap_or_default();
         said(&bytes).unwrap_or_else(|| {

@@ -93,6 +93,22 @@ impl Endpoint {
         self.good(response, &ask.what)
     }
 
+    /// The same, with the whole body: one that breaks off is asked for again.
+    pub(crate) fn ask_whole(&self, ask: &Ask<'_>, max: u64) -> Result<(Response, Vec<u8>), Error> {
+        let mut failures = 0;
+        loop {
+            let mut response = self.ask(ask)?;
+            failures += 1;
+            match response.bytes(max, &ask.what) {
+                Ok(bytes) => return Ok((response, bytes)),
+                Err(error) if error.is_passing() && failures < self.client.patience.attempts => {
+                    std::thread::sleep(self.client.backoff(failures));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Asks once (twice, when the registry wants to know who asks), and gives any answer.
     pub(crate) fn once(&self, ask: &Ask<'_>) -> Result<Response, Error> {
         let https = self.host.https(&self.client)?;

@@ -149,8 +149,8 @@ impl Remote {
     pub fn manifest(&self, object: &str) -> Result<Fetched, Error> {
         let wanted = self.checked(object)?;
         self.inner.each(|endpoint| {
-            let response = endpoint.ask(&manifest_ask(endpoint, Method::GET, object))?;
-            fetched(response, endpoint, object, wanted.as_ref())
+            let (response, bytes) = endpoint.ask_whole(&manifest_ask(endpoint, Method::GET, object), MANIFEST_MAX)?;
+            fetched(&response, bytes, endpoint, object, wanted.as_ref())
         })
     }
 
@@ -187,9 +187,10 @@ impl Remote {
         let mut next: Option<Url> = None;
         loop {
             let at = next.take().map_or_else(|| At::Path(path.clone()), At::Url);
-            let response = endpoint.ask(&Ask::get(at, format!("the list of tags of {}", endpoint.name())))?;
-            let (url, following) = (response.url.clone(), next_page(&response));
-            let page: Page = json(&response.bytes(MANIFEST_MAX, "a list of tags")?, &url)?;
+            let ask = Ask::get(at, format!("the list of tags of {}", endpoint.name()));
+            let (response, bytes) = endpoint.ask_whole(&ask, MANIFEST_MAX)?;
+            let following = next_page(&response);
+            let page: Page = serde_json::from_slice(&bytes).map_err(|_| not_json(&bytes, &response.url))?;
             let page = page.tags.unwrap_or_default();
             // An empty page that leads on would lead on for ever.
             let more = !page.is_empty() && tags.len() < TAGS_MAX;
@@ -206,8 +207,8 @@ impl Remote {
         let endpoint = self.inner.origin()?;
         let path = format!("{}/referrers/{digest}", endpoint.repository);
         let what = format!("the list of referrers of {}@{digest}", endpoint.name());
-        let found = match endpoint.ask(&Ask::get(At::Path(path.clone()), what)) {
-            Ok(response) => Ok(response.bytes(MANIFEST_MAX, "a list of referrers")?),
+        let found = match endpoint.ask_whole(&Ask::get(At::Path(path.clone()), what), MANIFEST_MAX) {
+            Ok((_, bytes)) => Ok(bytes),
             Err(error) if error.is_not_found() => {
                 self.manifest(&format!("{}-{}", digest.algorithm(), digest.hex())).map(|it| it.bytes)
             }
@@ -249,13 +250,17 @@ pub(crate) fn manifest_ask(endpoint: &Endpoint, method: Method, object: &str) ->
     Ask { method, headers: vec![("accept", media::MANIFESTS.join(", "))], ..Ask::get(At::Path(path), what) }
 }
 
-fn fetched(response: Response, endpoint: &Endpoint, object: &str, wanted: Option<&Digest>) -> Result<Fetched, Error> {
+fn fetched(
+    response: &Response,
+    bytes: Vec<u8>,
+    endpoint: &Endpoint,
+    object: &str,
+    wanted: Option<&Digest>,
+) -> Result<Fetched, Error> {
     let what = format!("the manifest {object} of {}", endpoint.name());
-    let (url, media_type, said) = (response.url.clone(), media_type(&response), content_digest(&response));
-    let bytes = response.bytes(MANIFEST_MAX, &what)?;
+    let (media_type, said) = (media_type(response), content_digest(response));
     if !matches!(bytes.trim_ascii_start().first(), Some(b'{')) {
-        let begins = plain(&String::from_utf8_lossy(&bytes[..bytes.len().min(80)]));
-        return Err(Error::NotJson { url: url.to_string(), begins: format!("{begins:?}") });
+        return Err(not_json(&bytes, &response.url));
     }
     // What was asked for by its digest must be it, whatever the header says; else the header must be right.
     let expected = wanted.cloned().or(said).unwrap_or_else(|| Digest::of(&bytes));
@@ -288,11 +293,9 @@ fn next_page(response: &Response) -> Option<Url> {
     (parameters.contains("next") && url.same_origin(&response.url)).then_some(url)
 }
 
-fn json<T: serde::de::DeserializeOwned>(bytes: &[u8], url: &Url) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|_| {
-        let begins = plain(&String::from_utf8_lossy(&bytes[..bytes.len().min(80)]));
-        Error::NotJson { url: url.to_string(), begins: format!("{begins:?}") }
-    })
+fn not_json(bytes: &[u8], url: &Url) -> Error {
+    let begins = plain(&String::from_utf8_lossy(&bytes[..bytes.len().min(80)]));
+    Error::NotJson { url: url.to_string(), begins: format!("{begins:?}") }
 }
 
 impl fmt::Debug for Registries {

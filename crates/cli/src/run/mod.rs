@@ -2,6 +2,7 @@
 
 mod flags;
 
+use crate::progress::Progress;
 use crate::report::Failure;
 use crate::verb::{About, Flags, Verb};
 use crate::{exit, report};
@@ -46,7 +47,7 @@ fn run(mut request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
         runtime::seal::ensure().map_err(engine::Error::from)?;
     }
     step::arm_faults();
-    let outcome = engine::run(&request.options, &image::Silent)?;
+    let outcome = engine::run(&request.options, &Progress::new(false))?;
     outcome.notes.iter().for_each(|note| report::note(note));
     if outcome.oom_killed {
         report::note("the container was killed because it reached its memory limit");

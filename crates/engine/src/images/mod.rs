@@ -1,12 +1,16 @@
-//! Images for `run`: found in the store, or brought there first.
+//! Images: found in the store, brought there, sent from there; for `run` and for their own verbs.
 
 mod inspect;
+mod place;
 mod remote;
 mod verbs;
 
-pub use inspect::{Row, history, inspect, rows};
-
-pub use verbs::PullOrder;
+pub use inspect::{Row, Step, history, inspect, rows, size};
+pub use place::{CopyOrder, Format, Loaded, NewFile, Place, copy, load, push, save};
+pub use remote::registries;
+pub use verbs::{
+    DiskUsage, PruneOrder, Pruned, PullOrder, Pulled, disk_usage, prune, pull, pull_all_tags, reference, remove, tag,
+};
 
 use crate::error::Error;
 use crate::options::{PullPolicy, RunOptions};
@@ -42,8 +46,8 @@ pub(crate) fn missing(options: &RunOptions, events: &dyn Events) -> Result<(Imag
     }
     let images = store()?;
     let order = PullOrder { platform: options.platform.clone(), ..PullOrder::default() };
-    let pulled = verbs::pull_one(&images, &options.root, &order, events)?;
-    let image = images.get(pulled.id.as_str())?;
+    let pulled = pull(&images, &options.root, &order, events)?;
+    let image = images.get(pulled.received.manifest.as_str())?;
     Ok((images, image))
 }
 
@@ -54,6 +58,6 @@ pub(crate) fn of_layout(path: &Path, options: &RunOptions, events: &dyn Events) 
     let platform = options.platform.clone().unwrap_or_else(Platform::here);
     let order = Order { platform: &platform, names: &[], repository: None, events };
     let received = images.receive(&*found.source, &order)?;
-    let image = images.get(received.id.as_str())?;
+    let image = images.get(received.manifest.as_str())?;
     Ok((images, image))
 }

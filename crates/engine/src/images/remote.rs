@@ -24,3 +24,9 @@ pub(crate) fn sink(
     let remote = registries.open(reference, Access::Push).map_err(image::Error::from)?;
     Ok(RemoteSink::new(remote, &reference.object(), neighbours))
 }
+
+/// The tags of a repository.
+pub(crate) fn tags(registries: &Registries, reference: &Reference) -> Result<Vec<String>, Error> {
+    let remote = registries.open(reference, Access::Pull).map_err(image::Error::from)?;
+    Ok(remote.tags().map_err(image::Error::from)?)
+}

@@ -1,9 +1,10 @@
-//! What the verbs of images do.
+//! What the verbs of images do in the store: pull, tag, rmi, prune, df.
 
-use super::remote;
+use super::{inspect, remote};
 use crate::error::Error;
-use image::{Events, Images, Order, Received};
-use registry::Platform;
+use crate::state;
+use image::{Events, Freed, Image, Images, Order, Received, Removed, Usage};
+use registry::{Digest, Platform, Reference};
 
 /// What is asked of `pull` beside the image.
 #[derive(Clone, Debug, Default)]
@@ -12,25 +13,160 @@ pub struct PullOrder {
     pub platform: Option<Platform>,
 }
 
+/// What was pulled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulled {
+    /// The name that it has now, in full.
+    pub name: Reference,
+    /// What came.
+    pub received: Received,
+}
+
 /// Fetches an image from its registry: from the first one that has it, where a short name may be one in several.
-pub fn pull_one(images: &Images, words: &str, order: &PullOrder, events: &dyn Events) -> Result<Received, Error> {
+pub fn pull(images: &Images, words: &str, order: &PullOrder, events: &dyn Events) -> Result<Pulled, Error> {
     let registries = remote::registries()?;
     let candidates = registries.candidates(words).map_err(image::Error::from)?;
     let platform = order.platform.clone().unwrap_or_else(Platform::here);
     let mut failure = None;
-    for reference in candidates {
-        let source = remote::source(&registries, &reference)?;
-        let (name, repository) = (reference.to_string(), reference.name());
-        let order = Order { platform: &platform, names: &[name], repository: Some(&repository), events };
+    for name in candidates {
+        let source = remote::source(&registries, &name)?;
+        let (full, repository) = (name.to_string(), name.name());
+        let order = Order { platform: &platform, names: &[full], repository: Some(&repository), events };
         match images.receive(&source, &order) {
             Err(error) if is_elsewhere(&error) => failure = failure.or(Some(error)),
-            done => return Ok(done?),
+            done => return Ok(Pulled { name, received: done? }),
         }
     }
     Err(failure.unwrap_or(image::Error::NoSuchImage { words: words.to_owned() }).into())
 }
 
+/// Fetches every tag of a repository.
+pub fn pull_all_tags(
+    images: &Images,
+    words: &str,
+    order: &PullOrder,
+    events: &dyn Fn(&Reference) -> Box<dyn Events>,
+) -> Result<Vec<Pulled>, Error> {
+    let name = reference(words)?;
+    let registries = remote::registries()?;
+    let mut pulled = Vec::new();
+    for tag in remote::tags(&registries, &name)? {
+        let tagged = name.with_tag(&tag).map_err(|error| bad_reference(words, &error))?;
+        pulled.push(pull(images, &tagged.to_string(), order, &*events(&tagged))?);
+    }
+    Ok(pulled)
+}
+
 /// True when another registry may have the image that this one has not.
 fn is_elsewhere(error: &image::Error) -> bool {
     matches!(error, image::Error::Registry(error) if error.is_not_found() || error.is_unauthorized())
+}
+
+/// A name from the words of a person.
+pub fn reference(words: &str) -> Result<Reference, Error> {
+    Reference::parse(words).map_err(|error| bad_reference(words, &error))
+}
+
+pub(super) fn bad_reference(words: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::BadName { name: words.to_owned(), reason: error.to_string() }
+}
+
+/// Gives an image another name: `tag SOURCE TARGET`.
+pub fn tag(images: &Images, source: &str, target: &str) -> Result<(), Error> {
+    let name = reference(target)?;
+    if name.digest().is_some() {
+        return Err(bad_reference(target, &"a digest is not a name to give"));
+    }
+    let image = images.get(source)?;
+    Ok(images.tag(&image, &name)?)
+}
+
+/// Takes a name from an image, and removes the image with its last one: `rmi`.
+pub fn remove(images: &Images, words: &str, force: bool) -> Result<Vec<Removed>, Error> {
+    let in_use = state::images_in_use();
+    let used = |image: &Image| {
+        let of_image = |(_, digest): &&(state::Id, String)| *digest == image.descriptor.digest.as_str();
+        in_use.iter().find(of_image).map(|(id, _)| id.host_name().to_owned())
+    };
+    let removed = images.remove(words, force, &used)?;
+    if removed.iter().any(|removed| matches!(removed, Removed::Deleted(_))) {
+        collect(images, false)?;
+    }
+    Ok(removed)
+}
+
+/// What `image prune` is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct PruneOrder {
+    /// `-a`: images that no container is made of, too, and not only those without a name.
+    pub all: bool,
+}
+
+/// What `prune` removed.
+#[derive(Clone, Debug, Default)]
+pub struct Pruned {
+    /// Names and ids.
+    pub removed: Vec<Removed>,
+    /// Bytes and files.
+    pub freed: Freed,
+    /// What could not be removed.
+    pub errors: Vec<String>,
+}
+
+/// Removes images that nobody names, and whatever else in the store nobody needs. `keep` can spare an image.
+pub fn prune(images: &Images, order: &PruneOrder, keep: &dyn Fn(&Image) -> bool) -> Result<Pruned, Error> {
+    let in_use = state::images_in_use();
+    let used = |image: &Image| in_use.iter().any(|(_, digest)| digest == image.descriptor.digest.as_str());
+    let mut pruned = Pruned::default();
+    let (list, _) = images.list()?;
+    for image in list.iter().filter(|image| order.all || image.names.is_empty()) {
+        if used(image) || keep(image) {
+            continue;
+        }
+        match images.remove(image.descriptor.digest.as_str(), true, &|_| None) {
+            Ok(removed) => pruned.removed.extend(removed),
+            Err(error) => pruned.errors.push(error.to_string()),
+        }
+    }
+    let (freed, errors) = collect(images, true)?;
+    pruned.freed = freed;
+    pruned.errors.extend(errors.iter().map(ToString::to_string));
+    Ok(pruned)
+}
+
+fn collect(images: &Images, partial: bool) -> Result<(Freed, Vec<image::Error>), Error> {
+    Ok(images.collect(&needed(), partial)?)
+}
+
+/// The manifests that containers are made of.
+fn needed() -> Vec<Digest> {
+    state::images_in_use().iter().filter_map(|(_, digest)| Digest::parse(digest).ok()).collect()
+}
+
+/// What `system df` shows of images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskUsage {
+    /// Images, and how many of them a container is made of.
+    pub images: usize,
+    /// Those.
+    pub active: usize,
+    /// Bytes.
+    pub usage: Usage,
+    /// Bytes that `image prune -a` would free.
+    pub reclaimable: u64,
+}
+
+/// What images take on disk.
+pub fn disk_usage(images: &Images) -> Result<DiskUsage, Error> {
+    let in_use = state::images_in_use();
+    let usage = images.usage(&needed())?;
+    let (list, _) = images.list()?;
+    let active = |image: &&Image| in_use.iter().any(|(_, digest)| digest == image.descriptor.digest.as_str());
+    let active_size: u64 = list.iter().filter(active).map(|image| inspect::size(images, image) + image.size()).sum();
+    Ok(DiskUsage {
+        images: list.len(),
+        active: list.iter().filter(active).count(),
+        usage,
+        reclaimable: (usage.blobs + usage.trees + usage.partial).saturating_sub(active_size),
+    })
 }

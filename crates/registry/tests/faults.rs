@@ -225,6 +225,20 @@ fn nobody_there() {
 }
 
 #[test]
+fn one_who_never_answers() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let held = std::thread::spawn(move || listener.incoming().take(3).collect::<Vec<_>>().len());
+    let brief = Duration::from_millis(200);
+    let patience = registry::Patience { connect: brief, stall: brief, attempts: 1, ..server::quick() };
+    let environment = registry::Environment::new(std::path::Path::new("/nonexistent"), [("", "")]);
+    let registries = registry::Registries::patient(environment, patience).unwrap();
+    let told = told(&open(&registries, &format!("{host}/a")));
+    assert!(told.contains(&format!("{host} did not answer in time")), "{told}");
+    assert!(!held.is_finished(), "asked for TLS, asked in plain, and no more");
+}
+
+#[test]
 fn mirrors_then_the_registry() {
     let scratch = Scratch::new();
     let (mirror, origin) = (Server::start(|_| reply(404, "")), Server::start(|_| good_manifest()));

@@ -66,11 +66,14 @@ impl Host {
         }
         let url = Url::new(true, &self.authority, "/v2/");
         let https = match client.send(&Request { unverified: true, method: Method::HEAD, ..Request::get(url) }) {
-            Ok(_) | Err(Error::Tls { .. }) => true,
             Err(Error::NotTls { .. } | Error::Broken { .. }) => false,
             // Nobody is there by this scheme, or one who waits for more of what he cannot read: not worth keeping.
             Err(Error::Connect { .. } | Error::Timeout { .. }) => return Ok(false),
-            Err(other) => return Err(other),
+            Err(error @ (Error::ReadFile { .. } | Error::Certificate { .. } | Error::Proxy { .. })) => {
+                return Err(error);
+            }
+            // Whatever it says, it said it over TLS.
+            Ok(_) | Err(_) => true,
         };
         Ok(*self.https.get_or_init(|| https))
     }

@@ -4,6 +4,7 @@ mod archives;
 mod erofs;
 mod hostile;
 mod layers;
+mod mounting;
 mod mutations;
 mod oracles;
 mod removal;

@@ -327,3 +327,49 @@ fn names_that_stay_inside() {
     assert_eq!(names, ["", "..b", "abs", "door", "etc", "etc/h", "etc/x"]);
     assert_eq!(all[Path::new("etc/h")].links, 2);
 }
+
+#[test]
+fn damaged_images_are_told_or_read_but_never_believed() {
+    use std::os::unix::fs::FileExt;
+    let scratch = Scratch::new();
+    let tar =
+        Tar::new().directory("d").file("d/f", &[1; 5000]).hardlink("d/h", "d/f").symlink("s", "d").file("d/.wh.x", b"");
+    let holes = [("GNU.sparse.size", &b"90000"[..]), ("GNU.sparse.map", b"4096,2,50000,3")];
+    let tar = tar.pax(&[("SCHILY.xattr.user.a", b"b")]).directory("e").pax(&holes).file("holes", b"abcde").end();
+    let (file, written) = layer(&scratch, "layer", &tar).unwrap();
+    let good = std::fs::read(scratch.0.join("layer")).unwrap();
+    let out = crate::erofs::image_file(&scratch.0.join("merged"));
+    let mut random = Random(0x1357_9bdf_0246_8ace);
+    let metadata = 4096 + written.content as usize;
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let mut changes = Vec::new();
+        for _ in 0..=random.below(3) {
+            // The inodes fill a quarter of the block.
+            let at = metadata + random.below(1500);
+            let value = match random.below(3) {
+                0 => random.below(256) as u8,
+                1 => good[at] ^ (1 << random.below(8)),
+                _ => [0, 1, 0xff, b'/', b'.'][random.below(5)],
+            };
+            changes.push(at);
+            file.write_all_at(&[value], at as u64).unwrap();
+        }
+        match image::erofs::merge(&[&file, &file], &out) {
+            Ok(()) => taken += 1,
+            Err(image::MergeFault::Damaged { .. }) => refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+        changes.iter().for_each(|at| file.write_all_at(&good[*at..=*at], *at as u64).unwrap());
+    }
+    assert!(taken > 1000 && refused > 1000, "{taken} taken, {refused} refused");
+    // The superblock has a checksum, and the length must be the one it tells.
+    for at in (1024..4096).step_by(7) {
+        file.write_all_at(&[good[at] ^ 4], at as u64).unwrap();
+        assert!(image::erofs::merge(&[&file], &out).is_err() && image::erofs::needs_merge(&file).is_err(), "{at}");
+        file.write_all_at(&good[at..=at], at as u64).unwrap();
+    }
+    file.set_len(written.bytes - 1).unwrap();
+    let error = image::erofs::merge(&[&file], &out).unwrap_err().to_string();
+    assert_eq!(error, "layer 1 is damaged: it is not as long as its superblock says");
+}

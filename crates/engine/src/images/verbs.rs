@@ -135,7 +135,7 @@ pub fn prune(images: &Images, order: &PruneOrder, keep: &dyn Fn(&Image) -> bool)
 }
 
 fn collect(images: &Images, partial: bool) -> Result<(Freed, Vec<image::Error>), Error> {
-    Ok(images.collect(&needed(), partial)?)
+    Ok(images.collect(&needed, partial)?)
 }
 
 /// The manifests that containers are made of.
@@ -159,7 +159,7 @@ pub struct DiskUsage {
 /// What images take on disk.
 pub fn disk_usage(images: &Images) -> Result<DiskUsage, Error> {
     let in_use = state::images_in_use();
-    let usage = images.usage(&needed())?;
+    let usage = images.usage(&needed)?;
     let (list, _) = images.list()?;
     let active = |image: &&Image| in_use.iter().any(|(_, digest)| digest == image.descriptor.digest.as_str());
     let active_size: u64 = list.iter().filter(active).map(|image| inspect::size(images, image) + image.size()).sum();

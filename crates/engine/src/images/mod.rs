@@ -45,7 +45,7 @@ pub(crate) fn missing(options: &RunOptions, events: &dyn Events) -> Result<(Imag
         return Err(image::Error::NoSuchImage { words: options.root.clone() }.into());
     }
     let images = store()?;
-    let order = PullOrder { platform: options.platform.clone(), ..PullOrder::default() };
+    let order = PullOrder { platform: options.platform.clone() };
     let pulled = pull(&images, &options.root, &order, events)?;
     let image = images.get(pulled.received.manifest.as_str())?;
     Ok((images, image))

@@ -14,7 +14,7 @@ mod tree;
 pub use commit::{CommitOrder, commit};
 pub use create::{CreateOptions, create};
 pub use export::export;
-pub use remove::remove;
+pub use remove::{remove, tidy};
 
 use crate::created;
 use crate::error::Error;

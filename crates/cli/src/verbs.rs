@@ -1,5 +1,6 @@
 //! Every verb, in the order of the overview; the one place that knows them all.
 
+use crate::containers;
 use crate::help;
 use crate::oci;
 use crate::report::{Failure, suggestion};
@@ -8,10 +9,19 @@ use crate::verb::{About, Entry, Foreign, Verb};
 use std::ffi::OsString;
 
 /// Every verb.
-pub(crate) static ALL: &[&dyn Entry] = &[&run::RUN, &RUNTIME, &help::HELP, &VERSION];
+pub(crate) static ALL: &[&dyn Entry] = &[
+    &run::RUN,
+    &run::CREATE,
+    &containers::EXPORT,
+    &containers::COMMIT,
+    &containers::RM,
+    &RUNTIME,
+    &help::HELP,
+    &VERSION,
+];
 
 /// The words that a verb's name of two words may begin with, with what the overview says of each.
-pub(crate) const NOUNS: &[(&str, &str)] = &[];
+pub(crate) const NOUNS: &[(&str, &str)] = &[("container", "What can be done with containers")];
 
 static RUNTIME: Foreign = Foreign {
     about: About::new("runtime", "VERB ...", "Act as an OCI runtime, as `mycontainer-runtime` does"),

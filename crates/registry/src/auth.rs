@@ -52,6 +52,11 @@ pub(crate) struct Asker<'a> {
 }
 
 impl Auth {
+    /// True when the registry has asked who we are.
+    pub(crate) fn is_challenged(&self) -> bool {
+        lock(&self.challenge).is_some()
+    }
+
     /// The `Authorization` of a request; none before there was a challenge.
     pub(crate) fn authorization(&self, asker: &Asker<'_>) -> Result<Option<String>, Error> {
         let challenge = lock(&self.challenge).clone();
@@ -161,12 +166,12 @@ impl Asker<'_> {
         let fail = |why: String| Error::Token { realm: realm.to_string(), why };
         match response.status {
             200 => {}
-            400 | 401 | 403 if self.login.is_some() => {
+            400 | 401 if self.login.is_some() => {
                 return Err(Error::Login { host: self.registry.to_owned(), said: response.said() });
             }
             401 | 403 => {
-                let (what, registry) = (self.scope_name(), self.registry.to_owned());
-                return Err(Error::Unauthorized { what, registry, said: response.said(), logged_in: false });
+                let (what, registry, logged_in) = (self.scope_name(), self.registry.to_owned(), self.login.is_some());
+                return Err(Error::Unauthorized { what, registry, said: response.said(), logged_in });
             }
             status => return Err(fail(format!("it answered {status}: {}", response.said()))),
         }

@@ -71,7 +71,6 @@ pub(crate) struct Place {
     pub(crate) registry: String,
     pub(crate) repository: String,
     pub(crate) insecure: bool,
-    pub(crate) mirror: bool,
 }
 
 impl Config {
@@ -114,12 +113,12 @@ impl Config {
         }
     }
 
-    /// Where to look for an image, the mirrors first; `None` of them when something is to be changed there.
+    /// Where to look for an image, the mirrors first and the registry itself last.
     pub(crate) fn places(&self, reference: &Reference, with_mirrors: bool) -> Result<Vec<Place>, Error> {
         let name = reference.name();
         let longest = self.registry.iter().filter_map(|entry| Some((covers(entry.prefix(), &name)?, entry)));
         let Some((length, entry)) = longest.max_by_key(|(length, _)| *length) else {
-            return Ok(vec![Place::of(&name, false, false)]);
+            return Ok(vec![Place::of(&name, false)]);
         };
         if entry.blocked {
             return Err(Error::Blocked { name, prefix: entry.prefix().to_owned() });
@@ -132,10 +131,9 @@ impl Config {
             Pulls::All => by_digest || !entry.mirror_by_digest_only,
         };
         let mirrors = entry.mirror.iter().filter(|_| with_mirrors).filter(fits);
-        let mut places: Vec<Place> =
-            mirrors.map(|m| Place::of(&format!("{}{rest}", m.location), m.insecure, true)).collect();
+        let mut places: Vec<Place> = mirrors.map(|m| Place::of(&format!("{}{rest}", m.location), m.insecure)).collect();
         let origin = entry.location.as_ref().map_or(name.clone(), |location| format!("{location}{rest}"));
-        places.push(Place::of(&origin, entry.insecure, false));
+        places.push(Place::of(&origin, entry.insecure));
         Ok(places)
     }
 
@@ -153,9 +151,9 @@ impl Entry {
 }
 
 impl Place {
-    fn of(name: &str, insecure: bool, mirror: bool) -> Place {
+    fn of(name: &str, insecure: bool) -> Place {
         let (registry, repository) = name.split_once('/').unwrap_or((name, ""));
-        Place { registry: registry.to_owned(), repository: repository.to_owned(), insecure, mirror }
+        Place { registry: registry.to_owned(), repository: repository.to_owned(), insecure }
     }
 
     /// Where this registry is reached.

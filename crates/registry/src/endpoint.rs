@@ -66,11 +66,14 @@ impl Host {
         }
         let url = Url::new(true, &self.authority, "/v2/");
         let https = match client.send(&Request { unverified: true, method: Method::HEAD, ..Request::get(url) }) {
-            Ok(_) | Err(Error::Tls { .. }) => true,
             Err(Error::NotTls { .. } | Error::Broken { .. }) => false,
-            // Nobody is there, by this scheme: not worth keeping.
-            Err(Error::Connect { .. }) => return Ok(false),
-            Err(other) => return Err(other),
+            // Nobody is there by this scheme, or one who waits for more of what he cannot read: not worth keeping.
+            Err(Error::Connect { .. } | Error::Timeout { .. }) => return Ok(false),
+            Err(error @ (Error::ReadFile { .. } | Error::Certificate { .. } | Error::Proxy { .. })) => {
+                return Err(error);
+            }
+            // Whatever it says, it said it over TLS.
+            Ok(_) | Err(_) => true,
         };
         Ok(*self.https.get_or_init(|| https))
     }
@@ -87,7 +90,7 @@ impl Endpoint {
         format!("{}/{}", self.registry, self.repository)
     }
 
-    /// Asks, again when that may help, and gives an answer below 400.
+    /// Asks, again when that may help, and gives a good answer.
     pub(crate) fn ask(&self, ask: &Ask<'_>) -> Result<Response, Error> {
         let response = self.client.patiently(|| self.once(ask))?;
         self.good(response, &ask.what)
@@ -120,9 +123,9 @@ impl Endpoint {
         let scope = self.scope(&ask.more_scope);
         let mut again = true;
         loop {
-            // Only a challenge shows that a login is needed at all.
-            let known = self.login.lock().unwrap_or_else(PoisonError::into_inner).clone().flatten();
-            let asker = self.asker(known.as_ref(), &scope);
+            // Only a challenge shows that a login is needed at all: to look for one may cost a program.
+            let login = if self.host.auth.is_challenged() { self.login()? } else { None };
+            let asker = self.asker(login.as_ref(), &scope);
             let ours = url.same_origin(&base);
             let authorization = if ours { self.host.auth.authorization(&asker)? } else { None };
             let used = authorization.clone();
@@ -175,10 +178,10 @@ impl Endpoint {
         Ok(found)
     }
 
-    /// An answer below 400, or the error that it is.
+    /// A good answer, or the error that it is.
     pub(crate) fn good(&self, response: Response, what: &str) -> Result<Response, Error> {
         let status = response.status;
-        if status < 400 {
+        if (200..300).contains(&status) {
             return Ok(response);
         }
         let url = response.url.to_string();

@@ -28,7 +28,7 @@ impl Registries {
 
     fn verify(&self, registry: &str, login: &Credentials) -> Result<(), Error> {
         let insecure = self.client.config.is_insecure(registry);
-        let place = Place { registry: registry.to_owned(), repository: String::new(), insecure, mirror: false };
+        let place = Place { registry: registry.to_owned(), repository: String::new(), insecure };
         // Not the shared host: tokens that were had with another login must not answer for this one.
         let host = crate::endpoint::Host::new(place.authority(), insecure).into();
         let endpoint =

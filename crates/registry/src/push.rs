@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::manifest::Descriptor;
 use crate::reference::{BadReference, Reference};
 use crate::remote::{Remote, content_digest, manifest_ask};
-use crate::url::{Url, escape};
+use crate::url::escape;
 use std::io::{self, Read};
 use ureq::http::Method;
 
@@ -38,7 +38,7 @@ impl Remote {
             return Err(BadReference::Format(name).into());
         }
         let query = format!("?mount={digest}&from={}", escape(from_repository));
-        let response = endpoint.start(&query, &format!("repository:{from_repository}:pull"))?;
+        let response = endpoint.ask(&endpoint.upload(&query, &format!("repository:{from_repository}:pull")))?;
         if response.status == 201 {
             return Ok(true);
         }
@@ -59,9 +59,14 @@ impl Remote {
         let endpoint = self.inner.origin()?;
         let what = format!("the blob {} for {}", descriptor.digest, endpoint.name());
         let response = endpoint.client.patiently(|| {
-            let started = endpoint.start("", "")?;
+            let started = endpoint.once(&endpoint.upload("", ""))?;
+            if started.status != 202 {
+                return Ok(started);
+            }
             let url = started.location()?;
-            self.downgrade(&started, &url)?;
+            if started.url.https && !url.https {
+                return Err(Error::Downgrade { from: started.url.to_string(), to: url.to_string() });
+            }
             let at = At::Url(url.with_query("digest", descriptor.digest.as_str()));
             let headers = vec![("content-type", "application/octet-stream".to_owned())];
             let payload = Payload::Stream(descriptor.size, open);
@@ -93,21 +98,14 @@ impl Remote {
         endpoint.ask(&manifest_ask(endpoint, Method::DELETE, digest.as_str()))?;
         Ok(())
     }
-
-    fn downgrade(&self, started: &Response, to: &Url) -> Result<(), Error> {
-        if started.url.https && !to.https {
-            return Err(Error::Downgrade { from: started.url.to_string(), to: to.to_string() });
-        }
-        Ok(())
-    }
 }
 
 impl Endpoint {
-    /// Opens an upload.
-    fn start(&self, query: &str, more_scope: &str) -> Result<Response, Error> {
+    /// The opening of an upload.
+    fn upload(&self, query: &str, more_scope: &str) -> Ask<'static> {
         let at = At::Path(format!("{}/blobs/uploads/{query}", self.repository));
         let ask = Ask::get(at, format!("an upload to {}", self.name()));
-        self.ask(&Ask { method: Method::POST, payload: Payload::Bytes(&[]), more_scope: more_scope.to_owned(), ..ask })
+        Ask { method: Method::POST, payload: Payload::Bytes(&[]), more_scope: more_scope.to_owned(), ..ask }
     }
 }
 

@@ -4,7 +4,7 @@ mod server;
 
 use registry::{Error, MANIFEST_MAX, Remote};
 use server::{Reply, Request, Scratch, Server, Then, content, make_certificates, manifest, open, registries, reply};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,7 @@ fn answers_to_a_manifest() {
             "has more than 4194304 bytes",
             1,
         ),
-        ("too big, chunked", vec![reply(200, vec![b'{'; 100 << 20]).chunked()], "has more than 4194304 bytes", 1),
+        ("too big, chunked", vec![reply(200, vec![b'{'; 8 << 20]).chunked()], "has more than 4194304 bytes", 1),
         ("terminal", vec![reply(418, "\u{1b}[2J\u{7}tea")], "answered 418: \"[2J tea\"", 1),
     ];
     for (name, replies, expected, requests) in cases {
@@ -225,6 +225,20 @@ fn nobody_there() {
 }
 
 #[test]
+fn one_who_never_answers() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let held = std::thread::spawn(move || listener.incoming().take(3).collect::<Vec<_>>().len());
+    let brief = Duration::from_millis(200);
+    let patience = registry::Patience { connect: brief, stall: brief, attempts: 1, ..server::quick() };
+    let environment = registry::Environment::new(std::path::Path::new("/nonexistent"), [("", "")]);
+    let registries = registry::Registries::patient(environment, patience).unwrap();
+    let told = told(&open(&registries, &format!("{host}/a")));
+    assert!(told.contains(&format!("{host} did not answer in time")), "{told}");
+    assert!(!held.is_finished(), "asked for TLS, asked in plain, and no more");
+}
+
+#[test]
 fn mirrors_then_the_registry() {
     let scratch = Scratch::new();
     let (mirror, origin) = (Server::start(|_| reply(404, "")), Server::start(|_| good_manifest()));
@@ -250,6 +264,60 @@ fn mirrors_then_the_registry() {
     assert!(bad.is_not_found() && bad.to_string().contains("\"broken\""), "{bad}");
     let blocked = registry::Reference::parse("never.example/a").unwrap();
     assert!(matches!(registries.open(&blocked, registry::Access::Pull), Err(Error::Blocked { .. })));
+}
+
+/// By CONNECT, for what is no address of this machine.
+#[test]
+fn through_a_proxy() {
+    let server = Server::start(|_| good_manifest());
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://user:secret@{}", proxy.local_addr().unwrap());
+    let (asked, to) = (std::sync::Arc::new(std::sync::Mutex::new(Vec::new())), server.host());
+    let log = asked.clone();
+    std::thread::spawn(move || {
+        for client in proxy.incoming().flatten() {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                let mut byte = [0];
+                (&client).read_exact(&mut byte).unwrap();
+                head.push(byte[0].into());
+            }
+            log.lock().unwrap().push(head);
+            (&client).write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            let upstream = std::net::TcpStream::connect(&to).unwrap();
+            let (from, back) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut &from, &mut &back));
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut &upstream, &mut &client);
+                let _ = client.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+    let scratch = Scratch::new();
+    scratch.write("etc/mycontainer/registries.conf", "[[registry]]\nlocation='reg.example'\ninsecure=true");
+    let registries = scratch.registries(&[("HTTP_PROXY", &address), ("HTTPS_PROXY", &address)]);
+    assert_eq!(told(&open(&registries, "reg.example/a")), "good");
+    let asked = asked.lock().unwrap();
+    assert!(
+        asked[0].starts_with("CONNECT reg.example:443 ") && asked[1].starts_with("CONNECT reg.example:80 "),
+        "{asked:?}"
+    );
+    assert!(asked[1].to_lowercase().contains("proxy-authorization: basic"), "{asked:?}");
+    assert_eq!(server.requests.lock().unwrap()[0].header("proxy-authorization"), "");
+    // And one that is not there is told of without its password.
+    let registries = scratch.registries(&[("ALL_PROXY", "http://user:secret@127.0.0.1:1")]);
+    let told = told(&open(&registries, "reg.example/a"));
+    assert!(told.contains("cannot reach") && !told.contains("secret"), "{told}");
+}
+
+#[test]
+fn all_of_it_goes_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    fn sent<T: Send>() {}
+    shared::<registry::Registries>();
+    shared::<Remote>();
+    shared::<Error>();
+    sent::<registry::BlobReader>();
 }
 
 /// A blob server that does what `fault` says to its n-th request; all others it serves well.

@@ -109,6 +109,10 @@ fn a_login_buys_tokens() {
     assert_eq!(tokens.requests.lock().unwrap()[0].header("authorization"), "Basic bWU6c2VjcmV0");
     assert_eq!(tokens.count("&account=me"), 1);
 
+    // And the next repository's, where the registry need not ask any more.
+    assert_eq!(get(&open(&registries, &format!("{}/b", registry.host()))), "good");
+    assert_eq!(tokens.requests.lock().unwrap()[1].header("authorization"), "Basic bWU6c2VjcmV0");
+
     let (registry, tokens) = registry_with_tokens(300, |_| true);
     let (_scratch, registries) = with_login(&registry, r#"{"identitytoken":"it&1"}"#);
     assert_eq!(get(&open(&registries, &format!("{}/a", registry.host()))), "good");

@@ -161,7 +161,7 @@ impl Stream {
             let bytes = self.configs.get(config).ok_or_else(|| Flaw::missing(config.as_str()))?;
             self.tar.plain_file(&config_file, bytes).map_err(Flaw::Write)?;
         }
-        let tags: Vec<String> = names.iter().map(|name| familiar(name)).collect();
+        let tags: Vec<String> = names.iter().map(|name| whole(name)).collect();
         for tag in &tags {
             let Some((repository, tag)) = tag.rsplit_once(':') else { continue };
             let top = layers.last().map_or("", Digest::hex);
@@ -208,9 +208,9 @@ impl Stream {
     }
 }
 
-/// A name as Docker writes it: `alpine:3` for `docker.io/library/alpine:3`.
-fn familiar(name: &str) -> String {
-    Reference::parse(name).map_or_else(|_| name.to_owned(), |reference| reference.familiar())
+/// A name in full. Docker reads it with and without `docker.io/library/`; Podman would take what is without for its own.
+fn whole(name: &str) -> String {
+    Reference::parse(name).map_or_else(|_| name.to_owned(), |reference| reference.to_string())
 }
 
 struct Hashed {

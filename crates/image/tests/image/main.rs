@@ -2,6 +2,7 @@
 
 mod archives;
 mod hostile;
+mod moved;
 mod mutations;
 mod oracles;
 mod removal;

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 /// A tree with everything a root file system can have, as far as the format (`rich` or not) can tell it.
-fn make_tree(at: &Path, rich: bool) {
+pub(crate) fn make_tree(at: &Path, rich: bool) {
     std::fs::create_dir(at).unwrap();
     shell(
         at,
@@ -34,7 +34,7 @@ fn make_tree(at: &Path, rich: bool) {
 }
 
 /// Times finer than seconds, times before 1970, extended attributes.
-fn add_finer_things(at: &Path) {
+pub(crate) fn add_finer_things(at: &Path) {
     shell(
         at,
         "touch -d '2020-01-01 00:00:00.123456789' usr/bin/hello; touch -d '1965-05-05 05:05:05.25' null

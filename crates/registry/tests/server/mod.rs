@@ -264,7 +264,7 @@ pub fn registries(variables: &[(&str, &str)]) -> Registries {
 pub fn quick() -> Patience {
     Patience {
         connect: Duration::from_secs(5),
-        stall: Duration::from_millis(400),
+        stall: Duration::from_millis(800),
         backoff: Duration::from_millis(5),
         wait_max: Duration::from_secs(2),
         ..Patience::default()

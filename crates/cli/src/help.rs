@@ -56,7 +56,8 @@ pub(crate) fn overview() -> String {
     }
     text.push_str("More verbs have two words:\n");
     for (noun, summary) in NOUNS {
-        let seconds: Vec<&str> = verbs::each().filter_map(|verb| verb.about().name.strip_prefix(noun)?.strip_prefix(' ')).collect();
+        let seconds: Vec<&str> =
+            verbs::each().filter_map(|verb| verb.about().name.strip_prefix(noun)?.strip_prefix(' ')).collect();
         let _ = writeln!(text, "  {noun:<10} {summary}: {}", seconds.join(", "));
     }
     text + "\n`mycontainer help run` shows the flags of run. Try: sudo mycontainer run -it host\n"

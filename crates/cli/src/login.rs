@@ -23,7 +23,7 @@ pub(crate) struct Request {
 pub(crate) static LOGIN: Verb<Request> = Verb {
     about: About {
         outro: "Without REGISTRY it is Docker Hub. The login is tried first, and then kept where Docker keeps it:\n\
-                ~/.docker/config.json, or what $REGISTRY_AUTH_FILE or $DOCKER_CONFIG names, or a credential helper named there.",
+                ~/.docker/config.json, or what $REGISTRY_AUTH_FILE or $DOCKER_CONFIG names, or a credential helper.",
         example: "login -u NAME --password-stdin localhost:5000",
         ..About::new("login", "[REGISTRY]", "Log in to a registry")
     },
@@ -156,9 +156,7 @@ fn hidden() -> Result<String, Failure> {
             b'\r' | b'\n' | 0x04 => break,
             // Control and C, backslash, Z.
             0x03 | 0x1c | 0x1a => return Err(Failure::new("the login was given up").code(130)),
-            0x7f | 0x08 => {
-                while typed.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
-            }
+            0x7f | 0x08 => while typed.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
             0x15 => typed.clear(),
             byte => typed.push(byte),
         }

@@ -46,7 +46,8 @@ fn the_list_is_dockers() {
     let size = peers.ours_ok(&["images", "--format", "{{.Size}}", "localhost/app:1"]);
     let size = size.trim_end();
     let list = peers.ours_ok(&["images"]);
-    let lines: Vec<Vec<&str>> = list.lines().map(|line| line.split("  ").map(str::trim).filter(|s| !s.is_empty()).collect()).collect();
+    let lines: Vec<Vec<&str>> =
+        list.lines().map(|line| line.split("  ").map(str::trim).filter(|s| !s.is_empty()).collect()).collect();
     assert_eq!(lines[0], ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]);
     assert_eq!(lines[1][..3], ["localhost/lib/base", "1", &id(2)]);
     assert_eq!(lines[2][..3], ["localhost/app", "2", &id(1)]);
@@ -57,7 +58,8 @@ fn the_list_is_dockers() {
     }
     let names = |words: &[&str]| {
         let format = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
-        let mut names: Vec<String> = peers.ours_ok(&[&format, words].concat()).lines().map(|s| s.replace("localhost/", "")).collect();
+        let mut names: Vec<String> =
+            peers.ours_ok(&[&format, words].concat()).lines().map(|s| s.replace("localhost/", "")).collect();
         names.sort();
         names.join(" ")
     };
@@ -142,10 +144,16 @@ fn names_are_given_and_taken() {
     let said = peers.ours_fails(1, &["rmi", &images[0].id()[7..19]]);
     assert!(said.contains("has several names") && said.contains("--force"), "{said}");
     let removed = peers.ours_ok(&["image", "rm", "-f", &images[0].id()[7..19]]);
-    assert_eq!(removed, format!("Untagged: localhost/app:1\nUntagged: localhost/other:latest\nDeleted: {}\n", images[0].id()));
+    assert_eq!(
+        removed,
+        format!("Untagged: localhost/app:1\nUntagged: localhost/other:latest\nDeleted: {}\n", images[0].id())
+    );
     // It goes on after an error.
     let output = peers.ours(&["rmi", "localhost/app:1", "localhost/app:2"]);
-    assert_eq!((stdout(&output), output.status.code()), (format!("Untagged: localhost/app:2\nDeleted: {}\n", images[1].id()), Some(1)));
+    assert_eq!(
+        (stdout(&output), output.status.code()),
+        (format!("Untagged: localhost/app:2\nDeleted: {}\n", images[1].id()), Some(1))
+    );
     assert!(stderr(&output).contains("there is no image \"localhost/app:1\""), "{}", stderr(&output));
     let output = peers.ours(&["rmi", "-f", "localhost/app:1"]);
     assert!(output.status.success() && stderr(&output).contains("there is no image"), "as with Docker");
@@ -183,11 +191,17 @@ fn how_an_image_was_made() {
     let lines: Vec<&str> = table.lines().collect();
     let words: Vec<&str> = lines[0].split_whitespace().collect();
     assert_eq!(words, ["IMAGE", "CREATED", "CREATED", "BY", "SIZE", "COMMENT"]);
-    assert!(lines[1].starts_with(&images[0].id()[7..19]) && lines[1].contains("ENV long long") && lines[1].contains('…'), "{table}");
-    assert!(lines[1].contains("0B") && lines[2].starts_with("<missing>") && lines[2].contains("COPY busybox /"), "{table}");
+    assert!(
+        lines[1].starts_with(&images[0].id()[7..19]) && lines[1].contains("ENV long long") && lines[1].contains('…'),
+        "{table}"
+    );
+    assert!(
+        lines[1].contains("0B") && lines[2].starts_with("<missing>") && lines[2].contains("COPY busybox /"),
+        "{table}"
+    );
     let full = peers.ours_ok(&["image", "history", "--no-trunc", "localhost/app:1"]);
     assert!(full.contains(&images[0].id()) && full.contains(&"long ".repeat(19)), "{full}");
-    let bytes = peers.ours_ok(&["history", "-H=false", "--format", "{{.CreatedAt}} {{.Size}}", "localhost/app:1"]);
+    let bytes = peers.ours_ok(&["history", "--human=false", "--format", "{{.CreatedAt}} {{.Size}}", "localhost/app:1"]);
     assert!(bytes.starts_with("2001-02-03T04:05:06Z 0\n2001-01-01T00:00:00Z "), "{bytes}");
     assert!(bytes.trim_end().rsplit(' ').next().unwrap().parse::<u64>().unwrap() > 500_000, "{bytes}");
     assert_eq!(peers.ours_ok(&["history", "-q", "localhost/app:1"]).lines().next(), Some(&images[0].id()[7..19]));

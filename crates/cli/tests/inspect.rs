@@ -67,9 +67,16 @@ fn templates_and_what_is_missing() {
         ("{{index .RepoTags 0}}", "localhost/app:1".into()),
         ("{{len .RootFS.Layers}}", "2".into()),
         ("{{range $p, $_ := .Config.ExposedPorts}}{{$p}}{{end}}", "80/tcp".into()),
-        ("{{.Architecture}}/{{.Os}}", format!("{}/linux", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" })),
+        (
+            "{{.Architecture}}/{{.Os}}",
+            format!("{}/linux", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
+        ),
     ] {
-        assert_eq!(peers.ours_ok(&["image", "inspect", "-f", format, "localhost/app:1"]), format!("{expected}\n"), "{format}");
+        assert_eq!(
+            peers.ours_ok(&["image", "inspect", "-f", format, "localhost/app:1"]),
+            format!("{expected}\n"),
+            "{format}"
+        );
     }
     assert_eq!(peers.ours_ok(&["inspect", "-f", "{{json .Config.Cmd}}{{.Config.User}}", "localhost/bare:1"]), "null\n");
     let both = peers.ours_ok(&["inspect", "localhost/app:1", "localhost/bare:1"]);

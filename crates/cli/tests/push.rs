@@ -29,13 +29,14 @@ fn what_is_pushed_is_what_was_pulled() {
     ] {
         formats::write_dir(&peers.path(name), &image);
         let (from, to) = (registry.reference(&format!("{name}:1")), registry.reference(&format!("again/{name}:2")));
-        peers.copy(&[], &format!("dir:{name}"), &format!("docker://{from}"));
+        peers.copy(&["--preserve-digests"], &format!("dir:{name}"), &format!("docker://{from}"));
         peers.ours_ok(&["pull", "-q", &from]);
         peers.ours_ok(&["tag", &from, &to]);
         let said = peers.ours_ok(&["push", &to]);
         let size = image.content().root().bytes.len();
         let repository = to.trim_end_matches(":2");
-        let expected = format!("The push refers to repository [{repository}]\n2: digest: {} size: {size}\n", image.digest());
+        let expected =
+            format!("The push refers to repository [{repository}]\n2: digest: {} size: {size}\n", image.digest());
         assert_eq!(said, expected, "{name}");
         assert_eq!(peers.digest(&format!("docker://{to}")), image.digest(), "{name}");
         peers.ok(&["podman", "pull", "-q", "--tls-verify=false", &to]);
@@ -59,7 +60,7 @@ fn images_of_other_tools_go_through_unchanged() {
         let layout = format!("oci:{}:{tag}", dir.display());
         let digest = peers.digest(&layout);
         let (from, to) = (registry.reference(&format!("{tool}:1")), registry.reference(&format!("{tool}:2")));
-        peers.copy(&[], &layout, &format!("docker://{from}"));
+        peers.copy(&["--preserve-digests"], &layout, &format!("docker://{from}"));
         peers.ours_ok(&["pull", "-q", &from]);
         peers.ours_ok(&["tag", &from, &to]);
         peers.ours_ok(&["push", "-q", &to]);
@@ -67,11 +68,13 @@ fn images_of_other_tools_go_through_unchanged() {
         peers.ok(&["podman", "pull", "-q", "--tls-verify=false", &to]);
     }
     let name = registry.reference("buildah:2");
-    let script = "cat turns file/x kept/c gone/deep/new; ls gone/deep kept; stat -c '%a %u:%g' /owned /bin/suid; ls /data";
-    let ours = peers.ours_run(&[&name, "sh", "-c", script]);
-    assert_eq!(ours, "now a file\nin it\ntwo\nnew\nnew\na\nc\n644 1000:100\n4755 0:0\n".replace("644 1000:100\n", ""), "{ours}");
+    let script =
+        "cd /; cat turns file/x kept/c gone/deep/new; ls gone/deep kept; stat -c '%a %u:%g' owned bin/suid; ls data";
+    let seen = peers.ours_run(&[&name, "sh", "-c", script]);
+    assert_eq!(seen, "now a file\nin it\ntwo\nnew\ngone/deep:\nnew\n\nkept:\na\nc\n644 1000:100\n4755 0:0\n");
     let name = registry.reference("umoci:2");
-    assert_eq!(peers.ours_run(&[&name, "sh", "-c", "pwd; ls /over; cat /etc/two; cat /gone 2>&1 || :"]).lines().take(3).collect::<Vec<_>>(), ["/over", "above", "two"]);
+    let seen = peers.ours_run(&[&name, "sh", "-c", "pwd; ls /over; cat /etc/two; cat /gone 2>/dev/null || echo gone"]);
+    assert_eq!(seen, "/over\nabove\ntwo\ngone\n");
 }
 
 #[test]
@@ -140,7 +143,11 @@ fn a_registry_with_tls_and_a_password() {
     peers.ours_ok(&["push", "-q", &name]);
     let certs = format!("--cert-dir={}", certs.display());
     // skopeo uses the login that we kept.
-    assert!(peers.ok(&["skopeo", "inspect", &certs, &format!("docker://{name}")]).contains(&image.diff_ids().len().to_string()));
+    assert!(
+        peers
+            .ok(&["skopeo", "inspect", &certs, &format!("docker://{name}")])
+            .contains(&image.diff_ids().len().to_string())
+    );
     peers.ok(&["podman", "pull", "-q", &certs, &name]);
 }
 
@@ -162,6 +169,6 @@ fn a_registry_that_misbehaves() {
         let output = peers.ours(&["push", "-q", "localhost/x:1", &registry.reference("a:1")]);
         assert_eq!(output.status.code(), Some(expected), "{why} {}{}", stdout(&output), stderr(&output));
         assert!(stderr(&output).contains(why), "{why}: {}", stderr(&output));
-        assert_eq!(registry.has("a", "1").is_some(), expected == 0);
+        assert!(expected != 0 || registry.has("a", "1").is_some(), "{why}");
     }
 }

@@ -174,7 +174,9 @@ fn image_hint(error: &image::Error) -> Option<String> {
     let hint = match error {
         image::Error::Registry(error) => return error.hint(),
         image::Error::OnePlatform { source, .. } => return image_hint(source),
-        image::Error::NoSuchImage { .. } => "`mycontainer images` shows those that are here; `mycontainer pull` fetches",
+        image::Error::NoSuchImage { .. } => {
+            "`mycontainer images` shows those that are here; `mycontainer pull` fetches"
+        }
         image::Error::NoPlatform { .. } => "choose one of them with --platform",
         image::Error::AmbiguousId { .. } => "give more of its digits",
         image::Error::ImageInUse { .. } => "end that container first",

@@ -25,7 +25,11 @@ pub(crate) static COPY: Verb<Request> = Verb {
                 oci-archive:FILE[:TAG]        a tar of one\n  \
                 docker-archive:FILE[:NAME]    a tar of `docker save`",
         example: "image copy alpine oci:layout:latest",
-        ..About::new("image copy", "SOURCE DESTINATION", "Copy an image between registries, archives, layouts and the store")
+        ..About::new(
+            "image copy",
+            "SOURCE DESTINATION",
+            "Copy an image between registries, archives, layouts and the store",
+        )
     },
     groups: &[Group {
         heading: "Flags",

@@ -5,6 +5,7 @@ use crate::help::show;
 use crate::report::Failure;
 use crate::table::short_size;
 use crate::template::{Data, List};
+use crate::time::Time;
 use crate::verb::{About, Group, Verb, also, switch, value};
 use engine::images::{self, Step};
 use std::process::ExitCode;
@@ -41,7 +42,7 @@ pub(crate) static HISTORY: Verb<Request> = Verb {
                 r.format = Some(v.to_owned());
                 Ok(())
             }),
-            switch("human", Some('H'), "Sizes and times for people (default); =false: bytes and RFC 3339", |r| {
+            switch("human", Some('H'), "Sizes and times for people; --human=false: bytes, and RFC 3339", |r| {
                 &mut r.human
             }),
             also(&["notrunc"], switch("no-trunc", None, "Show ids and commands in full", |r| &mut r.in_full)),
@@ -61,7 +62,7 @@ fn history(request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
     let store = images::store()?;
     let image = store.get(&words[0]).map_err(engine::Error::from)?;
     let rows: Vec<Data> = images::history(&store, &image).iter().map(|step| data(step, &request)).collect();
-    Ok(show(&list.render(&rows, &[("ID", "IMAGE"), ("CreatedSince", "CREATED")])?))
+    Ok(show(&list.render(&rows, &data(&Step::default(), &request), &[("ID", "IMAGE"), ("CreatedSince", "CREATED")])?))
 }
 
 fn data(step: &Step, request: &Request) -> Data {
@@ -69,7 +70,7 @@ fn data(step: &Step, request: &Request) -> Data {
     Data::row()
         .with("ID", shown::id(&step.id, request.in_full))
         .with("CreatedSince", shown::since(&step.created))
-        .with("CreatedAt", step.created.as_str())
+        .with("CreatedAt", Time::parse(&step.created).map_or_else(|| "N/A".into(), Time::rfc3339))
         .with("CreatedBy", if request.in_full { command } else { cut(&command) })
         .with("Size", if request.human { short_size(step.size) } else { step.size.to_string() })
         .with("Comment", step.comment.as_str())

@@ -62,9 +62,7 @@ fn list(mut request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
     // Templates are looked at first: they are right or wrong whatever is here.
     let default = match (request.quiet, request.digests) {
         (true, _) => "{{.ID}}",
-        (_, true) => {
-            "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
-        }
+        (_, true) => "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
         _ => "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
     };
     let format = request.format.as_deref().filter(|_| !request.quiet);
@@ -77,7 +75,7 @@ fn list(mut request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
     }
     let wanted = Wanted::new(&store, &request.filters)?;
     let rows: Vec<Data> = rows.iter().filter(|row| wanted.has(row)).map(|row| data(row, request.in_full)).collect();
-    Ok(show(&list.render(&rows, &[("ID", "IMAGE ID"), ("CreatedSince", "CREATED")])?))
+    Ok(show(&list.render(&rows, &data(&Row::default(), false), &[("ID", "IMAGE ID"), ("CreatedSince", "CREATED")])?))
 }
 
 /// The fields of a row, in the order of the JSON.

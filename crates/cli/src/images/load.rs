@@ -21,8 +21,8 @@ pub(crate) struct Request {
 pub(crate) static LOAD: Verb<Request> = Verb {
     about: About {
         also: &["image load"],
-        outro: "It is what `docker save`, `podman save`, skopeo, umoci or buildah wrote, plain or compressed; or a directory that\n\
-                is an OCI image layout.",
+        outro: "It is what `docker save`, `podman save`, skopeo, umoci or buildah wrote, plain or compressed; or a directory\n\
+                that is an OCI image layout.",
         example: "load -i alpine.tar",
         ..About::new("load", "", "Read the images of an archive")
     },

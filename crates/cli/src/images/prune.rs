@@ -20,15 +20,23 @@ pub(crate) struct Request {
 const FLAGS: &[Group<Request>] = &[Group {
     heading: "Flags",
     flags: &[
-        switch("all", Some('a'), "Remove images that have a name, too, where no container is made of them", |r| &mut r.all),
-        value("filter", None, "KEY=VALUE", "Only images that are as until=24h, label=NAME[=VALUE] or label!=... say", |r, v| {
-            let filter = Filter::parse(v, &["until", "label"])?;
-            if filter.key == "until" {
-                shown::until(&filter)?;
-            }
-            r.filters.push(filter);
-            Ok(())
+        switch("all", Some('a'), "Remove images that have a name, too, where no container is made of them", |r| {
+            &mut r.all
         }),
+        value(
+            "filter",
+            None,
+            "KEY=VALUE",
+            "Only images that are as until=24h, label=NAME[=VALUE] or label!=... say",
+            |r, v| {
+                let filter = Filter::parse(v, &["until", "label"])?;
+                if filter.key == "until" {
+                    shown::until(&filter)?;
+                }
+                r.filters.push(filter);
+                Ok(())
+            },
+        ),
         switch("force", Some('f'), "Do not ask first", |r| &mut r.force),
     ],
 }];
@@ -46,14 +54,17 @@ pub(crate) static PRUNE: Verb<Request> = Verb {
 /// `mycontainer system prune`.
 pub(crate) static SYSTEM_PRUNE: Verb<Request> = Verb {
     about: About {
-        outro: "So far these are images, layers and what was begun to be fetched: containers are removed when they end, and there\n\
-                are no volumes as yet.",
+        outro: "So far these are images, layers and what was begun to be fetched: containers are removed when they end, and\n\
+                there are no volumes as yet.",
         ..About::new("system prune", "", "Remove all that nobody needs")
     },
     groups: FLAGS,
     act: |request, _| {
         let what = if request.all { "all images without at least one container" } else { "all dangling images" };
-        prune(&request, &format!("WARNING! This will remove:\n  - {what}\n  - layers and downloads that no image needs\n"))
+        prune(
+            &request,
+            &format!("WARNING! This will remove:\n  - {what}\n  - layers and downloads that no image needs\n"),
+        )
     },
 };
 

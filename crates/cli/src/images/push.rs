@@ -52,12 +52,7 @@ fn push(request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn push_one(
-    store: &image::Images,
-    name: &str,
-    destination: Option<&str>,
-    quiet: bool,
-) -> Result<ExitCode, Failure> {
+fn push_one(store: &image::Images, name: &str, destination: Option<&str>, quiet: bool) -> Result<ExitCode, Failure> {
     let (to, descriptor) = images::push(store, name, destination, &Progress::new(quiet))?;
     if quiet {
         say(&to.to_string());

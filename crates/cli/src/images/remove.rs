@@ -5,7 +5,6 @@ use crate::report::{self, Failure};
 use crate::verb::{About, Group, Verb, switch};
 use engine::images;
 use image::Removed;
-use std::process::ExitCode;
 
 #[derive(Debug, Default)]
 pub(crate) struct Request {
@@ -23,7 +22,7 @@ pub(crate) static RMI: Verb<Request> = Verb {
     },
     groups: &[Group {
         heading: "Flags",
-        flags: &[switch("force", Some('f'), "By its id, remove an image of several names, too; one that is not there is no failure", |r| {
+        flags: &[switch("force", Some('f'), "Remove it with all its names; that it is not there is no failure", |r| {
             &mut r.force
         })],
     }],

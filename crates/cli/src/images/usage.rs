@@ -50,7 +50,7 @@ fn all(format: Option<&str>) -> Result<ExitCode, Failure> {
         .with("Active", usage.active.to_string())
         .with("Size", short_size(bytes))
         .with("Reclaimable", format!("{} ({percent}%)", short_size(usage.reclaimable)));
-    Ok(show(&list.render(&[row], &[("TotalCount", "TOTAL")])?))
+    Ok(show(&list.render(std::slice::from_ref(&row), &row, &[("TotalCount", "TOTAL")])?))
 }
 
 fn each(format: Option<&str>) -> Result<ExitCode, Failure> {
@@ -70,6 +70,6 @@ fn each(format: Option<&str>) -> Result<ExitCode, Failure> {
     };
     let rows: Vec<Data> = rows.iter().map(data).collect();
     let headings = [("ID", "IMAGE ID"), ("CreatedSince", "CREATED")];
-    let text = table.render(&rows, &headings)?;
+    let text = table.render(&rows, &data(&images::Row::default()), &headings)?;
     Ok(show(&if format.is_none() { format!("Images space usage:\n\n{text}") } else { text }))
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One line of `images`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Row {
     /// `alpine`, `localhost:5000/a/b`, or `<none>`.
@@ -110,7 +110,6 @@ pub struct Shown {
 /// How it is run. Nothing is left out, so that a template may ask for it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-#[expect(missing_docs, reason = "the names are Docker's")]
 pub struct ShownConfig {
     pub user: String,
     pub exposed_ports: Option<BTreeMap<String, Empty>>,
@@ -133,7 +132,6 @@ pub struct Empty {}
 /// Its layers, unpacked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-#[expect(missing_docs, reason = "the names are Docker's")]
 pub struct ShownRoot {
     #[serde(rename = "Type")]
     pub kind: String,
@@ -143,7 +141,6 @@ pub struct ShownRoot {
 /// A layer as a registry has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-#[expect(missing_docs, reason = "the names are those of the manifest")]
 pub struct ShownLayer {
     pub media_type: String,
     pub digest: String,
@@ -239,7 +236,7 @@ pub fn shares(images: &Images) -> Result<Vec<Share>, Error> {
 }
 
 /// One line of `history`, the newest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Step {
     /// The image's id for the newest; `<missing>` for those below it, as with Docker.

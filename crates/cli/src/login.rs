@@ -118,12 +118,13 @@ fn ask(what: &str, flag: &str, echo: bool) -> Result<String, Failure> {
     let say = |text: &str| {
         let _ = std::io::stderr().write_all(text.as_bytes());
     };
-    say(what);
     if !echo {
-        let typed = hidden();
+        // Asked only when nothing is shown any more.
+        let typed = hidden(|| say(what));
         say("\n");
         return typed;
     }
+    say(what);
     let mut line = String::new();
     let read = std::io::stdin().read_line(&mut line);
     read.map_err(|error| Failure::new(format!("cannot read from the terminal: {error}")))?;
@@ -141,7 +142,7 @@ impl Drop for Restore {
 
 /// A line that is typed without being seen. The keys that end a program come as letters meanwhile, so that none of them
 /// leaves the terminal without its echo.
-fn hidden() -> Result<String, Failure> {
+fn hidden(ask: impl FnOnce()) -> Result<String, Failure> {
     let failed = |error| Failure::new(format!("cannot hide what is typed on the terminal: {error}"));
     let before = tcgetattr(rustix::stdio::stdin()).map_err(failed)?;
     let mut quiet = before.clone();
@@ -150,6 +151,7 @@ fn hidden() -> Result<String, Failure> {
     quiet.special_codes[SpecialCodeIndex::VTIME] = 0;
     let _restore = Restore(before);
     tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, &quiet).map_err(failed)?;
+    ask();
     let mut typed: Vec<u8> = Vec::new();
     for byte in std::io::stdin().lock().bytes() {
         match byte.map_err(|error| Failure::new(format!("cannot read from the terminal: {error}")))? {

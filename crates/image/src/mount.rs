@@ -111,7 +111,7 @@ fn errno(error: &std::io::Error) -> Errno {
 pub fn attached<T>(mounts: &[BorrowedFd<'_>], make: impl FnOnce() -> T) -> Result<T, MountError> {
     let failed = |act| move |source| MountError { act, source };
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let namespace = open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let namespace = open("/proc/thread-self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let namespace = namespace.map_err(failed("open the mount namespace"))?;
     let here = open(".", flags, Mode::empty()).map_err(failed("open the working directory"))?;
     unshare(Namespaces::MOUNT).map_err(|error| failed("make a mount namespace")(errno(&error)))?;

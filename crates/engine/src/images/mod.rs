@@ -12,8 +12,8 @@ pub use place::{CopyOrder, Format, Loaded, NewFile, Place, copy, load, push, sav
 pub use registry::Platform;
 pub use remote::registries;
 pub use verbs::{
-    DiskUsage, PruneOrder, Pruned, PullOrder, Pulled, disk_usage, prune, pull, pull_all_tags, reference, remove, tag,
-    tags_here,
+    DiskUsage, PruneOrder, Pruned, PullOrder, Pulled, disk_usage, name_to_give, prune, pull, pull_all_tags, reference,
+    remove, tag, tags_here,
 };
 
 use crate::error::Error;
@@ -51,7 +51,7 @@ pub(crate) fn missing(options: &RunOptions, events: &dyn Events) -> Result<(Imag
         events.not_here(&inspect::familiar(&options.root));
     }
     let images = store()?;
-    let order = PullOrder { platform: options.platform.clone(), ..PullOrder::default() };
+    let order = PullOrder { platform: options.platform.clone() };
     let pulled = pull(&images, &options.root, &order, events)?;
     let image = images.get(pulled.received.manifest.as_str())?;
     Ok((images, image))

@@ -12,7 +12,7 @@ pub fn registries() -> Result<Registries, Error> {
 /// The image in its registry.
 pub(crate) fn source(registries: &Registries, reference: &Reference) -> Result<RemoteSource, Error> {
     let remote = registries.open(reference, Access::Pull).map_err(image::Error::from)?;
-    Ok(RemoteSource::new(remote, &reference.object()))
+    Ok(RemoteSource::new(remote, reference.object()))
 }
 
 /// Where an image shall be in its registry. `neighbours` are other repositories of that registry that may have its blobs.
@@ -22,7 +22,7 @@ pub(crate) fn sink(
     neighbours: Vec<String>,
 ) -> Result<RemoteSink, Error> {
     let remote = registries.open(reference, Access::Push).map_err(image::Error::from)?;
-    Ok(RemoteSink::new(remote, &reference.object(), neighbours))
+    Ok(RemoteSink::new(remote, reference.object(), neighbours))
 }
 
 /// The tags of a repository.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A tar wants a file's size and name before its content, and both are known of a compressed layer only when it is
-//! decompressed: it goes through an unlinked file. (Decompressing twice instead takes no disk, and 1.8 times as long.)
+//! decompressed: it goes through an unlinked file, one layer at a time.
 
 use super::Flaw;
 use super::spool::temporary;

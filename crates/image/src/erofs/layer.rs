@@ -121,6 +121,13 @@ impl Writer<'_> {
             }
             Kind::Hardlink(target) => {
                 let id = self.link_target(target, label)?;
+                if self.tree.named(parent, name) == Some(id) {
+                    return Ok(());
+                }
+                if let Body::Directory(_) = self.tree.get(id).body {
+                    let (entry, target) = (shown(label), shown(target));
+                    return Err(Fault::Link { entry, target, source: Errno::PERM });
+                }
                 return self.link(parent, name, id, label);
             }
             Kind::File { size } => Body::File(self.content(*size, label, reader)?),
@@ -162,11 +169,7 @@ impl Writer<'_> {
             return Err(bad("it is the root itself"));
         }
         let directory = self.tree.find_directory(directory).map_err(failed)?;
-        let id = self.tree.child(directory, name).ok_or_else(|| failed(Errno::NOENT))?;
-        match self.tree.get(id).body {
-            Body::Directory(_) => Err(failed(Errno::PERM)),
-            _ => Ok(id),
-        }
+        self.tree.child(directory, name).ok_or_else(|| failed(Errno::NOENT))
     }
 
     fn whiteout(&mut self, parent: Id, name: &[u8], label: &[u8]) -> Result<(), Fault> {

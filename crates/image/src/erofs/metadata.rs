@@ -9,7 +9,9 @@
 
 use super::chunks;
 use super::directory::{self, Entry};
-use super::format::{BLOCK, DEVICE, DEVICE_TABLE, INODE, Inode, Label, Layout, SLOT, Superblock, entry_type};
+use super::format::{
+    BLOCK, DEVICE, DEVICE_TABLE, INODE, Inode, Label, Layout, SLOT, Superblock, XATTR_HEADER, entry_type,
+};
 use super::output::Output;
 use super::tree::{Body, Content, Id, Place, Tree};
 use rustix::io::Errno;
@@ -65,6 +67,8 @@ impl Plan {
                 }
             }
         }
+        // fsck.erofs 1.5 reads the start of attributes behind each inode, whether there are any or not.
+        plan.inodes += XATTR_HEADER as u64;
         plan
     }
 
@@ -93,14 +97,15 @@ impl Plan {
         out.fill_block()?;
         let first_inode = out.block()?;
         let start = out.position();
-        let mut directories = start + self.inodes.next_multiple_of(BLOCK as u64);
+        let inodes_end = start + self.inodes.next_multiple_of(BLOCK as u64);
+        let mut directories = inodes_end;
         for (id, number) in self.order.iter().zip(1..) {
             out.zeros_to(start + u64::from(self.slots[id.index()]) * SLOT as u64)?;
             let first_block = u32::try_from(directories / BLOCK as u64).map_err(|_| Errno::FBIG)?;
             self.write_inode(tree, *id, number, first_block, &mut out)?;
             directories += Shape::of(tree, *id).blocks * BLOCK as u64;
         }
-        out.fill_block()?;
+        out.zeros_to(inodes_end)?;
         for id in &self.order {
             self.write_blocks(tree, *id, &mut out)?;
         }

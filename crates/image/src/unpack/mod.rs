@@ -84,7 +84,7 @@ struct Unpacker<'a> {
     root: BorrowedFd<'a>,
     places: Places<'a>,
     maker: attributes::Maker,
-    /// What directories get in the end, by their normal names. Ordered, so that children come after their parents.
+    /// What directories get in the end, by their normal names without symlinks. Ordered, so that children come after their parents.
     directories: BTreeMap<Vec<u8>, Attributes>,
     room: Room,
     any: bool,
@@ -147,7 +147,7 @@ impl<'a> Unpacker<'a> {
         }
         match &entry.kind {
             Kind::File { size } => self.file(name, *size, &attributes, label, reader),
-            Kind::Directory => self.directory(name, path.clone(), attributes, label),
+            Kind::Directory => self.directory(name, attributes, label),
             Kind::Hardlink(target) => self.hardlink(name, target, label),
             Kind::Symlink(target) => {
                 self.make(name, "make", label, |at| symlinkat(OsStr::from_bytes(target), at, OsStr::from_bytes(name)))?;
@@ -195,7 +195,7 @@ impl<'a> Unpacker<'a> {
         made.map_err(|error| error.of(label, &self.room))
     }
 
-    fn directory(&mut self, name: &[u8], path: Vec<u8>, attributes: Attributes, label: &[u8]) -> Result<(), Fault> {
+    fn directory(&mut self, name: &[u8], attributes: Attributes, label: &[u8]) -> Result<(), Fault> {
         let at_name = OsStr::from_bytes(name);
         let made = match mkdirat(self.places.here(), at_name, Mode::RWXU) {
             Err(Errno::EXIST) => {
@@ -213,7 +213,7 @@ impl<'a> Unpacker<'a> {
             done => done,
         };
         made.map_err(|error| self.room.fault("make", label, error))?;
-        self.directories.insert(path, attributes);
+        self.directories.insert(self.places.real(name), attributes);
         Ok(())
     }
 
@@ -289,6 +289,15 @@ impl<'a> Unpacker<'a> {
     /// Removes what an earlier entry made.
     fn replace(&mut self, name: &[u8], label: &[u8]) -> Result<(), Fault> {
         self.places.forget();
+        // What is noted of it, and of what is below it, must not meet what comes in its place.
+        let gone = self.places.real(name);
+        self.directories.remove(&gone);
+        let below = [gone.as_slice(), b"/"].concat();
+        let below =
+            self.directories.range(below.clone()..).map(|(path, _)| path).take_while(|path| path.starts_with(&below));
+        for path in below.cloned().collect::<Vec<_>>() {
+            self.directories.remove(&path);
+        }
         crate::remove::remove_tree(self.places.here(), OsStr::from_bytes(name))
             .map_err(|source| Fault::Replace { entry: shown(label), source: Box::new(source) })
     }

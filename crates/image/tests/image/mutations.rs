@@ -3,18 +3,6 @@
 use crate::support::*;
 use std::path::Path;
 
-/// xorshift64: the same numbers on every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-}
-
 fn seed(outside: &str) -> Vec<u8> {
     let sparse: [(&str, &[u8]); 4] = [
         ("GNU.sparse.major", b"1"),

@@ -50,6 +50,18 @@ impl Drop for Scratch {
     }
 }
 
+/// xorshift64: the same numbers on every run.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+}
+
 /// One header, all fields free.
 #[derive(Clone)]
 pub(crate) struct Header {
@@ -186,7 +198,11 @@ pub(crate) fn picture(root: &Path) -> BTreeMap<PathBuf, Picture> {
     let mut left = vec![PathBuf::new()];
     while let Some(path) = left.pop() {
         let full = root.join(&path);
-        let meta = std::fs::symlink_metadata(&full).unwrap();
+        let meta = match std::fs::symlink_metadata(&full) {
+            // Overlayfs lists whiteouts of what is not there anyway, though it does not find them.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            found => found.unwrap(),
+        };
         let kind = meta.file_type();
         let (kind, content) = if kind.is_dir() {
             let mut below: Vec<_> =

@@ -229,7 +229,7 @@ pub fn shares(images: &Images) -> Result<Vec<Share>, Error> {
             let bytes = images.tree_bytes(&layer);
             *(if users[&layer] > 1 { &mut share.shared } else { &mut share.unique }) += bytes;
         }
-        share.containers = in_use.iter().filter(|(_, digest)| digest == image.descriptor.digest.as_str()).count();
+        share.containers = in_use.iter().filter(|used| used.manifest == image.descriptor.digest.as_str()).count();
         share
     };
     Ok(list.iter().map(share).collect())

@@ -76,6 +76,7 @@ pub(super) const FLAGS: &[Group<Request>] = &[
             PULL,
             PLATFORM,
             LABEL,
+            switch("quiet", Some('q'), "Do not tell how far an image is that has to be fetched", |r| &mut r.quiet),
             switch("rm", None, "Remove the container when it ends: so far every one is", |r| &mut r.rm),
             switch("read-only", None, "Make the root file system read-only", |r| &mut r.options.read_only),
             switch("ephemeral", None, "Keep a directory ROOT unchanged: what is written goes", |r| {

@@ -77,6 +77,71 @@ pub enum Error {
         /// Who has it.
         id: String,
     },
+    /// There is no such container.
+    #[error("there is no container {words:?}")]
+    NoSuchContainer {
+        /// As typed.
+        words: String,
+    },
+    /// Neither a container nor an image.
+    #[error("there is no container and no image {words:?}")]
+    NothingNamed {
+        /// As typed.
+        words: String,
+    },
+    /// The beginning of an id is that of several.
+    #[error("{words:?} is the beginning of more than one container's id")]
+    AmbiguousContainer {
+        /// As typed.
+        words: String,
+    },
+    /// It runs, and was to be removed without force.
+    #[error("the container {container} is running")]
+    IsRunning {
+        /// Name or id.
+        container: String,
+    },
+    /// Another command has it.
+    #[error("another command is at work on the container {container}: it is being removed, committed or exported")]
+    ContainerBusy {
+        /// Name or id.
+        container: String,
+    },
+    /// A killed container's tool does not end.
+    #[error("the container {container} was killed, but the tool that runs it (process {tool}) has not removed it")]
+    NotRemoved {
+        /// Name or id.
+        container: String,
+        /// Its pid.
+        tool: u32,
+    },
+    /// Its process cannot be found.
+    #[error("the container {container} has no process: it is starting or ending")]
+    NoProcess {
+        /// Name or id.
+        container: String,
+    },
+    /// A record that cannot be understood.
+    #[error("cannot understand {path}: {source}")]
+    BadRecord {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// What a created container is made of is no more, or another thing by now.
+    #[error("the container {container} was made of {what}, {gone}")]
+    RootChanged {
+        /// Name or id.
+        container: String,
+        /// The archive.
+        what: PathBuf,
+        /// What became of it.
+        gone: &'static str,
+    },
+    /// `--change` that cannot be made.
+    #[error("--change: {0}")]
+    BadChange(#[from] image::archive::BadChange),
     /// `-u` names nobody.
     #[error("there is no {kind} {name:?} in the container's {file}")]
     NoSuchUser {
@@ -152,7 +217,9 @@ impl Error {
                  (not on another overlay or NFS)"
             }
             Error::Starved => "give it more with --memory",
-            Error::NameTaken { .. } => "choose another --name, or end that container first",
+            Error::NameTaken { .. } => "choose another --name, or end or remove that container first",
+            Error::IsRunning { .. } => "end it first, or kill and remove it with --force",
+            Error::ContainerBusy { .. } => "wait until that command has ended",
             Error::NoShell => "name a command after ROOT",
             Error::NotATerminal => "leave -t away, or run it from a terminal",
             Error::Runtime(runtime::Error::Cgroup(error)) => return error.hint(),

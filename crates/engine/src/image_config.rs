@@ -1,7 +1,7 @@
 //! What an image's maker says about running it, under what the person who runs it says.
 
 use crate::options::RunOptions;
-use image::ImageConfig;
+use image::{ImageConfig, RunConfig};
 
 /// The options with the image's configuration where they are silent.
 pub(crate) fn with_image(options: &RunOptions, image: &ImageConfig) -> RunOptions {
@@ -27,6 +27,35 @@ pub(crate) fn with_image(options: &RunOptions, image: &ImageConfig) -> RunOption
     let of_image = config.labels.iter().filter(|(name, _)| !own(name));
     all.labels = of_image.map(|(name, value)| (name.clone(), value.clone())).chain(options.labels.clone()).collect();
     all
+}
+
+/// What an image that is made of the container says about running it: the base's configuration with the person's words
+/// over it.
+pub(crate) fn of_container(options: &RunOptions, base: Option<&ImageConfig>) -> RunConfig {
+    let mut config = base.map(|base| base.config.clone()).unwrap_or_default();
+    match &options.entrypoint {
+        Some(program) => {
+            config.entrypoint = Some(program.clone()).filter(|program| !program.is_empty()).into_iter().collect();
+            config.cmd = options.command.clone();
+        }
+        None if options.command.is_empty() => {}
+        None => config.cmd = options.command.clone(),
+    }
+    for wanted in options.env_of_files.iter().chain(&options.env) {
+        let name = |variable: &str| variable.split('=').next().map(str::to_owned);
+        match config.env.iter_mut().find(|known| name(known) == name(wanted)) {
+            Some(known) => known.clone_from(wanted),
+            None => config.env.push(wanted.clone()),
+        }
+    }
+    if let Some(user) = &options.user {
+        config.user.clone_from(user);
+    }
+    if let Some(dir) = &options.workdir {
+        config.working_dir = dir.to_string_lossy().into_owned();
+    }
+    config.labels.extend(options.labels.iter().cloned());
+    config
 }
 
 #[cfg(test)]

@@ -95,6 +95,12 @@ impl Layer {
         Ok((upper, work))
     }
 
+    /// The upper directory alone, with the mode and owner of the root's top.
+    pub(crate) fn upper_like(&self, top: &OwnedFd) -> Result<(), Errno> {
+        self.subdirectory("upper")?;
+        copy_attributes(top, &self.dir, "upper")
+    }
+
     /// A directory of the layer, made when it is missing. The upper directory's mode and owner are the root's own.
     pub(crate) fn subdirectory(&self, name: &str) -> Result<OwnedFd, Errno> {
         match rustix::fs::mkdirat(&self.dir, name, Mode::from_raw_mode(0o755)) {
@@ -145,6 +151,46 @@ fn mount_overlay(lower: &[OwnedFd], upper: &OwnedFd, work: &OwnedFd) -> Result<O
     fsconfig_set_flag(&fs, c"volatile")?;
     fsconfig_create(&fs)?;
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+}
+
+/// One tree of layers, to be read: the lowest first, a mount of a whole tree being one of them. `upper` is the path of a
+/// container's own layer above them.
+pub(crate) fn read_only(lower: &[OwnedFd], upper: Option<&Path>, shown: &Path) -> Result<OwnedFd, Error> {
+    let failed = |source| match source {
+        Errno::NODEV => Error::NoOverlay(shown.to_owned()),
+        Errno::PERM => Error::NoAdmin,
+        source => Error::Overlay { lower: shown.to_owned(), source },
+    };
+    let mount = || {
+        let upper = upper.map(open_directory).transpose()?;
+        mount_read_only(&upper.iter().chain(lower.iter().rev()).collect::<Vec<_>>())
+    };
+    match mount() {
+        // As in `Layer::over_mount`.
+        Err(Errno::INVAL) => {
+            let mounts: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
+            image::attached(&mounts, mount).map_err(|error| error.source).and_then(|done| done).map_err(failed)
+        }
+        done => done.map_err(failed),
+    }
+}
+
+/// `layers` from the topmost on, at least two.
+fn mount_read_only(layers: &[&OwnedFd]) -> Result<OwnedFd, Errno> {
+    /// What fsconfig takes in one value, with its end.
+    const MOST: usize = 256;
+    let fs = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&fs, c"source", c"mycontainer")?;
+    let path = |dir: &&OwnedFd| format!("/proc/self/fd/{}", dir.as_raw_fd());
+    let all = layers.iter().map(path).collect::<Vec<_>>().join(":");
+    if all.len() < MOST {
+        fsconfig_set_string(&fs, c"lowerdir", all)?;
+    } else {
+        // Since Linux 6.5.
+        layers.iter().try_for_each(|dir| fsconfig_set_string(&fs, c"lowerdir+", path(dir)))?;
+    }
+    fsconfig_create(&fs)?;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
 /// Removes a container's layer, whatever the container put into it.

@@ -1,12 +1,13 @@
 //! `run`: from the flags to the exit code. The order of things stands in [`run`]; read it first.
 
+use crate::containers;
 use crate::error::Error;
 use crate::files;
 use crate::options::{NetworkMode, RunOptions};
 use crate::relay::{self, Signals};
 use crate::rootfs::{self, Meant, OpenRoot};
 use crate::spec::{self, Parts};
-use crate::state::{Facts, Id, Record};
+use crate::state::{Id, Record};
 use crate::streams::{self, Streams};
 use crate::sweep::network;
 use crate::tty::{self, Console};
@@ -41,13 +42,14 @@ pub fn run(options: &RunOptions, events: &dyn Events) -> Result<Outcome, Error> 
         Meant::Image(_, image) => Some(image_config::with_image(options, &image.config)),
         _ => None,
     };
-    let options = of_image.as_ref().unwrap_or(options);
     let id = Id::random()?;
+    let facts = containers::facts(options, &meant, &id);
+    let options = of_image.as_ref().unwrap_or(options);
     let record = step(
         "write-record",
         "the next command finds what a killed tool leaves",
         || told(&id),
-        || Record::claim(id.clone(), &facts(options, &meant, &id)),
+        || Record::claim(id.clone(), &facts),
     )?;
     let network = network();
     let ran = live(options, &meant, &id, &network);
@@ -223,23 +225,6 @@ fn online_cpus() -> u64 {
         Some(last.parse::<u64>().ok()?.checked_sub(first.parse().ok()?)? + 1)
     };
     list.trim().split(',').filter_map(range).sum::<u64>().max(1)
-}
-
-fn facts<'a>(options: &'a RunOptions, meant: &'a Meant, id: &'a Id) -> Facts<'a> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Facts {
-        id: id.as_str(),
-        name: options.name.as_deref(),
-        root: &options.root,
-        image: match meant {
-            Meant::Image(_, image) => Some(image.descriptor.digest.as_str()),
-            _ => None,
-        },
-        command: &options.command,
-        labels: options.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
-        created_unix: now.map_or(0, |now| now.as_secs()),
-        tool_pid: std::process::id(),
-    }
 }
 
 fn hostname(options: &RunOptions, id: &Id) -> String {

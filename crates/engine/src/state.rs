@@ -2,16 +2,19 @@
 //!
 //! `containers/ID` is a JSON file under a lock that the tool holds as long as it lives: a record that can be locked is
 //! what a killed tool left behind. `names/NAME` is a symbolic link whose target is the id; making it fails when it
-//! exists, which is what makes names unique. Everything else that belongs to a container is found by its id.
+//! exists, which is what makes names unique; a container that was created and does not run has its name by its own
+//! record (see `created`), which is looked at by whoever has made that link. Everything else that belongs to a container is found by its id.
 //!
 //! The lock is a POSIX record lock, which belongs to the process: a flock would be shared by the container's first
 //! process until it execs, and a tool that was killed while that is still at work would count as alive. Its price: it
 //! ends when this process closes any descriptor of the file, so nobody looks at a record of his own.
 
+use crate::created;
 use crate::error::Error;
+use image::RunConfig;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, fcntl_lock, flock};
 use rustix::io::Errno;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -64,26 +67,73 @@ impl Id {
 }
 
 /// What a record says. Written once, at the beginning, for a person or a later command to read.
-#[derive(Debug, Serialize)]
-pub(crate) struct Facts<'a> {
-    pub(crate) id: &'a str,
-    pub(crate) name: Option<&'a str>,
-    pub(crate) root: &'a str,
-    /// Digest of the manifest of the image that it is made of.
-    pub(crate) image: Option<&'a str>,
-    pub(crate) command: &'a [String],
-    pub(crate) labels: BTreeMap<&'a str, &'a str>,
-    pub(crate) created_unix: u64,
-    pub(crate) tool_pid: u32,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    pub(crate) id: String,
+    pub(crate) name: Option<String>,
+    /// ROOT: as typed; of a created container the path in full.
+    pub(crate) root: String,
+    pub(crate) kind: RootKind,
+    /// Digest of the manifest of the image that it is made of, or of the archive.
+    pub(crate) image: Option<String>,
+    /// The image's name, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) image_name: Option<String>,
+    pub(crate) command: Vec<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// RFC 3339.
+    pub(crate) created: String,
+    /// What an image made of it says about running it.
+    pub(crate) config: RunConfig,
+    /// Who runs it, or is making it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tool_pid: Option<u32>,
+    /// It is not to be found before it is whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) being_created: bool,
 }
 
-/// The containers that are made of images: id and digest of the manifest.
-pub(crate) fn images_in_use() -> Vec<(Id, String)> {
-    let image = |id: Id| {
-        let facts: serde_json::Value = serde_json::from_slice(&std::fs::read(record_path(&id)).ok()?).ok()?;
-        Some((id, facts["image"].as_str()?.to_owned()))
+/// What ROOT was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RootKind {
+    Host,
+    Directory,
+    Archive,
+    Image,
+}
+
+/// A container that is made of an image.
+pub(crate) struct Use {
+    /// Its name, or the first digits of its id.
+    pub(crate) container: String,
+    /// Digest of the image's manifest.
+    pub(crate) manifest: String,
+}
+
+/// The containers that are made of images. First the records, then what they leave behind when a container has been
+/// created: so none is missed on its way from one to the other.
+pub(crate) fn images_in_use() -> Vec<Use> {
+    let made = |facts: Facts| {
+        let container = facts.shown().to_owned();
+        let manifest = facts.image.filter(|_| facts.kind == RootKind::Image)?;
+        Some(Use { container, manifest })
     };
-    all().into_iter().filter_map(image).collect()
+    let mut running: Vec<Facts> = all().iter().filter_map(facts).collect();
+    running.extend(created::all().into_iter().filter_map(|(_, facts)| facts.ok()));
+    running.into_iter().filter_map(made).collect()
+}
+
+impl Facts {
+    /// Its name, or the first digits of its id.
+    pub(crate) fn shown(&self) -> &str {
+        self.name.as_deref().unwrap_or_else(|| self.id.get(..8).unwrap_or(&self.id))
+    }
+}
+
+/// What a record says; nothing when it is gone, or so new that it says nothing yet.
+pub(crate) fn facts(id: &Id) -> Option<Facts> {
+    serde_json::from_slice(&std::fs::read(record_path(id)).ok()?).ok()
 }
 
 /// A container's record, held by this process.
@@ -97,25 +147,30 @@ pub(crate) struct Record {
 
 impl Record {
     /// Makes the record of a new container and takes its name, if it has one.
-    pub(crate) fn claim(id: Id, facts: &Facts<'_>) -> Result<Record, Error> {
+    pub(crate) fn claim(id: Id, facts: &Facts) -> Result<Record, Error> {
         let path = record_path(&id);
         let file = create_locked(&path).map_err(Error::file("create the record", &path))?;
         let record = Record { id, name: None, lock: file };
         let text = serde_json::to_vec(facts).unwrap_or_default();
         rustix::io::write(&record.lock, &text).map_err(Error::file("write the record", &path))?;
-        record.with_name(facts.name)
+        record.with_name(facts.name.as_deref())
     }
 
     fn with_name(mut self, name: Option<&str>) -> Result<Record, Error> {
         let Some(name) = name else { return Ok(self) };
         match take_name(name, &self.id) {
-            Ok(()) => {
-                self.name = Some(name.to_owned());
-                Ok(self)
-            }
+            Ok(()) => self.name = Some(name.to_owned()),
             Err(error) => {
                 self.remove();
-                Err(error)
+                return Err(error);
+            }
+        }
+        // Whoever makes one that stays has the name here until that one says that it has it.
+        match created::holder_of(name) {
+            None => Ok(self),
+            Some(holder) => {
+                self.remove();
+                Err(Error::NameTaken { name: name.to_owned(), id: holder.host_name().to_owned() })
             }
         }
     }
@@ -153,7 +208,7 @@ fn create_locked(path: &Path) -> Result<OwnedFd, Errno> {
 /// How often a record is made again before we give up.
 const MOST_SWEEPS: usize = 1000;
 
-fn record_path(id: &Id) -> PathBuf {
+pub(crate) fn record_path(id: &Id) -> PathBuf {
     Path::new(RUN_DIR).join("containers").join(id.as_str())
 }
 
@@ -228,9 +283,7 @@ const SWEEP_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// True when the tool that a record names is gone. A record that is empty as yet belongs to one that lives.
 fn is_swept(id: &Id) -> bool {
-    let record = std::fs::read(record_path(id)).unwrap_or_default();
-    let facts: Option<serde_json::Value> = serde_json::from_slice(&record).ok();
-    let pid = facts.and_then(|facts| facts["tool_pid"].as_i64()).and_then(|pid| i32::try_from(pid).ok());
+    let pid = facts(id).and_then(|facts| facts.tool_pid).and_then(|pid| i32::try_from(pid).ok());
     let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { return false };
     rustix::process::test_kill_process(pid) == Err(Errno::SRCH)
 }

@@ -44,9 +44,9 @@ const SWEPT: [(&str, bool); 5] =
     [("blobs/sha256", false), ("blobs/sha512", false), ("layers", false), ("merged", false), ("partial", true)];
 
 impl Images {
-    /// Removes what nobody needs; `containers` are the manifests of images that containers are made of. What was begun
+    /// Removes what nobody needs; `containers` tells the manifests of images that containers are made of. What was begun
     /// to be fetched goes only with `partial`. Goes on after an error and returns them all.
-    pub fn collect(&self, containers: &[Digest], partial: bool) -> Result<(Freed, Vec<Error>), Error> {
+    pub fn collect(&self, containers: &dyn Fn() -> Vec<Digest>, partial: bool) -> Result<(Freed, Vec<Error>), Error> {
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         let needed = self.needed(containers)?;
         let (mut freed, mut errors) = (Freed::default(), Vec::new());
@@ -72,7 +72,7 @@ impl Images {
     }
 
     /// What the store takes.
-    pub fn usage(&self, containers: &[Digest]) -> Result<Usage, Error> {
+    pub fn usage(&self, containers: &dyn Fn() -> Vec<Digest>) -> Result<Usage, Error> {
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         let needed = self.needed(containers)?;
         let mut usage = Usage::default();
@@ -109,10 +109,11 @@ impl Images {
     }
 
     /// The hexadecimal digits of all that is needed.
-    fn needed(&self, containers: &[Digest]) -> Result<HashSet<String>, Error> {
+    fn needed(&self, containers: &dyn Fn() -> Vec<Digest>) -> Result<HashSet<String>, Error> {
         let mut needed = lease::needed(self)?;
         let index = self.index()?;
-        let containers = containers.iter().map(|digest| Descriptor::new("", digest.clone(), 0));
+        // Asked after the leases: who makes a container has one of these until the container can be found.
+        let containers = containers().into_iter().map(|digest| Descriptor::new("", digest, 0));
         let mut ahead: Vec<Descriptor> = index.manifests.iter().cloned().chain(containers).collect();
         for entry in &index.manifests {
             // The index under whose digest it was fetched: a copy of the image starts from it.

@@ -67,6 +67,16 @@ impl Images {
         self.find(words)?.ok_or_else(|| Error::NoSuchImage { words: words.to_owned() })
     }
 
+    /// The image of a manifest that need not be in the index: a container is made of it.
+    pub fn of_manifest(&self, digest: &Digest) -> Result<Image, Error> {
+        let index = self.index()?;
+        let entry = index.manifests.iter().find(|entry| entry.digest == *digest);
+        match entry {
+            Some(entry) => self.load(&index, &entry.clone()),
+            None => self.load(&index, &Descriptor::new("", digest.clone(), 0)),
+        }
+    }
+
     /// All images, one for each manifest, in the order of the index. What cannot be read is told beside it.
     pub fn list(&self) -> Result<(Vec<Image>, Vec<Error>), Error> {
         let index = self.index()?;

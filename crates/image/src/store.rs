@@ -111,6 +111,18 @@ impl Store {
         }
     }
 
+    /// The tree of the archive with this digest (`sha256:HEX`), if it is kept: whatever has become of the archive.
+    ///
+    /// # Errors
+    /// When it cannot be locked.
+    pub fn tree(&self, digest: &str) -> Result<Option<Unpacked>, Error> {
+        match open_directory(rustix::fs::CWD, &self.roots, OFlags::RDONLY) {
+            Ok(roots) => self.kept(roots.as_fd(), digest.strip_prefix("sha256:").unwrap_or(digest)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(Error::Prepare { path: self.roots.clone(), source: error.into() }),
+        }
+    }
+
     /// Removes trees that were being unpacked by processes that are gone. Goes on after an error and returns them all.
     pub fn sweep(&self) -> Vec<Error> {
         let mut errors = Vec::new();

@@ -9,7 +9,8 @@ pub use inspect::{Row, Step, history, inspect, rows, size};
 pub use place::{CopyOrder, Format, Loaded, NewFile, Place, copy, load, push, save};
 pub use remote::registries;
 pub use verbs::{
-    DiskUsage, PruneOrder, Pruned, PullOrder, Pulled, disk_usage, prune, pull, pull_all_tags, reference, remove, tag,
+    DiskUsage, PruneOrder, Pruned, PullOrder, Pulled, disk_usage, name_to_give, prune, pull, pull_all_tags, reference,
+    remove, tag,
 };
 
 use crate::error::Error;

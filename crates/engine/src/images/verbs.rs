@@ -73,20 +73,26 @@ pub(super) fn bad_reference(words: &str, error: &dyn std::fmt::Display) -> Error
 
 /// Gives an image another name: `tag SOURCE TARGET`.
 pub fn tag(images: &Images, source: &str, target: &str) -> Result<(), Error> {
-    let name = reference(target)?;
-    if name.digest().is_some() {
-        return Err(bad_reference(target, &"a digest is not a name to give"));
-    }
+    let name = name_to_give(target)?;
     let image = images.get(source)?;
     Ok(images.tag(&image, &name)?)
+}
+
+/// A name that an image can be given.
+pub fn name_to_give(words: &str) -> Result<Reference, Error> {
+    let name = reference(words)?;
+    if name.digest().is_some() {
+        return Err(bad_reference(words, &"a digest is not a name to give"));
+    }
+    Ok(name)
 }
 
 /// Takes a name from an image, and removes the image with its last one: `rmi`.
 pub fn remove(images: &Images, words: &str, force: bool) -> Result<Vec<Removed>, Error> {
     let in_use = state::images_in_use();
     let used = |image: &Image| {
-        let of_image = |(_, digest): &&(state::Id, String)| *digest == image.descriptor.digest.as_str();
-        in_use.iter().find(of_image).map(|(id, _)| id.host_name().to_owned())
+        let of_image = |used: &&state::Use| used.manifest == image.descriptor.digest.as_str();
+        in_use.iter().find(of_image).map(|used| used.container.clone())
     };
     let removed = images.remove(words, force, &used)?;
     if removed.iter().any(|removed| matches!(removed, Removed::Deleted(_))) {
@@ -116,7 +122,7 @@ pub struct Pruned {
 /// Removes images that nobody names, and whatever else in the store nobody needs. `keep` can spare an image.
 pub fn prune(images: &Images, order: &PruneOrder, keep: &dyn Fn(&Image) -> bool) -> Result<Pruned, Error> {
     let in_use = state::images_in_use();
-    let used = |image: &Image| in_use.iter().any(|(_, digest)| digest == image.descriptor.digest.as_str());
+    let used = |image: &Image| in_use.iter().any(|used| used.manifest == image.descriptor.digest.as_str());
     let mut pruned = Pruned::default();
     let (list, _) = images.list()?;
     for image in list.iter().filter(|image| order.all || image.names.is_empty()) {
@@ -135,12 +141,12 @@ pub fn prune(images: &Images, order: &PruneOrder, keep: &dyn Fn(&Image) -> bool)
 }
 
 fn collect(images: &Images, partial: bool) -> Result<(Freed, Vec<image::Error>), Error> {
-    Ok(images.collect(&needed(), partial)?)
+    Ok(images.collect(&needed, partial)?)
 }
 
 /// The manifests that containers are made of.
 fn needed() -> Vec<Digest> {
-    state::images_in_use().iter().filter_map(|(_, digest)| Digest::parse(digest).ok()).collect()
+    state::images_in_use().iter().filter_map(|used| Digest::parse(&used.manifest).ok()).collect()
 }
 
 /// What `system df` shows of images.
@@ -159,9 +165,9 @@ pub struct DiskUsage {
 /// What images take on disk.
 pub fn disk_usage(images: &Images) -> Result<DiskUsage, Error> {
     let in_use = state::images_in_use();
-    let usage = images.usage(&needed())?;
+    let usage = images.usage(&needed)?;
     let (list, _) = images.list()?;
-    let active = |image: &&Image| in_use.iter().any(|(_, digest)| digest == image.descriptor.digest.as_str());
+    let active = |image: &&Image| in_use.iter().any(|used| used.manifest == image.descriptor.digest.as_str());
     let active_size: u64 = list.iter().filter(active).map(|image| inspect::size(images, image) + image.size()).sum();
     Ok(DiskUsage {
         images: list.len(),

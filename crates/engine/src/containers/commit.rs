@@ -1,0 +1,113 @@
+//! `commit`: what a container has become, as an image.
+//!
+//! Of a container that was made of an image, what it wrote is one more layer over that image's; of any other, its whole
+//! root is the only layer.
+
+use super::{Found, get, pause, tree};
+use crate::error::Error;
+use crate::images;
+use crate::state::{self, RootKind};
+use image::archive::{Change, Commit, Marks, NewLayer, diff_layer, export_tree, timestamp};
+use image::{Image, Images, Making};
+use registry::Platform;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::SystemTime;
+use step::step;
+
+/// What `commit` is asked for.
+#[derive(Clone, Debug)]
+pub struct CommitOrder {
+    /// The container.
+    pub container: String,
+    /// The image's name, as typed.
+    pub name: Option<String>,
+    /// `-a`
+    pub author: String,
+    /// `-m`
+    pub message: String,
+    /// `-c`
+    pub changes: Vec<Change>,
+    /// `-p`: the container stands still meanwhile.
+    pub pause: bool,
+}
+
+/// Makes the image.
+pub fn commit(order: &CommitOrder) -> Result<Image, Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
+    let names: Vec<String> = match &order.name {
+        Some(words) => vec![images::name_to_give(words)?.to_string()],
+        None => Vec::new(),
+    };
+    let found = get(&order.container)?;
+    let facts = found.facts()?;
+    if facts.kind == RootKind::Host {
+        return Err(Error::Conflict(format!(
+            "{} cannot become an image: its root is a view of this machine's own /",
+            found.shown()
+        )));
+    }
+    // Only one at a time stops it and lets it run on.
+    let alone = found.is_running && order.pause;
+    let lock = found.lock(if alone { FlockOperation::LockExclusive } else { FlockOperation::LockShared })?;
+    let base = if facts.kind == RootKind::Image { Some(tree::image_of(facts)?) } else { None };
+    let images = images::store()?;
+    let making = images.make()?;
+    if let Some((_, image)) = &base {
+        making.base(image)?;
+    }
+    let source = Source::open(&found, base.as_ref())?;
+    let layer = {
+        let _paused = if alone { pause::pause(&found.id, &lock)? } else { None };
+        let what = || format!("pack what {} wrote", found.shown());
+        step("make-layer-blob", "in one pass: two digests, compressed, stored", what, || source.layer(&making))?
+    };
+    drop((source, lock));
+    let base = base.map(|(_, image)| {
+        let mut config = image.config;
+        config.config = facts.config.clone();
+        (config, image.manifest)
+    });
+    let mut changes = order.changes.clone();
+    if base.is_none() {
+        changes.splice(0..0, []);
+    }
+    let made = image::archive::commit(&Commit {
+        base: base.as_ref().map(|(config, manifest)| (config, manifest)),
+        layer: Some(&layer),
+        platform: Platform::here(),
+        changes: &changes,
+        author: &order.author,
+        message: &order.message,
+        created_by: &facts.command.join(" "),
+        created: &timestamp(SystemTime::now()),
+    })?;
+    Ok(step("add-image", "only now it is there", || "name the image".into(), || making.add(&made, &names))?)
+}
+
+/// What the layer is made of.
+enum Source {
+    /// An upper directory, and the tree that it lies on.
+    Upper(OwnedFd, tree::OpenTree),
+    /// A whole tree.
+    Tree(tree::OpenTree),
+}
+
+impl Source {
+    fn open(found: &Found, base: Option<&(Images, Image)>) -> Result<Source, Error> {
+        let Some((images, image)) = base else { return tree::of_container(found).map(Source::Tree) };
+        let path = state::layer_path(&found.id).join("upper");
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let upper = rustix::fs::open(&path, flags, Mode::empty()).map_err(Error::file("open", &path))?;
+        Ok(Source::Upper(upper, tree::of_image(images, image)?))
+    }
+
+    fn layer(&self, making: &Making<'_>) -> Result<NewLayer, image::Error> {
+        making.layer(|out| match self {
+            Source::Upper(upper, lower) => diff_layer(upper.as_fd(), Some(lower.top.as_fd()), Marks::Trusted, out),
+            Source::Tree(tree) => export_tree(tree.top.as_fd(), out),
+        })
+    }
+}

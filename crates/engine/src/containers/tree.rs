@@ -1,0 +1,141 @@
+//! A container's root as a tree to be read: without what is mounted in it, be it `/proc` or a volume.
+//!
+//! Of one that was created: its layer over its root, mounted read-only and nowhere. Of one that runs: a copy of its root
+//! mount, taken in its mount namespace, to which its first process's pidfd leads; the copy has no mounts below it.
+
+use super::Found;
+use crate::error::Error;
+use crate::overlay;
+use crate::state::{self, DATA_DIR, Facts, Id, RootKind};
+use image::{Image, ImageRoot, Images, Store};
+use registry::Digest;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use step::step;
+use sys::fork::Namespaces;
+
+/// A tree, and what has to stay open while it is read.
+pub(super) struct OpenTree {
+    pub(super) top: OwnedFd,
+    _held: Vec<OwnedFd>,
+}
+
+impl OpenTree {
+    fn plain(top: OwnedFd) -> OpenTree {
+        OpenTree { top, _held: Vec::new() }
+    }
+}
+
+/// The whole root of a container, which the caller has locked. For a process of one thread.
+pub(super) fn of_container(found: &Found) -> Result<OpenTree, Error> {
+    let facts = found.facts()?;
+    if found.is_running {
+        return of_running(&found.id, facts).map(OpenTree::plain);
+    }
+    let upper = state::layer_path(&found.id).join("upper");
+    match facts.kind {
+        RootKind::Image => {
+            let (images, image) = image_of(facts)?;
+            let ImageRoot { lower, .. } = images.root(&image)?;
+            let top = overlay::read_only(&lower, Some(&upper), Path::new(&facts.root))?;
+            Ok(OpenTree { top, _held: lower })
+        }
+        RootKind::Archive => {
+            let unpacked = archive_of(facts)?;
+            let lower = vec![unpacked.dir, unpacked.guard];
+            let top = overlay::read_only(&lower[..1], Some(&upper), Path::new(&facts.root))?;
+            Ok(OpenTree { top, _held: lower })
+        }
+        RootKind::Directory | RootKind::Host => {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let top = rustix::fs::open(facts.root.as_str(), flags, Mode::empty());
+            top.map(OpenTree::plain).map_err(Error::file("open the root", &facts.root))
+        }
+    }
+}
+
+/// The tree of an image.
+pub(super) fn of_image(images: &Images, image: &Image) -> Result<OpenTree, Error> {
+    let ImageRoot { mut lower, .. } = images.root(image)?;
+    if lower.len() == 1
+        && let Some(top) = lower.pop()
+    {
+        return Ok(OpenTree::plain(top));
+    }
+    let top = overlay::read_only(&lower, None, Path::new(image.id.short()))?;
+    Ok(OpenTree { top, _held: lower })
+}
+
+/// The image that a container is made of.
+pub(super) fn image_of(facts: &Facts) -> Result<(Images, Image), Error> {
+    let images = crate::images::store()?;
+    let digest = facts.image.as_deref().and_then(|digest| Digest::parse(digest).ok());
+    let missing = || image::Error::NoSuchImage { words: facts.root.clone() };
+    let image = images.of_manifest(&digest.ok_or_else(missing)?)?;
+    Ok((images, image))
+}
+
+/// The unpacked archive that a container is made of; unpacked once more when somebody removed it.
+fn archive_of(facts: &Facts) -> Result<image::Unpacked, Error> {
+    let store = Store::open(Path::new(DATA_DIR))?;
+    let digest = facts.image.as_deref().unwrap_or_default();
+    if let Some(unpacked) = store.tree(digest)? {
+        return Ok(unpacked);
+    }
+    let unpacked = store.archive(Path::new(&facts.root))?;
+    if unpacked.digest != digest {
+        let (container, what) = (facts.shown().to_owned(), facts.root.clone().into());
+        return Err(Error::RootChanged { container, what, gone: "which has changed since then" });
+    }
+    Ok(unpacked)
+}
+
+/// A copy of the root mount of a container that runs, without what is mounted in it.
+fn of_running(id: &Id, facts: &Facts) -> Result<OwnedFd, Error> {
+    let init = first_process(id, facts)?;
+    let failed = |what| Error::file(what, "the container's mount namespace");
+    let system = |error: std::io::Error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+    let what = || format!("copy the root mount of {}", id.host_name());
+    step("copy-root", "what is mounted in it stays out", what, || {
+        let own = rustix::fs::open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let own = own.map_err(Error::file("open", "/proc/self/ns/mnt"))?;
+        let here = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let here = here.map_err(Error::file("open", "the working directory"))?;
+        // By its pidfd: were the process gone, this would fail, and never lead to another one's.
+        sys::fork::enter(init.as_fd(), Namespaces::MOUNT).map_err(|e| failed("enter")(system(e)))?;
+        // In there `/` is the container's root, and nothing else is looked at.
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let copied = open_tree(CWD, "/", flags);
+        move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Mount)).map_err(failed("leave"))?;
+        rustix::process::fchdir(&here).map_err(Error::file("go back to", "the working directory"))?;
+        copied.map_err(Error::file("copy", "the container's root mount"))
+    })
+}
+
+/// The container's first process, by pidfd: in its group, a child of its tool, and process 1 of a namespace.
+fn first_process(id: &Id, facts: &Facts) -> Result<OwnedFd, Error> {
+    let wrap = |error| Error::from(runtime::Error::from(error));
+    let group = cgroup::Host::detect().and_then(|host| cgroup::Cgroup::open(&host, &id.cgroup())).map_err(wrap)?;
+    for pid in group.processes().map_err(wrap)? {
+        let Some(Ok(pidfd)) = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty())) else { continue };
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let is_child = field("PPid:").and_then(|ppid| ppid.parse().ok()) == facts.tool_pid;
+        let is_first = field("NSpid:").is_some_and(|pids| pids.split_whitespace().skip(1).last() == Some("1"));
+        // Were it gone by now, what was read might be of another process with its number.
+        if is_child && is_first && is_alive(&pidfd) {
+            return Ok(pidfd);
+        }
+    }
+    Err(Error::NoProcess { container: facts.shown().to_owned() })
+}
+
+fn is_alive(pidfd: &OwnedFd) -> bool {
+    let mut wanted = [PollFd::new(pidfd, PollFlags::IN)];
+    matches!(poll(&mut wanted, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+}

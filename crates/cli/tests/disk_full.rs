@@ -14,7 +14,7 @@ use fixtures::peers::Peers;
 use fixtures::{formats, has};
 use std::process::Command;
 
-/// A file system of 24 MiB as the tool's data directory; it goes with the test.
+/// A file system of 24 MiB with the tool's data directory in it; it goes with the test.
 struct Full {
     peers: Peers,
     _image: Scratch,
@@ -23,8 +23,8 @@ struct Full {
 impl Full {
     fn new(kind: &str) -> Full {
         let (peers, scratch) = (Peers::new(), Scratch::new("full"));
-        let dir = peers.ours_dir();
-        std::fs::create_dir_all(&dir).unwrap();
+        // What the tool sees as /var/lib.
+        let dir = peers.path("state/lib");
         let image = scratch.path("ext4");
         let script = match kind {
             "tmpfs" => "mount -t tmpfs -o size=24m,mode=755 none \"$1\"".to_owned(),
@@ -37,14 +37,14 @@ impl Full {
 
     /// Bytes in use.
     fn used(&self) -> u64 {
-        let stat = rustix::fs::statvfs(self.peers.ours_dir().as_path()).unwrap();
+        let stat = rustix::fs::statvfs(self.peers.path("state/lib")).unwrap();
         (stat.f_blocks - stat.f_bfree) * stat.f_frsize
     }
 }
 
 impl Drop for Full {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.peers.ours_dir()).status();
+        let _ = Command::new("umount").arg("-l").arg(self.peers.path("state/lib")).status();
     }
 }
 

@@ -67,7 +67,7 @@ impl Ground {
             TestImage::busybox(),
         ];
         let all = images.iter().zip(TAGS).fold(FaultyRegistry::new(), |all, (image, tag)| all.image(tag, image));
-        let registry = all.fault(On::blobs(), Act::Deliver(Delivery::Drip(40_000, 2))).start();
+        let registry = all.fault(On::blobs(), Act::Deliver(Delivery::Drip(20_000, 3))).start();
         let reference = Peers::new();
         let archive = reference.path("archive.tar");
         let named: Vec<(String, Content)> =
@@ -147,10 +147,10 @@ fn round_of(
     let n = chance.below(3) as usize;
     let (name, archive) = (ground.name(n), ground.archive.to_str().unwrap());
     let (words, longest): (&[&str], u64) = match chance.below(8) {
-        0..=3 => (&["pull", "-q", &name], 150),
-        4..=5 => (&["load", "-q", "-i", archive], 120),
-        6 => (&["rmi", "-f", &name], 12),
-        _ => (&["image", "prune", "-a", "-f"], 12),
+        0..=3 => (&["pull", "-q", &name], 110),
+        4..=5 => (&["load", "-q", "-i", archive], 70),
+        6 => (&["rmi", "-f", &name], 8),
+        _ => (&["image", "prune", "-a", "-f"], 8),
     };
     let mut child = start(peers, words);
     assert!(wait_until(10, || is_tool(&child) || child.try_wait().unwrap().is_some()), "{words:?} does not start");

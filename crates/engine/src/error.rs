@@ -259,6 +259,9 @@ fn image_hint(error: &image::Error) -> Option<String> {
             "if it is meant to be so large, set MYCONTAINER_LAYER_MAX to the bytes that it may have"
         }
         image::Error::Blob { source, .. } if source.kind() == io::ErrorKind::NotFound => "pull the image again",
+        image::Error::Index { .. } => {
+            "move that file away, and pull or load the images again: until the next prune their layers are there"
+        }
         image::Error::Damaged { .. } => "remove the image with `mycontainer rmi`, and pull it again",
         _ => return None,
     };

@@ -7,17 +7,15 @@
 
 mod containers;
 mod help;
+mod images;
+mod login;
 mod oci;
 mod parse;
 mod progress;
-#[allow(dead_code, reason = "the verbs of images that come next use the rest")]
 mod report;
 mod run;
-#[allow(dead_code, reason = "the verbs of images that come next use it")]
 mod table;
-#[allow(dead_code, reason = "the verbs of images that come next use it")]
 mod template;
-#[allow(dead_code, reason = "the verbs of images that come next use it")]
 mod time;
 mod verb;
 mod verbs;

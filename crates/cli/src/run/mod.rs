@@ -44,7 +44,7 @@ fn create(request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
     let mut options = CreateOptions { run: request.options, cidfile: request.cidfile };
     options.run.root = words.next().unwrap_or_default();
     options.run.command = words.collect();
-    let (id, notes) = engine::containers::create(&options, &Progress::new(request.quiet))?;
+    let (id, notes) = engine::containers::create(&options, &Progress::new(request.quiet)).map_err(Failure::of_run)?;
     let _ = writeln!(std::io::stdout(), "{id}");
     notes.iter().for_each(|note| report::note(note));
     Ok(ExitCode::SUCCESS)
@@ -78,10 +78,10 @@ fn run(mut request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
     // What a container has the kernel run of this binary is loaded by the container's own loader, if the binary needs one:
     // that must not be able to write to it. A static one ends by itself. (CVE-2019-5736, see runtime::seal)
     if !cfg!(target_feature = "crt-static") {
-        runtime::seal::ensure().map_err(engine::Error::from)?;
+        runtime::seal::ensure().map_err(|error| Failure::of_run(error.into()))?;
     }
     step::arm_faults();
-    let outcome = engine::run(&request.options, &Progress::new(false))?;
+    let outcome = engine::run(&request.options, &Progress::new(request.quiet)).map_err(Failure::of_run)?;
     outcome.notes.iter().for_each(|note| report::note(note));
     if outcome.oom_killed {
         report::note("the container was killed because it reached its memory limit");

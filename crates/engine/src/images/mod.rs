@@ -1,23 +1,25 @@
 //! Images: found in the store, brought there, sent from there; for `run` and for their own verbs.
 
 mod inspect;
+mod login;
 mod place;
 mod remote;
 mod verbs;
 
-pub use inspect::{Row, Step, history, inspect, rows, size};
+pub use inspect::{Row, Share, Shown, Step, history, inspect, rows, shares, size};
+pub use login::{logged_in_as, login, logout};
 pub use place::{CopyOrder, Format, Loaded, NewFile, Place, copy, load, push, save};
+pub use registry::Platform;
 pub use remote::registries;
 pub use verbs::{
     DiskUsage, PruneOrder, Pruned, PullOrder, Pulled, disk_usage, name_to_give, prune, pull, pull_all_tags, reference,
-    remove, tag,
+    remove, tag, tags_here,
 };
 
 use crate::error::Error;
 use crate::options::{PullPolicy, RunOptions};
 use crate::state::DATA_DIR;
 use image::{Events, Image, Images, Order};
-use registry::Platform;
 use std::path::Path;
 
 /// The store of this machine; made when it is missing.
@@ -44,6 +46,9 @@ fn fits(options: &RunOptions, image: &Image) -> bool {
 pub(crate) fn missing(options: &RunOptions, events: &dyn Events) -> Result<(Images, Image), Error> {
     if options.pull == PullPolicy::Never {
         return Err(image::Error::NoSuchImage { words: options.root.clone() }.into());
+    }
+    if options.pull == PullPolicy::Missing {
+        events.not_here(&inspect::familiar(&options.root));
     }
     let images = store()?;
     let order = PullOrder { platform: options.platform.clone() };

@@ -57,6 +57,17 @@ pub fn pull_all_tags(
     Ok(pulled)
 }
 
+/// The names that the store has in a repository: `push --all-tags`.
+pub fn tags_here(images: &Images, words: &str) -> Result<Vec<Reference>, Error> {
+    let name = reference(words)?;
+    let (list, _) = images.list()?;
+    let names = list.iter().flat_map(|image| &image.names).filter_map(|name| Reference::parse(name).ok());
+    let mut names: Vec<Reference> =
+        names.filter(|other| other.name() == name.name() && other.tag().is_some()).collect();
+    names.sort_by(|a, b| a.tag().cmp(&b.tag()));
+    if names.is_empty() { Err(image::Error::NoSuchImage { words: words.to_owned() }.into()) } else { Ok(names) }
+}
+
 /// True when another registry may have the image that this one has not.
 fn is_elsewhere(error: &image::Error) -> bool {
     matches!(error, image::Error::Registry(error) if error.is_not_found() || error.is_unauthorized())

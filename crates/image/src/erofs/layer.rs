@@ -28,7 +28,7 @@ use std::fs::File;
 use std::io::BufRead;
 
 pub(super) fn write<R: BufRead>(tar: R, out: &File, limits: &Limits) -> Result<Layer, Fault> {
-    let mut reader = Reader::new(tar);
+    let mut reader = Reader::of_layer(tar);
     let mut writer = Writer {
         tree: Tree::new(),
         out: Output::new(out),

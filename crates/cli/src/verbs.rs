@@ -25,6 +25,7 @@ pub(crate) static ALL: Verbs = &[
             &images::HISTORY,
             &images::SAVE,
             &images::LOAD,
+            &images::IMPORT,
             &images::COPY,
             &images::PRUNE,
         ],

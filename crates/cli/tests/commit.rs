@@ -45,7 +45,7 @@ fn what_a_running_container_changed_is_in_the_image() {
     let peers = machine(image());
     let _guest = Guest::start(
         &peers,
-        "c",
+        "cc",
         &["--entrypoint", "", "-e", "B=own"],
         "./layout",
         &format!("{CHANGES} echo ready; sleep 1000"),
@@ -62,7 +62,7 @@ fn what_a_running_container_changed_is_in_the_image() {
         "ENV C=$A-3",
         "-c",
         "WORKDIR /data",
-        "c",
+        "cc",
         "localhost/mine:1",
     ];
     let id = peers.ours_ok(&words);

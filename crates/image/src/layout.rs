@@ -135,9 +135,8 @@ impl Images {
     /// Reads a manifest or a configuration, and holds it against its digest: it is small, and tells what all else is.
     pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
         let path = || self.path.join(blob_name(digest));
-        let mut bytes = Vec::new();
-        let read = self.open_blob(digest)?.take(MANIFEST_MAX + 1).read_to_end(&mut bytes);
-        read.map_err(|source| Error::Blob { path: path(), source })?;
+        let read = read_whole(self.open_blob(digest)?, MANIFEST_MAX + 1);
+        let bytes = read.map_err(|source| Error::Blob { path: path(), source })?;
         if !digest.is_of(&bytes) {
             return Err(Error::Damaged { path: path() });
         }
@@ -164,15 +163,11 @@ impl Images {
     /// The entries of `index.json`; none when there is no such file.
     pub(crate) fn index(&self) -> Result<ImageIndex, Error> {
         let path = || self.path.join("index.json");
-        let mut bytes = Vec::new();
-        match self.open_file("index.json") {
-            Ok(file) => {
-                let read = file.take(INDEX_BYTES_MAX).read_to_end(&mut bytes);
-                read.map_err(|source| Error::Blob { path: path(), source })?;
-            }
+        let bytes = match self.open_file("index.json") {
+            Ok(file) => read_whole(file, INDEX_BYTES_MAX).map_err(|source| Error::Blob { path: path(), source })?,
             Err(Errno::NOENT) => return Ok(empty_index()),
             Err(source) => return Err(Error::Blob { path: path(), source: source.into() }),
-        }
+        };
         serde_json::from_slice(&bytes).map_err(|source| Error::Index { path: path(), source })
     }
 
@@ -194,6 +189,14 @@ impl Images {
         let bytes = serde_json::to_vec_pretty(index).map_err(|source| Error::Index { path, source })?;
         self.write_small("index.json", &bytes)
     }
+}
+
+/// Reads a small file in one go: its size is asked for, so that the buffer need not grow on the way.
+fn read_whole(file: File, most: u64) -> std::io::Result<Vec<u8>> {
+    let size = fstat(&file)?.st_size as u64;
+    let mut bytes = Vec::with_capacity(usize::try_from(size.min(most)).unwrap_or(0) + 1);
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Where a blob is in the store.

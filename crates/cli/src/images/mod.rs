@@ -5,6 +5,7 @@
 
 mod copy;
 mod history;
+mod import;
 mod inspect;
 mod list;
 mod load;
@@ -19,6 +20,7 @@ mod usage;
 
 pub(crate) use copy::COPY;
 pub(crate) use history::HISTORY;
+pub(crate) use import::IMPORT;
 pub(crate) use inspect::INSPECT;
 pub(crate) use list::IMAGES;
 pub(crate) use load::LOAD;

@@ -1,11 +1,13 @@
 //! Images: found in the store, brought there, sent from there; for `run` and for their own verbs.
 
+mod import;
 mod inspect;
 mod login;
 mod place;
 mod remote;
 mod verbs;
 
+pub use import::{ImportOrder, import};
 pub use inspect::{Row, Share, Shown, Step, history, inspect, rows, shares, size};
 pub use login::{logged_in_as, login, logout};
 pub use place::{CopyOrder, Format, Loaded, NewFile, Place, copy, load, push, save};

@@ -33,7 +33,8 @@ pub(super) fn write<R: BufRead>(tar: R, out: &File, limits: &Limits) -> Result<L
         tree: Tree::new(),
         out: Output::new(out),
         room: Room::default(),
-        limits: *limits,
+        // Nodes are told apart by 32 bits.
+        limits: Limits { entries: limits.entries.min(1 << 31), ..*limits },
         last: None,
         entries: 0,
         names: 0,

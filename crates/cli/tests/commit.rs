@@ -95,12 +95,12 @@ fn what_a_running_container_changed_is_in_the_image() {
     let manifest: Value = serde_json::from_str(&manifest).unwrap();
     assert_eq!(manifest["layers"][0]["digest"], json!(image().layer_digests()[0]));
     peers.copy(&[], "oci:/var/lib/mycontainer/images:localhost/mine:1", "oci:out:tag");
+    peers.sh("umoci unpack --image out:tag bundle >/dev/null 2>&1; r=bundle/rootfs; test -u $r/suid -a ! -e $r/data/gone -a ! -e $r/replaced/old -a -e $r/var2; test $r/data/new -ef $r/data/twin");
     for (name, value) in &xattrs {
         let mut got = [0; 100];
         let length = rustix::fs::getxattr(peers.path("bundle/rootfs/data/kept"), *name, &mut got).unwrap();
         assert_eq!(&got[..length], value, "{name}");
     }
-    peers.sh("umoci unpack --image out:tag bundle >/dev/null 2>&1; r=bundle/rootfs; test -u $r/suid -a ! -e $r/data/gone -a ! -e $r/replaced/old -a -e $r/var2; test $r/data/new -ef $r/data/twin");
     peers.sh("podman pull -q oci:out:tag >id; m=$(podman image mount $(cat id)); cat $m/data/twin; test ! -e $m/data/gone -a ! -e $m/replaced/old -a -u $m/suid; podman image unmount -a >/dev/null");
     // The same container again, under the same name: it moves.
     let again = peers.ours_ok(&["container", "commit", "--pause=false", "cc", "localhost/mine:1"]);

@@ -110,7 +110,7 @@ fn of_two_with_one_name_one_is_made() {
             let mut command = peers.ours_command(words);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         };
-        let rivals: Vec<_> = (0..4).map(|_| start(&["create", "--name", "x", "./layout"])).collect();
+        let rivals: Vec<_> = (0..4).map(|_| start(&["create", "--name", "xx", "./layout"])).collect();
         let outputs: Vec<_> = rivals.into_iter().map(|rival| rival.wait_with_output().unwrap()).collect();
         let made: Vec<String> =
             outputs.iter().filter(|o| o.status.success()).map(|o| stdout(o).trim().to_owned()).collect();
@@ -119,7 +119,7 @@ fn of_two_with_one_name_one_is_made() {
         assert_eq!(said.iter().filter(|said| said.contains("is in use by container")).count(), 3, "{said:?}");
         peers.only_whole(&made);
         // And of several that remove it, one does.
-        let rivals: Vec<_> = (0..4).map(|_| start(&["rm", "x"])).collect();
+        let rivals: Vec<_> = (0..4).map(|_| start(&["rm", "xx"])).collect();
         let outputs: Vec<_> = rivals.into_iter().map(|rival| rival.wait_with_output().unwrap()).collect();
         let said: Vec<String> = outputs.iter().map(stderr).collect();
         assert_eq!(outputs.iter().filter(|o| o.status.success()).count(), 1, "round {round}: {said:?}");
@@ -172,7 +172,7 @@ fn a_killed_create_leaves_a_whole_container_or_none() {
     let peers = machine(image());
     peers.ours_run(&["./layout", "true"]);
     let mut whole = 0;
-    let words = |n: u32| ["create", "--name", "x", "-l", &format!("n={n}"), "./layout"].map(str::to_owned).to_vec();
+    let words = |n: u32| ["create", "--name", "xx", "-l", &format!("n={n}"), "./layout"].map(str::to_owned).to_vec();
     peers.killed(50, words, |n, killed| {
         let made: Vec<String> = peers.names("lib/mycontainer/containers");
         let made: Vec<String> = made
@@ -184,11 +184,11 @@ fn a_killed_create_leaves_a_whole_container_or_none() {
         if let [id] = &made[..] {
             whole += 1;
             assert_eq!(record(&peers, id)["labels"]["n"], json!(n.to_string()));
-            peers.ours_ok(&["export", "-o", "x.tar", "x"]);
-            peers.ours_ok(&["rm", "x"]);
+            peers.ours_ok(&["export", "-o", "x.tar", "xx"]);
+            peers.ours_ok(&["rm", "xx"]);
         }
         // The name is free again.
-        let id = peers.ours_ok(&["create", "--name", "x", "./layout"]);
+        let id = peers.ours_ok(&["create", "--name", "xx", "./layout"]);
         peers.ours_ok(&["rm", id.trim_end()]);
     });
     eprintln!("{whole} of 51 were whole");
@@ -201,7 +201,7 @@ fn a_killed_rm_leaves_a_whole_container_or_none() {
     }
     let peers = machine(image());
     let make = || {
-        let id = peers.ours_ok(&["create", "--name", "x", "./layout"]).trim_end().to_owned();
+        let id = peers.ours_ok(&["create", "--name", "xx", "./layout"]).trim_end().to_owned();
         // As a container would have written it.
         let upper = peers.ours_dir().join("containers").join(&id).join("upper");
         for n in 0..300 {
@@ -213,7 +213,7 @@ fn a_killed_rm_leaves_a_whole_container_or_none() {
     let mut id = make();
     peers.killed(
         50,
-        |_| vec!["rm".into(), "x".into()],
+        |_| vec!["rm".into(), "xx".into()],
         |n, killed| {
             let is_whole = peers.ours_dir().join("containers").join(&id).join("created.json").exists();
             assert!(killed || !is_whole, "{n}");
@@ -222,7 +222,7 @@ fn a_killed_rm_leaves_a_whole_container_or_none() {
                     std::fs::read_dir(peers.ours_dir().join("containers").join(&id).join("upper")).unwrap().count(),
                     30
                 );
-                peers.ours_ok(&["rm", "x"]);
+                peers.ours_ok(&["rm", "xx"]);
             }
             peers.only_whole(&[]);
             id = make();

@@ -95,15 +95,15 @@ fn wrong_use_is_told() {
     assert!(said.contains("there is no container and no image \"nothing\""), "{said}");
     let said = peers.ours_fails(1, &["export", "-o", "no/such/dir", "nothing"]);
     assert!(said.contains("cannot create"), "{said}");
-    peers.ours_ok(&["create", "--name", "c", "./layout"]);
-    let terminal = peers.run(&["script", "-qec", &format!("{} export c", common::tool()), "/dev/null"]);
+    peers.ours_ok(&["create", "--name", "cc", "./layout"]);
+    let terminal = peers.run(&["script", "-qec", &format!("{} export cc", common::tool()), "/dev/null"]);
     assert_eq!(code(terminal.status), 1);
     assert!(common::stdout(&terminal).contains("a tar is not for a terminal"), "{:?}", common::stdout(&terminal));
     // A reader that ends early, and a full disk.
-    let output = peers.run(&["sh", "-c", &format!("{} export c | head -c 1000 >/dev/null", common::tool())]);
+    let output = peers.run(&["sh", "-c", &format!("{} export cc | head -c 1000 >/dev/null", common::tool())]);
     assert!(output.status.success());
     let full = peers
-        .ours_command(&["export", "c"])
+        .ours_command(&["export", "cc"])
         .stdout(std::fs::File::options().write(true).open("/dev/full").unwrap())
         .output()
         .unwrap();
@@ -171,10 +171,10 @@ fn a_killed_export_leaves_the_container_alone() {
         return;
     }
     let peers = machine(image());
-    let id = peers.ours_ok(&["create", "--name", "c", "./layout"]).trim_end().to_owned();
+    let id = peers.ours_ok(&["create", "--name", "cc", "./layout"]).trim_end().to_owned();
     peers.killed(
         50,
-        |_| ["export", "-o", "x.tar", "c"].map(str::to_owned).to_vec(),
+        |_| ["export", "-o", "x.tar", "cc"].map(str::to_owned).to_vec(),
         |n, killed| {
             match std::fs::remove_file(peers.path("x.tar")) {
                 Ok(()) => {}
@@ -183,6 +183,6 @@ fn a_killed_export_leaves_the_container_alone() {
             peers.only_whole(&[id.clone()]);
         },
     );
-    let output = peers.ours_command(&["export", "c"]).stdout(Stdio::null()).output().unwrap();
+    let output = peers.ours_command(&["export", "cc"]).stdout(Stdio::null()).output().unwrap();
     assert!(output.status.success());
 }

@@ -237,10 +237,17 @@ impl Error {
     }
 }
 
+fn is_forbidden(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
 fn image_hint(error: &image::Error) -> Option<String> {
     let hint = match error {
         image::Error::Registry(error) => return error.hint(),
         image::Error::OnePlatform { source, .. } => return image_hint(source),
+        image::Error::Prepare { source, .. } | image::Error::Blob { source, .. } if is_forbidden(source) => {
+            "run it through sudo: the store of images is root's"
+        }
         image::Error::NoSuchImage { .. } => {
             "`mycontainer images` shows those that are here; `mycontainer pull` fetches"
         }

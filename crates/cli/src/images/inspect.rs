@@ -57,5 +57,5 @@ fn inspect(request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
         }
     }
     let code = show(&text);
-    Ok(failures.iter().map(report::failure).last().unwrap_or(code))
+    Ok(failures.iter().fold(code, |_, failure| report::failure(failure)))
 }

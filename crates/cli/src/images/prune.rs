@@ -80,8 +80,8 @@ fn prune(request: &Request, warning: &str) -> Result<ExitCode, Failure> {
         say("");
     }
     say(&format!("Total reclaimed space: {}", size(pruned.freed.bytes)));
-    let failures = pruned.errors.iter().map(|error| report::failure(&Failure::new(error.as_str())));
-    Ok(failures.last().unwrap_or(ExitCode::SUCCESS))
+    let tell = |_, error: &String| report::failure(&Failure::new(error.as_str()));
+    Ok(pruned.errors.iter().fold(ExitCode::SUCCESS, tell))
 }
 
 /// Asks; the end of the input means no.

@@ -99,6 +99,34 @@ fn what_cannot_be_honoured_is_refused() {
 }
 
 #[test]
+fn an_image_stays_while_a_container_is_made_of_it() {
+    if !has("an_image_stays_while_a_container_is_made_of_it", &["bsdtar"]) {
+        return;
+    }
+    let peers = machine(image());
+    let id = peers.ours_ok(&["create", "--name", "needs-it", "./layout"]).trim_end().to_owned();
+    let image = image().id();
+    let said = peers.ours_fails(1, &["rmi", &image[7..19]]);
+    assert!(said.contains("is needed by the container needs-it"), "{said}");
+    peers.ours_ok(&["image", "prune", "-a", "-f"]);
+    peers.ours_ok(&["export", "-o", "a.tar", &id]);
+    assert!(peers.ours_ok(&["images", "-q"]).contains(&image[7..19]));
+    // As if the two had met: the index has lost it, and the container has it all the same.
+    let index = peers.ours_dir().join("images/index.json");
+    std::fs::write(&index, r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
+    peers.ours_ok(&["image", "prune", "-a", "-f"]);
+    peers.ours_ok(&["export", "-o", "b.tar", "needs-it"]);
+    peers.ours_ok(&["commit", "needs-it", "saved"]);
+    peers.ours_ok(&["rm", "needs-it"]);
+    assert_eq!(peers.ours_run(&["-u", "0", "saved", "id", "-un"]), "root\n");
+    peers.ours_ok(&["rmi", "saved"]);
+    peers.ours_ok(&["image", "prune", "-a", "-f"]);
+    for directory in ["blobs/sha256", "layers", "merged"] {
+        assert_eq!(peers.names(&format!("lib/mycontainer/images/{directory}")), [""; 0], "{directory}");
+    }
+}
+
+#[test]
 fn of_two_with_one_name_one_is_made() {
     if !has("of_two_with_one_name_one_is_made", &[]) {
         return;

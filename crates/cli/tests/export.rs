@@ -125,8 +125,7 @@ fn hostile_content_is_only_content() {
     symlink("/etc/shadow", upper.join("shadow")).unwrap();
     symlink("../../../../../../etc", upper.join("up")).unwrap();
     std::fs::write(upper.join("new\nline \u{1b}[31m"), "x").unwrap();
-    let _socket = std::os::unix::net::UnixListener::bind(upper.join("socket")).unwrap();
-    peers.sh(&format!("cd '{}'; mkfifo pipe; mknod null c 1 3; mknod disk b 7 0; mknod gone c 0 0; mkdir -p deep; cd deep; for n in $(seq 60); do mkdir $(printf %0200d $n); cd $(printf %0200d $n) || break; done", upper.display()));
+    peers.sh(&format!("cd '{}'; python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"socket\")'; mkfifo pipe; mknod null c 1 3; mknod disk b 7 0; mknod gone c 0 0; mkdir -p deep; cd deep; for n in $(seq 60); do mkdir $(printf %0200d $n); cd $(printf %0200d $n) || break; done", upper.display()));
     peers.ours_ok(&["export", "-o", "bad.tar", "bad"]);
     let names = list(&peers, "bad.tar");
     assert!(names.contains(&"data".to_owned()) && !names.iter().any(|name| name.starts_with("data/")), "{names:?}");

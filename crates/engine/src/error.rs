@@ -254,7 +254,8 @@ fn image_hint(error: &image::Error) -> Option<String> {
         image::Error::NoPlatform { .. } => "choose one of them with --platform",
         image::Error::AmbiguousId { .. } => "give more of its digits",
         image::Error::ImageInUse { .. } => "end that container first",
-        image::Error::NoSpace { .. } => "free some space there: `mycontainer image prune` may help",
+        error if error.is_disk_full() => "free some space there: `mycontainer image prune -a` may help",
+        image::Error::Damaged { .. } => "remove the image with `mycontainer rmi`, and pull it again",
         _ => return None,
     };
     Some(hint.to_owned())

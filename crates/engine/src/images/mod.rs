@@ -24,9 +24,12 @@ use crate::state::DATA_DIR;
 use image::{Events, Image, Images, Order};
 use std::path::Path;
 
-/// The store of this machine; made when it is missing.
+/// The store of this machine; made when it is missing, and cleared of what killed commands left half done.
 pub fn store() -> Result<Images, Error> {
-    Ok(Images::open(Path::new(DATA_DIR))?)
+    let images = Images::open(Path::new(DATA_DIR))?;
+    // What cannot be removed is in nobody's way; the sweep after a container tells it.
+    drop(images.sweep());
+    Ok(images)
 }
 
 /// The image that ROOT names, if the store has it, or `--pull always` asks the registry for it first.
@@ -65,7 +68,7 @@ pub(crate) fn of_layout(path: &Path, options: &RunOptions, events: &dyn Events) 
     let found = image::archive::pick(image::archive::open(path, images.path())?, None, &path.to_string_lossy())?;
     let platform = options.platform.clone().unwrap_or_else(Platform::here);
     let order = Order { platform: &platform, names: &[], repository: None, events };
-    let received = images.receive(&*found.source, &order)?;
+    let received = verbs::or_freed(&images, images.receive(&*found.source, &order))?;
     let image = images.get(received.manifest.as_str())?;
     Ok((images, image))
 }

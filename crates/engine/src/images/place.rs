@@ -8,7 +8,7 @@
 //! | `oci-archive:FILE[:TAG]` | a tar of one |
 //! | `docker-archive:FILE[:NAME]` | a tar of `docker save` |
 
-use super::verbs::{bad_reference, reference};
+use super::verbs::{bad_reference, or_freed, reference};
 use super::{remote, store};
 use crate::error::Error;
 use image::archive::{self, DockerArchive, Found, LayoutSink, OciArchive, Platforms};
@@ -113,7 +113,7 @@ fn put(
             }
             let name = reference(words)?.to_string();
             let order = Order { platform, names: &[name], repository: None, events };
-            let received = images.receive(source, &order)?;
+            let received = or_freed(images, images.receive(source, &order))?;
             Ok(images.get(received.manifest.as_str())?.descriptor)
         }
         Place::Layout(path, tag) => {
@@ -267,7 +267,7 @@ fn load_one(images: &Images, found: &Found, platform: &Platform, events: &dyn Ev
     let names: Vec<Reference> = named.collect();
     let full: Vec<String> = names.iter().map(ToString::to_string).collect();
     let order = Order { platform, names: &full, repository: None, events };
-    let received = images.receive(&*found.source, &order)?;
+    let received = or_freed(images, images.receive(&*found.source, &order))?;
     Ok(Loaded { names: names.iter().map(Reference::familiar).collect(), received })
 }
 

@@ -126,7 +126,7 @@ pub(crate) fn three_digits(value: f64) -> String {
 }
 
 /// The kernel counts pages by 32 and more at a time on each CPU, so what is smaller than that cannot be told.
-fn in_mib(kib: u64) -> String {
+pub(crate) fn in_mib(kib: u64) -> String {
     if kib < 256 { "< 0.25".to_owned() } else { three_digits(kib as f64 / 1024.0) }
 }
 

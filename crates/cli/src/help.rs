@@ -36,17 +36,29 @@ pub(crate) fn show(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The verbs of one word, then the nouns.
+/// The verbs of one word, by what they are about, then the nouns.
 pub(crate) fn overview() -> String {
     let mut text = String::from(
         "mycontainer runs containers on Linux: one static binary, no daemon.\n\n\
          usage: mycontainer VERB [FLAGS] ...\n\n",
     );
-    for about in verbs::ALL.iter().map(|verb| verb.about()).filter(|about| !about.name.contains(' ')) {
-        let _ = writeln!(text, "  {:<10} {}", about.name, about.summary);
+    for (heading, group) in verbs::ALL {
+        let mut heading = Some(heading);
+        for about in group.iter().map(|verb| verb.about()).filter(|about| !about.name.contains(' ')) {
+            if let Some(heading) = heading.take() {
+                let _ = writeln!(text, "{heading}:");
+            }
+            let _ = writeln!(text, "  {:<10} {}", about.name, about.summary);
+        }
+        if heading.is_none() {
+            text.push('\n');
+        }
     }
-    for (n, (noun, summary)) in NOUNS.iter().enumerate() {
-        let _ = writeln!(text, "{}  {noun:<10} {summary}", if n == 0 { "\n" } else { "" });
+    text.push_str("More verbs have two words:\n");
+    for (noun, summary) in NOUNS {
+        let seconds: Vec<&str> =
+            verbs::each().filter_map(|verb| verb.about().name.strip_prefix(noun)?.strip_prefix(' ')).collect();
+        let _ = writeln!(text, "  {noun:<10} {summary}: {}", seconds.join(", "));
     }
     text + "\n`mycontainer help run` shows the flags of run. Try: sudo mycontainer run -it host\n"
 }
@@ -122,7 +134,7 @@ mod tests {
              Names and meanings are Docker's, so that fingers need not relearn; `--ephemeral` and `--explain` are our own.\n\
              This page is made from the table that the parser reads (`UPDATE_DOCS=1 cargo test -p mycontainer`).\n",
         );
-        for verb in verbs::ALL.iter().copied().filter(|verb| verb.about().name != "runtime") {
+        for verb in verbs::each().filter(|verb| verb.about().name != "runtime") {
             let about = verb.about();
             let also: Vec<String> = about.also.iter().map(|name| format!("`{name}`")).collect();
             let also = if also.is_empty() { String::new() } else { format!(" Also: {}.", also.join(", ")) };
@@ -161,7 +173,7 @@ mod tests {
 
     #[test]
     fn every_flag_is_in_the_help_and_fits() {
-        for verb in verbs::ALL {
+        for verb in verbs::each() {
             let text = verb.help();
             verb.each_flag(&mut |_, _, face| assert!(text.contains(&format!("--{}", face.long)), "--{}", face.long));
             assert!(text.lines().all(|line| line.len() <= 110), "{text}");

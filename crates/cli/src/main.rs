@@ -5,18 +5,17 @@
 //! program that cannot be executed, 127 for one that is not there, 128 and the signal's number for a death by signal.
 //! Under the name `mycontainer-runtime`, or after the word `runtime`, the words are an OCI runtime's (`oci`).
 
+mod containers;
 mod help;
+mod images;
+mod login;
 mod oci;
 mod parse;
 mod progress;
-#[allow(dead_code, reason = "the verbs of images that come next use the rest")]
 mod report;
 mod run;
-#[allow(dead_code, reason = "the verbs of images that come next use it")]
 mod table;
-#[allow(dead_code, reason = "the verbs of images that come next use it")]
 mod template;
-#[allow(dead_code, reason = "the verbs of images that come next use it")]
 mod time;
 mod verb;
 mod verbs;

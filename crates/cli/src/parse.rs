@@ -123,6 +123,9 @@ impl Reader<'_> {
             let mut known: Vec<&str> = COMMON.iter().map(|face| face.long).collect();
             self.verb.each_flag(&mut |_, _, face| known.push(face.long));
             let what = format!("{} has no flag --{name}", self.about.name);
+            if let Some(failure) = self.not_yet(&what, &|face| face.long == name || face.also.contains(&name)) {
+                return failure;
+            }
             match suggestion(name, known.into_iter(), "--") {
                 Some(hint) => Failure::misuse(what, hint),
                 None => self.misuse(what),
@@ -131,8 +134,19 @@ impl Reader<'_> {
     }
 
     fn find_short(&self, letter: char) -> Result<Found, Failure> {
-        self.find(&|face| face.short == Some(letter))
-            .ok_or_else(|| self.misuse(format!("{} has no flag -{letter}", self.about.name)))
+        self.find(&|face| face.short == Some(letter)).ok_or_else(|| {
+            let what = format!("{} has no flag -{letter}", self.about.name);
+            self.not_yet(&what, &|face| face.short == Some(letter)).unwrap_or_else(|| self.misuse(what))
+        })
+    }
+
+    /// A flag of the cousin's: it would do nothing here.
+    fn not_yet(&self, what: &str, is_it: &dyn Fn(&Face) -> bool) -> Option<Failure> {
+        let cousin = self.about.cousin?;
+        let mut is_cousins = false;
+        cousin.each_flag(&mut |_, _, face| is_cousins |= is_it(face));
+        let why = format!("{what} as yet: nothing here would honour it");
+        is_cousins.then(|| Failure::misuse(why, format!("`mycontainer {}` has it", cousin.about().name)))
     }
 
     fn count(&self, operands: &[String]) -> Result<(), Failure> {

@@ -35,6 +35,10 @@ impl Progress {
 }
 
 impl Events for Progress {
+    fn not_here(&self, name: &str) {
+        self.with(|picture| picture.say(&format!("Unable to find image '{}' locally\n", harmless(name))));
+    }
+
     fn layer_found(&self, index: usize, digest: &str, size: u64) {
         self.with(|picture| picture.found(index, digest, size));
     }
@@ -98,6 +102,10 @@ impl Picture {
             self.layers.push(Layer { digest, size: 0, done: 0, state: State::Waiting, speed });
         }
         &mut self.layers[index]
+    }
+
+    fn say(&mut self, text: &str) {
+        let _ = self.out.write_all(text.as_bytes());
     }
 
     fn found(&mut self, index: usize, digest: &str, size: u64) {

@@ -23,11 +23,6 @@ pub(crate) trait Hinted: std::error::Error {
     fn hint(&self) -> Option<String> {
         None
     }
-
-    /// The exit code for it.
-    fn exit_code(&self) -> u8 {
-        1
-    }
 }
 
 impl Failure {
@@ -39,6 +34,12 @@ impl Failure {
     /// Words that are not understood: exit code 125.
     pub(crate) fn misuse(what: impl Into<String>, hint: impl Into<String>) -> Failure {
         Failure { what: what.into(), hint: Some(hint.into()), code: MISUSE }
+    }
+
+    /// A failure to run a container: exit code 125, or 126 or 127 where it is the command that cannot be executed.
+    pub(crate) fn of_run(error: engine::Error) -> Failure {
+        let code = error.exit_code();
+        Failure::from(error).code(code)
     }
 
     /// With what to do about it.
@@ -63,17 +64,13 @@ impl fmt::Display for Failure {
 
 impl<E: Hinted> From<E> for Failure {
     fn from(error: E) -> Failure {
-        Failure { what: error.to_string(), hint: error.hint(), code: error.exit_code() }
+        Failure { what: error.to_string(), hint: error.hint(), code: 1 }
     }
 }
 
 impl Hinted for engine::Error {
     fn hint(&self) -> Option<String> {
         engine::Error::hint(self)
-    }
-
-    fn exit_code(&self) -> u8 {
-        engine::Error::exit_code(self)
     }
 }
 

@@ -102,12 +102,24 @@ pub(crate) struct About {
     pub(crate) outro: &'static str,
     /// Words that work, for whoever left one out: `run -it host`.
     pub(crate) example: &'static str,
+    /// A verb whose flags this one does not have as yet: whoever types one is told so.
+    pub(crate) cousin: Option<&'static dyn Entry>,
 }
 
 impl About {
     /// To begin from: `About { example: "pull alpine", ..About::new("pull", "IMAGE", "Fetch an image") }`.
     pub(crate) const fn new(name: &'static str, operands: &'static str, summary: &'static str) -> About {
-        About { name, also: &[], operands, flags: Flags::Anywhere, summary, intro: "", outro: "", example: "" }
+        About {
+            name,
+            also: &[],
+            operands,
+            flags: Flags::Anywhere,
+            summary,
+            intro: "",
+            outro: "",
+            example: "",
+            cousin: None,
+        }
     }
 
     /// How many words there must be and may be.

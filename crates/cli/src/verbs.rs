@@ -1,17 +1,46 @@
 //! Every verb, in the order of the overview; the one place that knows them all.
 
+use crate::containers;
 use crate::help;
+use crate::images;
+use crate::login;
 use crate::oci;
 use crate::report::{Failure, suggestion};
 use crate::run;
 use crate::verb::{About, Entry, Foreign, Verb};
 use std::ffi::OsString;
 
-/// Every verb.
-pub(crate) static ALL: &[&dyn Entry] = &[&run::RUN, &RUNTIME, &help::HELP, &VERSION];
+/// Every verb, under the heading that it has in the overview.
+pub(crate) static ALL: Verbs = &[
+    ("Containers", &[&run::RUN, &run::CREATE, &containers::EXPORT, &containers::COMMIT, &containers::RM]),
+    (
+        "Images",
+        &[
+            &images::PULL,
+            &images::PUSH,
+            &images::IMAGES,
+            &images::RMI,
+            &images::TAG,
+            &images::INSPECT,
+            &images::HISTORY,
+            &images::SAVE,
+            &images::LOAD,
+            &images::IMPORT,
+            &images::COPY,
+            &images::PRUNE,
+        ],
+    ),
+    ("Registries", &[&login::LOGIN, &login::LOGOUT]),
+    ("This machine", &[&images::DF, &images::SYSTEM_PRUNE]),
+    ("The tool itself", &[&RUNTIME, &help::HELP, &VERSION]),
+];
 
 /// The words that a verb's name of two words may begin with, with what the overview says of each.
-pub(crate) const NOUNS: &[(&str, &str)] = &[];
+pub(crate) const NOUNS: &[(&str, &str)] = &[
+    ("container", "What can be done with containers"),
+    ("image", "What can be done with images"),
+    ("system", "What can be done with all there is"),
+];
 
 static RUNTIME: Foreign = Foreign {
     about: About::new("runtime", "VERB ...", "Act as an OCI runtime, as `mycontainer-runtime` does"),
@@ -38,7 +67,8 @@ pub(crate) fn find(words: &[OsString]) -> Result<Asked, Failure> {
     find_in(ALL, NOUNS, words)
 }
 
-type Verbs = &'static [&'static dyn Entry];
+/// Verbs under headings.
+type Verbs = &'static [(&'static str, &'static [&'static dyn Entry])];
 type Nouns = &'static [(&'static str, &'static str)];
 
 fn find_in(verbs: Verbs, nouns: Nouns, words: &[OsString]) -> Result<Asked, Failure> {
@@ -58,7 +88,16 @@ fn find_in(verbs: Verbs, nouns: Nouns, words: &[OsString]) -> Result<Asked, Fail
 }
 
 fn named_in(verbs: Verbs, name: &str) -> Option<&'static dyn Entry> {
-    verbs.iter().copied().find(|verb| verb.about().name == name || verb.about().also.contains(&name))
+    each_in(verbs).find(|verb| verb.about().name == name || verb.about().also.contains(&name))
+}
+
+/// Every verb.
+pub(crate) fn each() -> impl Iterator<Item = &'static dyn Entry> {
+    each_in(ALL)
+}
+
+fn each_in(verbs: Verbs) -> impl Iterator<Item = &'static dyn Entry> {
+    verbs.iter().flat_map(|(_, verbs)| verbs.iter().copied())
 }
 
 /// Every name of every verb.
@@ -67,7 +106,7 @@ pub(crate) fn names() -> impl Iterator<Item = (&'static str, &'static dyn Entry)
 }
 
 fn names_in(verbs: Verbs) -> impl Iterator<Item = (&'static str, &'static dyn Entry)> {
-    verbs.iter().flat_map(|&verb| {
+    each_in(verbs).flat_map(|verb| {
         let about = verb.about();
         std::iter::once(about.name).chain(about.also.iter().copied()).map(move |name| (name, verb))
     })
@@ -99,7 +138,7 @@ mod tests {
         act: |(), _| Ok(std::process::ExitCode::SUCCESS),
     };
 
-    static VERBS: Verbs = &[&RMI, &PRUNE];
+    static VERBS: Verbs = &[("Images", &[&RMI, &PRUNE])];
 
     #[test]
     fn a_verb_has_a_word_or_a_noun_and_a_word() {
@@ -150,7 +189,7 @@ mod tests {
 
     #[test]
     fn names_and_letters_of_flags_are_unique() {
-        for verb in ALL {
+        for verb in each() {
             let name = verb.about().name;
             let mut seen = std::collections::HashSet::new();
             verb.each_flag(&mut |_, _, face| {

@@ -207,7 +207,7 @@ impl Error {
     /// What to do next, where we know.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Error::Image(image::Error::Registry(error)) => return error.hint(),
+            Error::Image(error) => return image_hint(error),
             Error::NotRoot => "run it through sudo (running without root comes in a later release)",
             Error::NoAdmin => "run it outside of the container or sandbox, or give that one CAP_SYS_ADMIN",
             Error::NoSuchRoot(_) => "ROOT is `host`, an image, a directory, or an archive from `docker export`",
@@ -235,4 +235,28 @@ impl Error {
         };
         Some(hint.to_owned())
     }
+}
+
+fn is_forbidden(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
+fn image_hint(error: &image::Error) -> Option<String> {
+    let hint = match error {
+        image::Error::Registry(error) => return error.hint(),
+        image::Error::OnePlatform { source, .. } => return image_hint(source),
+        image::Error::Prepare { source, .. } | image::Error::Blob { source, .. } if is_forbidden(source) => {
+            "run it through sudo: the store of images is root's"
+        }
+        image::Error::NoSuchImage { .. } => {
+            "`mycontainer images` shows those that are here; `mycontainer pull` fetches"
+        }
+        image::Error::NoPlatform { .. } => "choose one of them with --platform",
+        image::Error::AmbiguousId { .. } => "give more of its digits",
+        image::Error::ImageInUse { .. } => "end that container first",
+        error if error.is_disk_full() => "free some space there: `mycontainer image prune -a` may help",
+        image::Error::Damaged { .. } => "remove the image with `mycontainer rmi`, and pull it again",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }

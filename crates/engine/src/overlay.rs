@@ -149,6 +149,10 @@ fn mount_overlay(lower: &[OwnedFd], upper: &OwnedFd, work: &OwnedFd) -> Result<O
     fsconfig_set_string(&fs, c"upperdir", &path(upper)?)?;
     fsconfig_set_string(&fs, c"workdir", &path(work)?)?;
     fsconfig_set_flag(&fs, c"volatile")?;
+    // Where a kernel does these by itself, a renamed directory or a changed mode would be in the upper directory in a
+    // way that no layer of an image can say, and `commit` would fail. Docker's overlays are without them, too.
+    fsconfig_set_string(&fs, c"redirect_dir", c"off")?;
+    fsconfig_set_string(&fs, c"metacopy", c"off")?;
     fsconfig_create(&fs)?;
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
 }

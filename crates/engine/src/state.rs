@@ -74,11 +74,14 @@ pub(crate) struct Facts {
     /// ROOT: as typed; of a created container the path in full.
     pub(crate) root: String,
     pub(crate) kind: RootKind,
-    /// Digest of the manifest of the image that it is made of, or of the archive.
+    /// Digest of the manifest of the image that it is made of.
     pub(crate) image: Option<String>,
     /// The image's name, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) image_name: Option<String>,
+    /// Digest of the archive that it is made of; in the record of a created one only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) archive: Option<String>,
     pub(crate) command: Vec<String>,
     pub(crate) labels: BTreeMap<String, String>,
     /// RFC 3339.
@@ -116,7 +119,7 @@ pub(crate) struct Use {
 pub(crate) fn images_in_use() -> Vec<Use> {
     let made = |facts: Facts| {
         let container = facts.shown().to_owned();
-        let manifest = facts.image.filter(|_| facts.kind == RootKind::Image)?;
+        let manifest = facts.image?;
         Some(Use { container, manifest })
     };
     let mut running: Vec<Facts> = all().iter().filter_map(facts).collect();

@@ -3,7 +3,7 @@
 //!
 //! Read as hostile: to a bound, with every field optional and `null` as good as none, as years of tools wrote them.
 
-use registry::Digest;
+use registry::{Digest, VALUES_MAX, count_values};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,6 +146,9 @@ pub struct History {
 impl ImageConfig {
     /// Reads a configuration.
     pub fn parse(bytes: &[u8]) -> Result<ImageConfig, serde_json::Error> {
+        if count_values(bytes) > VALUES_MAX {
+            return Err(serde::de::Error::custom(format_args!("it has more than {VALUES_MAX} values")));
+        }
         serde_json::from_slice(bytes)
     }
 

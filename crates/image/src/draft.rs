@@ -4,6 +4,7 @@
 
 use crate::error::Error;
 use crate::layout::{Images, is_named, names_in, open_directory};
+use crate::lease;
 use crate::remove::remove_tree;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags, fdatasync, flock, fsync, mkdirat, openat, renameat, syncfs};
@@ -114,12 +115,16 @@ fn remove(images: &Images, name: &str) -> Result<(), Error> {
 }
 
 impl Images {
-    /// Removes what killed processes left in `new/`. Goes on after an error and returns them all.
+    /// Removes what killed processes left in `new/` and `leases/`. Goes on after an error and returns them all.
     pub fn sweep(&self) -> Vec<Error> {
+        let mut errors: Vec<Error> = lease::sweep(self).err().into_iter().collect();
         match names_in(self, "new") {
-            Ok(names) => names.iter().filter_map(|name| sweep_one(self, &format!("new/{name}")).err()).collect(),
-            Err(error) => vec![error],
+            Ok(names) => {
+                errors.extend(names.iter().filter_map(|name| sweep_one(self, &format!("new/{name}")).err()));
+            }
+            Err(error) => errors.push(error),
         }
+        errors
     }
 }
 

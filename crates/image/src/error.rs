@@ -329,6 +329,34 @@ impl Error {
     pub(crate) fn is_of_the_source(&self) -> bool {
         matches!(self, Error::Content { .. } | Error::Interrupted | Error::Registry(_))
     }
+
+    /// True when there is no room for what was to be written.
+    pub fn is_disk_full(&self) -> bool {
+        let full = |errno: &Errno| matches!(*errno, Errno::NOSPC | Errno::DQUOT);
+        match self {
+            Error::NoSpace { .. } | Error::DiskFull { .. } => true,
+            Error::Keep { source, .. } | Error::Lock { source, .. } => full(source),
+            Error::Merge { source: MergeFault::Write { source }, .. } => full(source),
+            Error::Prepare { source, .. } | Error::Write { source, .. } => {
+                Errno::from_io_error(source).is_some_and(|errno| full(&errno))
+            }
+            _ => false,
+        }
+    }
+
+    /// True when some content is wrong, whoever is to blame.
+    pub(crate) fn is_of_the_content(&self) -> bool {
+        matches!(self, Error::Mismatch { .. } | Error::Length { .. } | Error::Layer { .. } | Error::DiffId { .. })
+    }
+
+    /// True when something in the store is not there or not what it should be: to be removed, or fetched again.
+    pub fn is_of_a_damaged_store(&self) -> bool {
+        match self {
+            Error::Damaged { .. } | Error::BlobMissing { .. } | Error::Manifest { .. } | Error::Config { .. } => true,
+            Error::Blob { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
 }
 
 /// What is wrong with an archive, or with one of its entries.

@@ -122,7 +122,7 @@ impl Images {
         }
         while let Some(entry) = ahead.pop() {
             if needed.insert(entry.digest.hex().to_owned()) || !self.is_marked(&entry, &needed) {
-                self.mark(&entry, &mut needed, &mut ahead);
+                self.mark(&entry, &mut needed, &mut ahead)?;
             }
         }
         Ok(needed)
@@ -133,9 +133,13 @@ impl Images {
         self.manifest_of(entry).is_ok_and(|(_, manifest)| needed.contains(manifest.config.digest.hex()))
     }
 
-    /// Marks what a manifest or an index names. What cannot be read names nothing.
-    fn mark(&self, entry: &Descriptor, needed: &mut HashSet<String>, ahead: &mut Vec<Descriptor>) {
-        let Ok(bytes) = self.read_blob(&entry.digest) else { return };
+    /// Marks what a manifest or an index names. What is missing or damaged names nothing; what cannot be read for another
+    /// reason (there are too many open files) may name anything.
+    fn mark(&self, entry: &Descriptor, needed: &mut HashSet<String>, ahead: &mut Vec<Descriptor>) -> Result<(), Error> {
+        let bytes = match self.read_blob(&entry.digest) {
+            Err(error) if error.is_of_a_damaged_store() => return Ok(()),
+            read => read?,
+        };
         match Manifest::parse(&bytes, &entry.media_type) {
             Ok(Manifest::Index(index)) => {
                 ahead.extend(index.manifests.into_iter().filter(|child| !needed.contains(child.digest.hex())));
@@ -143,14 +147,16 @@ impl Images {
             Ok(Manifest::Image(manifest)) => {
                 let blobs = manifest.layers.iter().chain([&manifest.config]);
                 needed.extend(blobs.map(|blob| blob.digest.hex().to_owned()));
-                if let Ok(config) = self.config_of(&manifest) {
-                    let diff_ids = config.rootfs.diff_ids.iter();
-                    needed.extend(diff_ids.map(|layer| layer.hex().to_owned()));
-                    needed.extend(config.chain_id(usize::MAX).map(|chain| chain.hex().to_owned()));
-                }
+                let config = match self.config_of(&manifest) {
+                    Err(error) if error.is_of_a_damaged_store() => return Ok(()),
+                    read => read?,
+                };
+                needed.extend(config.rootfs.diff_ids.iter().map(|layer| layer.hex().to_owned()));
+                needed.extend(config.chain_id(usize::MAX).map(|chain| chain.hex().to_owned()));
             }
             Err(_) => {}
         }
+        Ok(())
     }
 
     /// Removes one thing, unless somebody has it locked; how many bytes that frees.

@@ -36,6 +36,11 @@ impl Image {
         }
     }
 
+    /// All that it is made of: layers, configuration, manifest.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        self.manifest.layers.iter().chain([&self.manifest.config, &self.descriptor])
+    }
+
     /// Bytes of its layers as they are kept compressed, configuration and manifest counted.
     pub fn size(&self) -> u64 {
         let layers: u64 = self.manifest.layers.iter().map(|layer| layer.size).sum();
@@ -142,6 +147,12 @@ impl Images {
     /// Gives an image one more name; another image that had it loses it.
     pub fn tag(&self, image: &Image, name: &Reference) -> Result<(), Error> {
         self.change_index(|index| {
+            // It may have been removed since it was looked up; under the lock it no longer can.
+            if !index.manifests.iter().any(|entry| entry.digest == image.descriptor.digest)
+                && let Some(gone) = image.blobs().find(|blob| !self.has_blob(blob))
+            {
+                return Err(Error::BlobMissing { digest: gone.digest.clone() });
+            }
             let fetched_as = image.fetched_as.iter().find(|known| known.starts_with(&format!("{}@", name.name())));
             name_entry(index, &image.descriptor, &name.to_string(), fetched_as.map(String::as_str));
             Ok(())
@@ -160,7 +171,11 @@ impl Images {
         self.change_index(|index| {
             let missing = || Error::NoSuchImage { words: words.to_owned() };
             let entry = find_entry(self, index, words)?.ok_or_else(missing)?;
-            let image = self.load(index, &entry)?;
+            let image = match self.load(index, &entry) {
+                // What it was nobody can tell any more: it can only go.
+                Err(error) if error.is_of_a_damaged_store() => return Ok(remove_damaged(index, &entry)),
+                loaded => loaded?,
+            };
             let name = Reference::parse(words).ok().map(|name| name.to_string());
             let by_name = name.filter(|name| image.names.contains(name));
             let mut removed = Vec::new();
@@ -187,6 +202,14 @@ impl Images {
             Ok(removed)
         })
     }
+}
+
+/// Takes away all entries of a manifest that cannot be read.
+fn remove_damaged(index: &mut ImageIndex, entry: &Descriptor) -> Vec<Removed> {
+    let (gone, rest) = std::mem::take(&mut index.manifests).into_iter().partition(|other| other.digest == entry.digest);
+    index.manifests = rest;
+    let names = Vec::into_iter(gone).filter_map(|mut gone: Descriptor| gone.annotations.remove(REF_NAME));
+    names.map(Removed::Untagged).chain([Removed::Deleted(entry.digest.clone())]).collect()
 }
 
 /// Names an image in the index: the entry of that name, which another image may have had, is this one's now. An image

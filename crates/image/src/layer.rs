@@ -7,7 +7,8 @@
 //! 3. makes the diff id, reads the tar, writes the layer's EROFS image (or a directory, where the kernel has no EROFS).
 //!
 //! Nothing has its final name before both digests are right. What was fetched of a blob stays in `partial/` when the
-//! source fails: the next fetch reads it from there and goes on where it ends. When what came is wrong it goes at once.
+//! source fails: the next fetch reads it from there and goes on where it ends. When what came is wrong it goes at once. A
+//! blob that was damaged since is noticed when a tree is made of it, and fetched anew.
 
 use crate::draft::{Draft, sync_directory};
 use crate::error::{Error, Fault};
@@ -22,7 +23,7 @@ use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fdatasync, flock, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How layers are kept.
@@ -77,31 +78,54 @@ impl Fetch<'_> {
     /// Sees to it that a layer is in the store, blob and tree.
     pub(crate) fn layer(&self, wanted: &Wanted<'_>) -> Result<(), Error> {
         let has_tree = self.images.has_tree(wanted.diff_id, self.form);
+        let mut is_damaged = false;
         if self.images.has_blob(wanted.descriptor) {
             if !has_tree {
                 self.events.layer_state(wanted.index, State::Moving);
-                self.convert(wanted)?;
+                match self.convert(wanted) {
+                    Err(error) if error.is_of_the_content() && self.images.is_damaged(wanted.descriptor)? => {
+                        is_damaged = true;
+                    }
+                    done => done?,
+                }
             }
-            self.events.layer_state(wanted.index, State::Present);
-            return Ok(());
+            if !is_damaged {
+                self.events.layer_state(wanted.index, State::Present);
+                return Ok(());
+            }
         }
         self.events.layer_state(wanted.index, State::Moving);
-        let partial = match Partial::open(self.images, wanted.descriptor)? {
+        let partial = match Partial::open(self.images, wanted.descriptor, is_damaged)? {
             Some(partial) => partial,
             // Another command was fetching it, and is done.
             None => return self.layer(wanted),
         };
-        match self.run(wanted, Some(&partial), has_tree) {
-            Ok(()) => partial.keep()?,
-            Err(error) => {
-                if !error.is_of_the_source() {
-                    partial.remove();
-                }
-                return Err(error);
+        match self.complete(wanted, partial, has_tree) {
+            // There is nobody to fetch it from.
+            Err(Error::BlobMissing { digest }) if is_damaged => {
+                return Err(Error::Damaged { path: self.images.path.join(blob_name(&digest)) });
             }
+            done => done?,
         }
         self.events.layer_state(wanted.index, State::Done);
         Ok(())
+    }
+
+    /// Fetches what is missing of a blob. When what an earlier fetch left is not its beginning (the machine may have
+    /// lost its power meanwhile) it is fetched from the start.
+    fn complete(&self, wanted: &Wanted<'_>, mut partial: Partial<'_>, has_tree: bool) -> Result<(), Error> {
+        loop {
+            match self.run(wanted, Some(&partial), has_tree) {
+                Ok(()) => return partial.keep(),
+                Err(error) if error.is_of_the_content() && partial.have > 0 => partial.begin_again()?,
+                Err(error) => {
+                    if !error.is_of_the_source() || partial.is_empty() {
+                        partial.remove();
+                    }
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// Makes the tree of a layer whose blob is there.
@@ -143,7 +167,7 @@ impl Fetch<'_> {
     fn fetch(&self, wanted: &Wanted<'_>, partial: Option<&Partial<'_>>, to: Option<PipeWriter>) -> Result<(), Ended> {
         let descriptor = wanted.descriptor;
         let (file, have) = match partial {
-            Some(partial) => (partial.file.try_clone().map_err(|e| partial.failed(e))?, partial.have),
+            Some(partial) => (partial.from_its_start().map_err(|e| partial.failed(e))?, partial.have),
             None => (self.images.open_blob(&descriptor.digest)?, descriptor.size),
         };
         let mut hasher = descriptor.digest.hasher();
@@ -200,8 +224,9 @@ impl Fetch<'_> {
         pump.to.map_or(Ok(()), |to| to.finish().map_err(|Stopped| Ended::Stopped))
     }
 
-    fn go_on(&self) -> Result<(), Ended> {
-        if self.stop.load(Ordering::Relaxed) { Err(Ended::Stopped) } else { Ok(()) }
+    /// That another layer failed is not this one's fault: what came of it so far is kept.
+    fn go_on(&self) -> Result<(), Error> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
     }
 
     fn write_failed(&self, source: io::Error) -> Error {
@@ -358,8 +383,8 @@ struct Partial<'a> {
 }
 
 impl<'a> Partial<'a> {
-    /// Opens or begins it; waits for whoever is fetching it. `None` when it is a blob by then.
-    fn open(images: &'a Images, descriptor: &'a Descriptor) -> Result<Option<Partial<'a>>, Error> {
+    /// Opens or begins it; waits for whoever is fetching it. `None` when it is a blob by then, unless that is damaged.
+    fn open(images: &'a Images, descriptor: &'a Descriptor, damaged: bool) -> Result<Option<Partial<'a>>, Error> {
         let name = format!("partial/{}", descriptor.digest.hex());
         let failed = |source: Errno| Error::Prepare { path: images.path.join(&name), source: source.into() };
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -373,11 +398,16 @@ impl<'a> Partial<'a> {
                 Err(error) => return Err(failed(error)),
             };
             flock(&file, FlockOperation::LockExclusive).map_err(failed)?;
-            if images.has_blob(descriptor) {
-                return Ok(None);
-            }
             if !is_named(images.dir.as_fd(), &name, file.as_fd()).map_err(failed)? {
+                if !damaged && images.has_blob(descriptor) {
+                    return Ok(None);
+                }
                 continue;
+            }
+            if !damaged && images.has_blob(descriptor) {
+                // We have only just made it.
+                let _ = unlinkat(&images.dir, &name, AtFlags::empty());
+                return Ok(None);
             }
             let file = File::from(file);
             let have = rustix::fs::fstat(&file).map_err(failed)?.st_size as u64;
@@ -392,6 +422,22 @@ impl<'a> Partial<'a> {
 
     fn failed(&self, source: io::Error) -> Error {
         Error::Prepare { path: self.images.path.join(&self.name), source }
+    }
+
+    fn from_its_start(&self) -> io::Result<File> {
+        let mut file = self.file.try_clone()?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok(file)
+    }
+
+    /// Forgets what is there of it.
+    fn begin_again(&mut self) -> Result<(), Error> {
+        self.have = 0;
+        self.file.set_len(0).map_err(|error| self.failed(error))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.file.metadata().is_ok_and(|file| file.len() == 0)
     }
 
     /// It is whole and right: it becomes a blob.

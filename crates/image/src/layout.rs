@@ -37,6 +37,8 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation that tells under which digest a registry has an image, `NAME@DIGEST`: that of the index, where the
 /// image is one of several.
 pub(crate) const FETCHED_AS: &str = "dev.mycontainer.fetched-as";
+/// What says that the directory is an OCI layout.
+const MARK: &str = "oci-layout";
 /// The most bytes that `index.json` may have.
 const INDEX_BYTES_MAX: u64 = 64 << 20;
 /// The directories of a store.
@@ -62,7 +64,10 @@ impl Images {
 
     /// The store in `data_dir`; made when it is missing.
     pub fn open(data_dir: &Path) -> Result<Images, Error> {
-        if let Some(images) = Images::existing(data_dir)? {
+        if let Some(images) = Images::existing(data_dir)?
+            // Made last: whoever was killed on the way has left a part of the store.
+            && images.size_of(MARK).is_some_and(|size| size > 0)
+        {
             return Ok(images);
         }
         let path = absolute(data_dir)?.join("images");
@@ -74,7 +79,7 @@ impl Images {
         for name in DIRECTORIES {
             images.make_directories(name).map_err(|error| failed(error.into()))?;
         }
-        images.write_small("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        images.write_small(MARK, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         Ok(images)
     }
 
@@ -135,9 +140,8 @@ impl Images {
     /// Reads a manifest or a configuration, and holds it against its digest: it is small, and tells what all else is.
     pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
         let path = || self.path.join(blob_name(digest));
-        let mut bytes = Vec::new();
-        let read = self.open_blob(digest)?.take(MANIFEST_MAX + 1).read_to_end(&mut bytes);
-        read.map_err(|source| Error::Blob { path: path(), source })?;
+        let read = read_whole(self.open_blob(digest)?, MANIFEST_MAX + 1);
+        let bytes = read.map_err(|source| Error::Blob { path: path(), source })?;
         if !digest.is_of(&bytes) {
             return Err(Error::Damaged { path: path() });
         }
@@ -146,11 +150,21 @@ impl Images {
 
     /// Keeps a manifest or a configuration.
     pub(crate) fn keep_small(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
-        let name = blob_name(digest);
-        if self.size_of(&name) == Some(bytes.len() as u64) {
-            return Ok(());
+        // One that is damaged is written anew: a pull is how a person repairs an image.
+        if self.read_blob(digest).is_ok() { Ok(()) } else { self.write_small(&blob_name(digest), bytes) }
+    }
+
+    /// True when a blob does not have the digest that it is named by.
+    pub(crate) fn is_damaged(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        let failed = |source| Error::Blob { path: self.path.join(blob_name(&descriptor.digest)), source };
+        let mut file = self.open_blob(&descriptor.digest)?;
+        let (mut hasher, mut buffer) = (descriptor.digest.hasher(), vec![0; 256 << 10]);
+        loop {
+            match file.read(&mut buffer).map_err(failed)? {
+                0 => return Ok(hasher.finish() != descriptor.digest),
+                length => hasher.update(&buffer[..length]),
+            }
         }
-        self.write_small(&name, bytes)
     }
 
     /// Writes a small file of the store: the old one or the new one is there at any instant.
@@ -164,15 +178,11 @@ impl Images {
     /// The entries of `index.json`; none when there is no such file.
     pub(crate) fn index(&self) -> Result<ImageIndex, Error> {
         let path = || self.path.join("index.json");
-        let mut bytes = Vec::new();
-        match self.open_file("index.json") {
-            Ok(file) => {
-                let read = file.take(INDEX_BYTES_MAX).read_to_end(&mut bytes);
-                read.map_err(|source| Error::Blob { path: path(), source })?;
-            }
+        let bytes = match self.open_file("index.json") {
+            Ok(file) => read_whole(file, INDEX_BYTES_MAX).map_err(|source| Error::Blob { path: path(), source })?,
             Err(Errno::NOENT) => return Ok(empty_index()),
             Err(source) => return Err(Error::Blob { path: path(), source: source.into() }),
-        }
+        };
         serde_json::from_slice(&bytes).map_err(|source| Error::Index { path: path(), source })
     }
 
@@ -194,6 +204,14 @@ impl Images {
         let bytes = serde_json::to_vec_pretty(index).map_err(|source| Error::Index { path, source })?;
         self.write_small("index.json", &bytes)
     }
+}
+
+/// Reads a small file in one go: its size is asked for, so that the buffer need not grow on the way.
+fn read_whole(file: File, most: u64) -> std::io::Result<Vec<u8>> {
+    let size = fstat(&file)?.st_size as u64;
+    let mut bytes = Vec::with_capacity(usize::try_from(size.min(most)).unwrap_or(0) + 1);
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Where a blob is in the store.

@@ -62,6 +62,18 @@ impl Drop for Lease<'_> {
     }
 }
 
+/// Removes the leases of dead commands, unless the store is busy: then another command does it.
+pub(crate) fn sweep(images: &Images) -> Result<(), Error> {
+    if names_in(images, "leases")?.is_empty() {
+        return Ok(());
+    }
+    match images.lock(FlockOperation::NonBlockingLockExclusive) {
+        Ok(_lock) => needed(images).map(drop),
+        Err(Error::Lock { source: Errno::WOULDBLOCK, .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// What living commands need. Removes the leases of dead ones. The caller holds the store's exclusive lock.
 pub(crate) fn needed(images: &Images) -> Result<HashSet<String>, Error> {
     let mut needed = HashSet::new();

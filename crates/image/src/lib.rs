@@ -16,6 +16,7 @@ pub mod erofs;
 mod error;
 mod gc;
 mod images;
+mod import;
 mod index;
 mod input;
 mod layer;

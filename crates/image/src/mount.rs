@@ -104,7 +104,8 @@ fn errno(error: &std::io::Error) -> Errno {
 /// overlay holds on to what it is made of, so that it outlives that namespace.
 ///
 /// For a process with one thread: it is in another namespace meanwhile. Directories of the host that `make` hands to
-/// overlay it must open itself, by path, for a descriptor from outside is as foreign there as a detached mount.
+/// overlay it must open itself, by path, for a descriptor from outside is as foreign there as a detached mount. The way
+/// back leads to the namespace's own root: whoever did a chroot must not call this.
 ///
 /// # Errors
 /// The step that failed; what `make` returns is handed through.

@@ -15,6 +15,8 @@ pub enum State {
 
 /// Is told, from several threads at once.
 pub trait Events: Sync {
+    /// The image of this name is not in the store, and its registry is asked for it now.
+    fn not_here(&self, _name: &str) {}
     /// There is a layer, the `index`th, counted from the lowest: its digest, and its bytes as they are moved.
     fn layer_found(&self, index: usize, digest: &str, size: u64);
     /// So many bytes of it have been moved.

@@ -15,6 +15,7 @@ use crate::progress::Events;
 use crate::transfer::{Raw, Source};
 use crate::{erofs, mount};
 use registry::{Descriptor, Digest, ImageManifest, MANIFEST_MAX, Manifest, Platform, media};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::sync::Mutex;
@@ -97,10 +98,13 @@ impl Images {
         })
     }
 
-    /// True when the tree of a layer is there.
+    /// True when the tree of a layer is there; one that is cut short is none.
     pub(crate) fn has_tree(&self, diff_id: &Digest, form: Form) -> bool {
         let name = layer_name(diff_id, form);
-        rustix::fs::statat(&self.dir, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        match form {
+            Form::Erofs => self.open_file(&name).is_ok_and(|file| erofs::is_whole(&file)),
+            Form::Directory => rustix::fs::statat(&self.dir, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok(),
+        }
     }
 
     /// Sees to it that there is one EROFS image of all layers, where there is more than one, or one that cannot be
@@ -111,7 +115,7 @@ impl Images {
             return Ok(());
         }
         let name = merged_name(config);
-        if self.size_of(&name).is_some() {
+        if self.open_file(&name).is_ok_and(|file| erofs::is_whole(&file)) {
             return Ok(());
         }
         let failed = |layer: &Digest, source| Error::Blob { path: self.path.join(layer_name(layer, form)), source };
@@ -284,7 +288,19 @@ fn check_layers(manifest: &ImageManifest, config: &ImageConfig) -> Result<(), Er
     if let Some(layer) = manifest.layers.iter().find(|layer| !media::is_layer(&layer.media_type)) {
         return Err(Error::NoLayer { media_type: layer.media_type.clone() });
     }
-    if layers != diff_ids { Err(Error::LayerCount { layers, diff_ids }) } else { Ok(()) }
+    if layers != diff_ids {
+        return Err(Error::LayerCount { layers, diff_ids });
+    }
+    let mut known = HashMap::new();
+    for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
+        let first = known.entry(&layer.digest).or_insert(diff_id);
+        // One blob cannot be two trees, and only one of them would be held against it.
+        if *first != diff_id {
+            let (layer, got) = (layer.digest.clone(), (*first).clone());
+            return Err(Error::DiffId { layer, wanted: diff_id.clone(), got });
+        }
+    }
+    Ok(())
 }
 
 /// Fetches layers, some at a time; the first failure stops them all.

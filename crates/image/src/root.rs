@@ -1,5 +1,6 @@
 //! An image of the store becomes a root file system, read-only and mounted nowhere yet.
 
+use crate::erofs;
 use crate::error::Error;
 use crate::images::Image;
 use crate::layer::{Form, layer_name};
@@ -45,8 +46,9 @@ impl Images {
             let lower = layers.iter().map(|layer| self.open_layer_directory(&layer_name(layer, form)));
             return Ok(ImageRoot { lower: lower.collect::<Result<_, _>>()?, is_mount: false });
         }
+        // One that is cut short is made again.
         let open = |name: &str| match self.open_file(name) {
-            Ok(file) => Ok(Some(file)),
+            Ok(file) => Ok(Some(file).filter(erofs::is_whole)),
             Err(Errno::NOENT) => Ok(None),
             Err(source) => Err(Error::Blob { path: self.path.join(name), source: source.into() }),
         };
@@ -61,7 +63,10 @@ impl Images {
                 mount(&merged, &files.ok_or(Error::NoTree)?)
             }
             None => match layers.as_slice() {
-                [only] => mount(&open(&layer_name(only, form))?.ok_or(Error::NoTree)?, &[]),
+                [only] => match open(&layer_name(only, form))? {
+                    Some(file) if erofs::needs_merge(&file).is_ok_and(|needs| !needs) => mount(&file, &[]),
+                    _ => return Err(Error::NoTree),
+                },
                 _ => return Err(Error::NoTree),
             },
         };

@@ -19,8 +19,7 @@ impl<'a> Stored<'a> {
     /// Begins to need the image.
     pub fn new(images: &'a Images, image: &'a Image) -> Result<Stored<'a>, Error> {
         let lease = Lease::new(images)?;
-        let blobs = image.manifest.layers.iter().chain([&image.manifest.config, &image.descriptor]);
-        lease.need(blobs.map(|blob| &blob.digest))?;
+        lease.need(image.blobs().map(|blob| &blob.digest))?;
         Ok(Stored { images, image, _lease: lease })
     }
 }

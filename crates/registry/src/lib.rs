@@ -40,7 +40,8 @@ pub use digest::{BadDigest, Digest, Hasher};
 pub use environment::Environment;
 pub use error::Error;
 pub use manifest::{
-    BadManifest, Descriptor, INDEX_MAX, ImageIndex, ImageManifest, LAYERS_MAX, MANIFEST_MAX, Manifest, media,
+    BadManifest, Descriptor, INDEX_MAX, ImageIndex, ImageManifest, LAYERS_MAX, MANIFEST_MAX, Manifest, VALUES_MAX,
+    count_values, media,
 };
 pub use platform::{BadPlatform, Platform};
 pub use reference::{BadReference, DOCKER_HUB, Reference};

@@ -15,6 +15,25 @@ pub const LAYERS_MAX: usize = 500;
 /// The most entries of an index.
 pub const INDEX_MAX: usize = 1000;
 
+/// The most values that one document may have. Real ones have some hundreds; what 4 MiB can hold would be twenty times
+/// as much in memory.
+pub const VALUES_MAX: usize = 100_000;
+
+/// About how many values a JSON text has: each comma and each bracket that is in no string begins one.
+pub fn count_values(json: &[u8]) -> usize {
+    let (mut count, mut in_string, mut is_escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_string,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 /// Media types, OCI's and Docker's.
 pub mod media {
     /// An OCI manifest.
@@ -156,6 +175,8 @@ pub enum Manifest {
 pub enum BadManifest {
     #[error("it has more than {MANIFEST_MAX} bytes")]
     TooBig,
+    #[error("it has more than {VALUES_MAX} values")]
+    Values,
     #[error("it is not JSON of the expected form ({0}){1}")]
     Form(serde_json::Error, String),
     #[error("it is a manifest of Docker's schema 1, which registries gave up in 2019: push the image anew")]
@@ -192,6 +213,9 @@ impl Manifest {
         }
         if bytes.len() as u64 > MANIFEST_MAX {
             return Err(BadManifest::TooBig);
+        }
+        if count_values(bytes) > VALUES_MAX {
+            return Err(BadManifest::Values);
         }
         let look: Look<'_> = serde_json::from_slice(bytes).map_err(|error| BadManifest::Form(error, start(bytes)))?;
         match look.schema_version {
@@ -280,7 +304,14 @@ mod tests {
             ("helm", &typed("application/vnd.cncf.helm"), "", "no image"),
             ("schema 1", r#"{"schemaVersion":1}"#, "", "schema 1"),
             ("a page", "<html>log in</html>", "text/html", "<html>log in"),
-            ("deep", &"[".repeat(100_000), "", "not JSON"),
+            ("deep", &"[".repeat(99_000), "", "not JSON"),
+            ("many", &manifest(&format!(r#","annotations":[{}0]"#, "0,".repeat(100_000))), "", "values"),
+            (
+                "commas in a string",
+                &manifest(&format!(r#","annotations":{{"\"":"{}"}}"#, ",[".repeat(99_000))),
+                "",
+                "image",
+            ),
             ("negative", &manifest("").replace(r#""size":2"#, r#""size":-2"#), "", "not JSON"),
             ("digest", &manifest("").replace("sha256:01", "sha256:../"), "", "not JSON"),
         ];

@@ -1,22 +1,73 @@
 //! The flags of `run`, each declared once.
 
 use super::Request;
-use crate::verb::{Group, also, switch, value};
+use crate::verb::{Flag, Group, also, switch, value};
 use engine::{NetworkMode, ParseError, PullPolicy, RunOptions};
 
 fn parsed<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, ParseError> {
     text.parse().map_err(|_| ParseError::new(text, what))
 }
 
+// Those of `run` and of `create`.
+
+const NAME: Flag<Request> = value("name", None, "NAME", "Name the container; no two have the same", |r, v| {
+    r.options.name = Some(RunOptions::container_name(v)?);
+    Ok(())
+});
+
+const PULL: Flag<Request> =
+    value("pull", None, "WHEN", "Ask the registry for the image: missing (default), always, or never", |r, v| {
+        r.options.pull = PullPolicy::from_name(v)?;
+        Ok(())
+    });
+
+const PLATFORM: Flag<Request> =
+    value("platform", None, "OS/ARCH", "Take the image for this machine, as linux/arm64", |r, v| {
+        r.options.platform = Some(RunOptions::platform(v)?);
+        Ok(())
+    });
+
+const LABEL: Flag<Request> =
+    value("label", Some('l'), "NAME=VALUE", "Write a label into the container's record", |r, v| {
+        r.options.labels.push(RunOptions::pair(v));
+        Ok(())
+    });
+
+const QUIET: Flag<Request> =
+    switch("quiet", Some('q'), "Do not tell how far an image is that has to be fetched", |r| &mut r.quiet);
+
+const ENTRYPOINT: Flag<Request> =
+    value("entrypoint", None, "PROGRAM", "Program to run; COMMAND becomes its arguments", |r, v| {
+        r.options.entrypoint = Some(v.to_owned());
+        Ok(())
+    });
+
+const ENV: Flag<Request> =
+    value("env", Some('e'), "NAME[=VALUE]", "Set a variable, or pass on the tool's own", |r, v| r.options.add_env(v));
+
+const ENV_FILE: Flag<Request> =
+    value("env-file", None, "FILE", "Set the variables of a file, one a line", |r, v| r.options.add_env_file(v));
+
+const WORKDIR: Flag<Request> =
+    value("workdir", Some('w'), "DIR", "Start in this directory; it is made when missing", |r, v| {
+        if !v.starts_with('/') {
+            return Err(ParseError::new(v, "it must be an absolute path in the container"));
+        }
+        r.options.workdir = Some(v.into());
+        Ok(())
+    });
+
+const USER: Flag<Request> = value("user", Some('u'), "USER[:GROUP]", "Run as this user, by name or number", |r, v| {
+    r.options.user = Some(v.to_owned());
+    Ok(())
+});
+
 /// Every flag of `run`, in the order of the help.
 pub(super) const FLAGS: &[Group<Request>] = &[
     Group {
         heading: "Container",
         flags: &[
-            value("name", None, "NAME", "Name the container; no two have the same", |r, v| {
-                r.options.name = Some(RunOptions::container_name(v)?);
-                Ok(())
-            }),
+            NAME,
             value("hostname", Some('h'), "NAME", "Host name (default: the first 8 digits of the id)", |r, v| {
                 let plain = v.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
                 if v.is_empty() || v.len() > 64 || !plain {
@@ -25,24 +76,10 @@ pub(super) const FLAGS: &[Group<Request>] = &[
                 r.options.hostname = Some(v.to_owned());
                 Ok(())
             }),
-            value(
-                "pull",
-                None,
-                "WHEN",
-                "Ask the registry for the image: missing (default), always, or never",
-                |r, v| {
-                    r.options.pull = PullPolicy::from_name(v)?;
-                    Ok(())
-                },
-            ),
-            value("platform", None, "OS/ARCH", "Take the image for this machine, as linux/arm64", |r, v| {
-                r.options.platform = Some(RunOptions::platform(v)?);
-                Ok(())
-            }),
-            value("label", Some('l'), "NAME=VALUE", "Write a label into the container's record", |r, v| {
-                r.options.labels.push(RunOptions::pair(v));
-                Ok(())
-            }),
+            PULL,
+            PLATFORM,
+            LABEL,
+            QUIET,
             switch("rm", None, "Remove the container when it ends: so far every one is", |r| &mut r.rm),
             switch("read-only", None, "Make the root file system read-only", |r| &mut r.options.read_only),
             switch("ephemeral", None, "Keep a directory ROOT unchanged: what is written goes", |r| {
@@ -58,27 +95,11 @@ pub(super) const FLAGS: &[Group<Request>] = &[
             switch("init", None, "Run an init as PID 1 that reaps orphans and passes signals on", |r| {
                 &mut r.options.init
             }),
-            value("entrypoint", None, "PROGRAM", "Program to run; COMMAND becomes its arguments", |r, v| {
-                r.options.entrypoint = Some(v.to_owned());
-                Ok(())
-            }),
-            value("env", Some('e'), "NAME[=VALUE]", "Set a variable, or pass on the tool's own", |r, v| {
-                r.options.add_env(v)
-            }),
-            value("env-file", None, "FILE", "Set the variables of a file, one a line", |r, v| {
-                r.options.add_env_file(v)
-            }),
-            value("workdir", Some('w'), "DIR", "Start in this directory; it is made when missing", |r, v| {
-                if !v.starts_with('/') {
-                    return Err(ParseError::new(v, "it must be an absolute path in the container"));
-                }
-                r.options.workdir = Some(v.into());
-                Ok(())
-            }),
-            value("user", Some('u'), "USER[:GROUP]", "Run as this user, by name or number", |r, v| {
-                r.options.user = Some(v.to_owned());
-                Ok(())
-            }),
+            ENTRYPOINT,
+            ENV,
+            ENV_FILE,
+            WORKDIR,
+            USER,
             value("ulimit", None, "NAME=SOFT[:HARD]", "Set a resource limit, as nofile=1024", |r, v| {
                 r.options.add_ulimit(v)
             }),
@@ -186,4 +207,23 @@ pub(super) const FLAGS: &[Group<Request>] = &[
             }),
         ],
     },
+];
+
+/// Every flag of `create`: those that say what the container is, and are written down with it.
+pub(super) const OF_CREATE: &[Group<Request>] = &[
+    Group {
+        heading: "Container",
+        flags: &[
+            NAME,
+            PULL,
+            PLATFORM,
+            LABEL,
+            value("cidfile", None, "FILE", "Write the id to this file, which must not be there yet", |r, v| {
+                r.cidfile = Some(v.into());
+                Ok(())
+            }),
+            QUIET,
+        ],
+    },
+    Group { heading: "Process", flags: &[ENTRYPOINT, ENV, ENV_FILE, WORKDIR, USER] },
 ];

@@ -29,11 +29,12 @@ impl List {
         Ok(List { template, is_table: columns.is_some() })
     }
 
-    /// The text: a line a thing. A table has a heading; that of a field is in `headings`, or its name in capitals.
-    pub(crate) fn render(&self, rows: &[Row], headings: &[(&str, &str)]) -> Result<String, Failure> {
+    /// The text: a line a thing. A table has a heading; that of a field is in `headings`, or its name in capitals. `like`
+    /// is any row: it has the fields, also when there is nothing to list.
+    pub(crate) fn render(&self, rows: &[Row], like: &Row, headings: &[(&str, &str)]) -> Result<String, Failure> {
         let mut text = String::new();
         if self.is_table {
-            text = self.template.headings(&with_headings(rows.first(), headings))? + "\n";
+            text = self.template.headings(&with_headings(like, headings))? + "\n";
         }
         for row in rows {
             let line = self.template.render(row)?;
@@ -44,12 +45,9 @@ impl List {
     }
 }
 
-/// A heading for each field of a row, and for those that are told.
-fn with_headings(row: Option<&Row>, headings: &[(&str, &str)]) -> Data {
-    let Some(Data::Struct(fields)) = row else {
-        // There is nothing to list: every name is right.
-        return Data::Map(headings.iter().map(|(name, heading)| ((*name).to_owned(), (*heading).into())).collect());
-    };
+/// A heading for each field of a row.
+fn with_headings(row: &Row, headings: &[(&str, &str)]) -> Data {
+    let Data::Struct(fields) = row else { return Data::Missing };
     let heading = |name: &str| {
         let told = headings.iter().find(|(known, _)| *known == name);
         told.map_or_else(|| capitals(name), |(_, heading)| (*heading).to_owned())
@@ -117,13 +115,13 @@ mod tests {
             (Some("tables"), "tables\ntables\n"),
         ] {
             let list = List::parse(format, default).unwrap();
-            assert_eq!(list.render(&rows(), &[("ID", "IMAGE ID")]).unwrap(), expected, "{format:?}");
+            assert_eq!(list.render(&rows(), &rows()[0], &[("ID", "IMAGE ID")]).unwrap(), expected, "{format:?}");
         }
         let list = List::parse(None, "table {{.ID}}\t{{.Size}}").unwrap();
-        assert_eq!(list.render(&[], &[("ID", "IMAGE ID"), ("Size", "SIZE")]).unwrap(), "IMAGE ID   SIZE\n");
-        assert!(List::parse(Some("table {{.Nmae}}"), "").unwrap().render(&rows(), &[]).is_err());
+        assert_eq!(list.render(&[], &rows()[0], &[("ID", "IMAGE ID")]).unwrap(), "IMAGE ID   SIZE\n");
+        assert!(List::parse(Some("table {{.Nmae}}"), "").unwrap().render(&[], &rows()[0], &[]).is_err());
         let hostile = [Data::row().with("ID", "\u{1b}[2Jx").with("Size", 1)];
-        assert_eq!(list.render(&hostile, &[]).unwrap(), "ID           SIZE\n\\u{1b}[2Jx   1\n");
+        assert_eq!(list.render(&hostile, &hostile[0], &[]).unwrap(), "ID           SIZE\n\\u{1b}[2Jx   1\n");
     }
 
     #[test]

@@ -22,8 +22,7 @@ mod parse;
 mod printf;
 
 pub(crate) use data::Data;
-#[allow(unused_imports, reason = "the verbs of images that come next use it")]
-pub(crate) use list::{List, Row};
+pub(crate) use list::List;
 
 use crate::report::Failure;
 

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::images;
 use crate::state::{self, RootKind};
 use image::archive::{Change, Commit, Marks, NewLayer, diff_layer, export_tree, timestamp};
-use image::{Image, Images, Making};
-use registry::Platform;
+use image::{Image, ImageConfig, Images, Making, RootfsConfig};
+use registry::{Descriptor, ImageManifest, Platform, media};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
@@ -65,26 +65,41 @@ pub fn commit(order: &CommitOrder) -> Result<Image, Error> {
         step("make-layer-blob", "in one pass: two digests, compressed, stored", what, || source.layer(&making))?
     };
     drop((source, lock));
-    let base = base.map(|(_, image)| {
-        let mut config = image.config;
-        config.config = facts.config.clone();
-        (config, image.manifest)
-    });
-    let mut changes = order.changes.clone();
-    if base.is_none() {
-        changes.splice(0..0, []);
-    }
+    let (mut config, manifest) = base.map_or_else(nothing, |(_, image)| (image.config, image.manifest));
+    config.config = facts.config.clone();
     let made = image::archive::commit(&Commit {
-        base: base.as_ref().map(|(config, manifest)| (config, manifest)),
+        base: Some((&config, &manifest)),
         layer: Some(&layer),
         platform: Platform::here(),
-        changes: &changes,
+        changes: &order.changes,
         author: &order.author,
         message: &order.message,
         created_by: &facts.command.join(" "),
         created: &timestamp(SystemTime::now()),
     })?;
     Ok(step("add-image", "only now it is there", || "name the image".into(), || making.add(&made, &names))?)
+}
+
+/// An image without a layer.
+fn nothing() -> (ImageConfig, ImageManifest) {
+    let here = Platform::here();
+    let config = ImageConfig {
+        architecture: here.architecture,
+        variant: here.variant,
+        os: here.os,
+        rootfs: RootfsConfig { kind: "layers".into(), diff_ids: Vec::new() },
+        ..ImageConfig::default()
+    };
+    let manifest = ImageManifest {
+        schema_version: 2,
+        media_type: Some(media::OCI_MANIFEST.into()),
+        artifact_type: None,
+        config: Descriptor::of(media::OCI_CONFIG, b"{}"),
+        layers: Vec::new(),
+        subject: None,
+        annotations: Default::default(),
+    };
+    (config, manifest)
 }
 
 /// What the layer is made of.

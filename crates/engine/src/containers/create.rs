@@ -78,7 +78,7 @@ fn make(meant: &Meant, facts: &mut Facts, id: &Id) -> Result<(), Error> {
         Meant::Image(images, image) => top_of(images.root(image)?.lower),
         Meant::Archive => {
             let unpacked = image::Store::open(Path::new(DATA_DIR))?.archive(&root)?;
-            facts.image = Some(unpacked.digest);
+            facts.archive = Some(unpacked.digest);
             Some(unpacked.dir)
         }
         Meant::Directory | Meant::Host => None,

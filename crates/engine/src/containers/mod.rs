@@ -14,7 +14,7 @@ mod tree;
 pub use commit::{CommitOrder, commit};
 pub use create::{CreateOptions, create};
 pub use export::export;
-pub use remove::remove;
+pub use remove::{remove, tidy};
 
 use crate::created;
 use crate::error::Error;
@@ -130,6 +130,7 @@ pub(crate) fn facts(options: &RunOptions, meant: &Meant, id: &Id) -> Facts {
         },
         image: image.map(|image| image.descriptor.digest.to_string()),
         image_name: image.and_then(|image| image.names.first().cloned()),
+        archive: None,
         command,
         labels: config.labels.clone(),
         created: image::archive::timestamp(std::time::SystemTime::now()),

@@ -31,7 +31,7 @@ pub fn remove(words: &str, force: bool) -> Result<(), Error> {
 }
 
 /// What killed commands left behind, removed; what could not be.
-pub(crate) fn tidy() -> Vec<String> {
+pub fn tidy() -> Vec<String> {
     crate::sweep::sweep_all().iter().map(|error| format!("cannot clean up: {error}")).collect()
 }
 

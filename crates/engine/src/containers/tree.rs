@@ -83,7 +83,7 @@ pub(super) fn image_of(facts: &Facts) -> Result<(Images, Image), Error> {
 /// The unpacked archive that a container is made of; unpacked once more when somebody removed it.
 fn archive_of(facts: &Facts) -> Result<image::Unpacked, Error> {
     let store = Store::open(Path::new(DATA_DIR))?;
-    let digest = facts.image.as_deref().unwrap_or_default();
+    let digest = facts.archive.as_deref().unwrap_or_default();
     if let Some(unpacked) = store.tree(digest)? {
         return Ok(unpacked);
     }

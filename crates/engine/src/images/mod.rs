@@ -1,28 +1,35 @@
 //! Images: found in the store, brought there, sent from there; for `run` and for their own verbs.
 
+mod import;
 mod inspect;
+mod login;
 mod place;
 mod remote;
 mod verbs;
 
-pub use inspect::{Row, Step, history, inspect, rows, size};
+pub use import::{ImportOrder, import};
+pub use inspect::{Row, Share, Shown, Step, history, inspect, rows, shares, size};
+pub use login::{logged_in_as, login, logout};
 pub use place::{CopyOrder, Format, Loaded, NewFile, Place, copy, load, push, save};
+pub use registry::Platform;
 pub use remote::registries;
 pub use verbs::{
     DiskUsage, PruneOrder, Pruned, PullOrder, Pulled, disk_usage, name_to_give, prune, pull, pull_all_tags, reference,
-    remove, tag,
+    remove, tag, tags_here,
 };
 
 use crate::error::Error;
 use crate::options::{PullPolicy, RunOptions};
 use crate::state::DATA_DIR;
 use image::{Events, Image, Images, Order};
-use registry::Platform;
 use std::path::Path;
 
-/// The store of this machine; made when it is missing.
+/// The store of this machine; made when it is missing, and cleared of what killed commands left half done.
 pub fn store() -> Result<Images, Error> {
-    Ok(Images::open(Path::new(DATA_DIR))?)
+    let images = Images::open(Path::new(DATA_DIR))?;
+    // What cannot be removed is in nobody's way; the sweep after a container tells it.
+    drop(images.sweep());
+    Ok(images)
 }
 
 /// The image that ROOT names, if the store has it, or `--pull always` asks the registry for it first.
@@ -45,6 +52,9 @@ pub(crate) fn missing(options: &RunOptions, events: &dyn Events) -> Result<(Imag
     if options.pull == PullPolicy::Never {
         return Err(image::Error::NoSuchImage { words: options.root.clone() }.into());
     }
+    if options.pull == PullPolicy::Missing {
+        events.not_here(&inspect::familiar(&options.root));
+    }
     let images = store()?;
     let order = PullOrder { platform: options.platform.clone() };
     let pulled = pull(&images, &options.root, &order, events)?;
@@ -58,7 +68,7 @@ pub(crate) fn of_layout(path: &Path, options: &RunOptions, events: &dyn Events) 
     let found = image::archive::pick(image::archive::open(path, images.path())?, None, &path.to_string_lossy())?;
     let platform = options.platform.clone().unwrap_or_else(Platform::here);
     let order = Order { platform: &platform, names: &[], repository: None, events };
-    let received = images.receive(&*found.source, &order)?;
+    let received = verbs::or_freed(&images, images.receive(&*found.source, &order))?;
     let image = images.get(received.manifest.as_str())?;
     Ok((images, image))
 }

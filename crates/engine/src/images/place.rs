@@ -8,7 +8,7 @@
 //! | `oci-archive:FILE[:TAG]` | a tar of one |
 //! | `docker-archive:FILE[:NAME]` | a tar of `docker save` |
 
-use super::verbs::{bad_reference, reference};
+use super::verbs::{bad_reference, or_freed, reference};
 use super::{remote, store};
 use crate::error::Error;
 use image::archive::{self, DockerArchive, Found, LayoutSink, OciArchive, Platforms};
@@ -113,7 +113,7 @@ fn put(
             }
             let name = reference(words)?.to_string();
             let order = Order { platform, names: &[name], repository: None, events };
-            let received = images.receive(source, &order)?;
+            let received = or_freed(images, images.receive(source, &order))?;
             Ok(images.get(received.manifest.as_str())?.descriptor)
         }
         Place::Layout(path, tag) => {
@@ -267,50 +267,59 @@ fn load_one(images: &Images, found: &Found, platform: &Platform, events: &dyn Ev
     let names: Vec<Reference> = named.collect();
     let full: Vec<String> = names.iter().map(ToString::to_string).collect();
     let order = Order { platform, names: &full, repository: None, events };
-    let received = images.receive(&*found.source, &order)?;
+    let received = or_freed(images, images.receive(&*found.source, &order))?;
     Ok(Loaded { names: names.iter().map(Reference::familiar).collect(), received })
 }
 
-/// A file that has its name only when it is whole.
+/// A file that has its name only when it is whole. What is no file, as /dev/null or a pipe, is written to as it is.
 pub struct NewFile {
     path: PathBuf,
-    temporary: PathBuf,
+    temporary: Option<PathBuf>,
     file: File,
-    kept: bool,
 }
 
 impl NewFile {
     /// Begins a file beside `path`.
     pub fn create(path: &Path) -> Result<NewFile, Error> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::File { what: "create", path, source }
+        };
+        if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            let file = File::options().write(true).open(path).map_err(failed(path))?;
+            return Ok(NewFile { path: path.to_owned(), temporary: None, file });
+        }
+        // A link stays one.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let temporary = path.with_file_name(name);
-        let failed = |source| Error::File { what: "create", path: temporary.clone(), source };
-        let file = File::options().write(true).create_new(true).open(&temporary).map_err(failed)?;
-        Ok(NewFile { path: path.to_owned(), temporary, file, kept: false })
+        let file = File::options().write(true).create_new(true).open(&temporary).map_err(failed(&path))?;
+        Ok(NewFile { path, temporary: Some(temporary), file })
     }
 
     /// To write to it.
     pub fn writer(&self) -> Result<File, Error> {
-        self.file.try_clone().map_err(|source| Error::File { what: "open", path: self.temporary.clone(), source })
+        self.file.try_clone().map_err(|source| Error::File { what: "open", path: self.path.clone(), source })
     }
 
     /// Gives it its name.
     pub fn keep(mut self) -> Result<(), Error> {
-        std::fs::rename(&self.temporary, &self.path).map_err(|source| Error::File {
+        let Some(temporary) = &self.temporary else { return Ok(()) };
+        std::fs::rename(temporary, &self.path).map_err(|source| Error::File {
             what: "rename",
             path: self.path.clone(),
             source,
         })?;
-        self.kept = true;
+        self.temporary = None;
         Ok(())
     }
 }
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if !self.kept {
-            let _ = std::fs::remove_file(&self.temporary);
+        if let Some(temporary) = &self.temporary {
+            let _ = std::fs::remove_file(temporary);
         }
     }
 }

@@ -32,7 +32,7 @@ pub fn pull(images: &Images, words: &str, order: &PullOrder, events: &dyn Events
         let source = remote::source(&registries, &name)?;
         let (full, repository) = (name.to_string(), name.name());
         let order = Order { platform: &platform, names: &[full], repository: Some(&repository), events };
-        match images.receive(&source, &order) {
+        match or_freed(images, images.receive(&source, &order)) {
             Err(error) if is_elsewhere(&error) => failure = failure.or(Some(error)),
             done => return Ok(Pulled { name, received: done? }),
         }
@@ -55,6 +55,17 @@ pub fn pull_all_tags(
         pulled.push(pull(images, &tagged.to_string(), order, &*events(&tagged))?);
     }
     Ok(pulled)
+}
+
+/// The names that the store has in a repository: `push --all-tags`.
+pub fn tags_here(images: &Images, words: &str) -> Result<Vec<Reference>, Error> {
+    let name = reference(words)?;
+    let (list, _) = images.list()?;
+    let names = list.iter().flat_map(|image| &image.names).filter_map(|name| Reference::parse(name).ok());
+    let mut names: Vec<Reference> =
+        names.filter(|other| other.name() == name.name() && other.tag().is_some()).collect();
+    names.sort_by(|a, b| a.tag().cmp(&b.tag()));
+    if names.is_empty() { Err(image::Error::NoSuchImage { words: words.to_owned() }.into()) } else { Ok(names) }
 }
 
 /// True when another registry may have the image that this one has not.
@@ -89,12 +100,7 @@ pub fn name_to_give(words: &str) -> Result<Reference, Error> {
 
 /// Takes a name from an image, and removes the image with its last one: `rmi`.
 pub fn remove(images: &Images, words: &str, force: bool) -> Result<Vec<Removed>, Error> {
-    let in_use = state::images_in_use();
-    let used = |image: &Image| {
-        let of_image = |used: &&state::Use| used.manifest == image.descriptor.digest.as_str();
-        in_use.iter().find(of_image).map(|used| used.container.clone())
-    };
-    let removed = images.remove(words, force, &used)?;
+    let removed = images.remove(words, force, &container_of)?;
     if removed.iter().any(|removed| matches!(removed, Removed::Deleted(_))) {
         collect(images, false)?;
     }
@@ -121,16 +127,17 @@ pub struct Pruned {
 
 /// Removes images that nobody names, and whatever else in the store nobody needs. `keep` can spare an image.
 pub fn prune(images: &Images, order: &PruneOrder, keep: &dyn Fn(&Image) -> bool) -> Result<Pruned, Error> {
-    let in_use = state::images_in_use();
-    let used = |image: &Image| in_use.iter().any(|used| used.manifest == image.descriptor.digest.as_str());
+    let stays = |image: &Image| {
+        let is_named = !order.all && !image.names.is_empty();
+        if is_named || keep(image) { Some(String::new()) } else { container_of(image) }
+    };
     let mut pruned = Pruned::default();
     let (list, _) = images.list()?;
-    for image in list.iter().filter(|image| order.all || image.names.is_empty()) {
-        if used(image) || keep(image) {
-            continue;
-        }
-        match images.remove(image.descriptor.digest.as_str(), true, &|_| None) {
+    for image in list.iter().filter(|image| stays(image).is_none()) {
+        // Asked again under the lock: a pull may have named it since.
+        match images.remove(image.descriptor.digest.as_str(), true, &stays) {
             Ok(removed) => pruned.removed.extend(removed),
+            Err(image::Error::ImageInUse { .. } | image::Error::NoSuchImage { .. }) => {}
             Err(error) => pruned.errors.push(error.to_string()),
         }
     }
@@ -138,6 +145,21 @@ pub fn prune(images: &Images, order: &PruneOrder, keep: &dyn Fn(&Image) -> bool)
     pruned.freed = freed;
     pruned.errors.extend(errors.iter().map(ToString::to_string));
     Ok(pruned)
+}
+
+/// A container that is made of the image, if there is one.
+fn container_of(image: &Image) -> Option<String> {
+    let of_image = |used: &state::Use| used.manifest == image.descriptor.digest.as_str();
+    state::images_in_use().into_iter().find(of_image).map(|used| used.container)
+}
+
+/// What was to come and found no room takes none: what had come of it goes, with whatever else nobody needs.
+pub(super) fn or_freed<T>(images: &Images, came: Result<T, image::Error>) -> Result<T, image::Error> {
+    if came.as_ref().is_err_and(image::Error::is_disk_full) {
+        // That it is full is what a person has to know, whatever this says.
+        let _ = collect(images, true);
+    }
+    came
 }
 
 fn collect(images: &Images, partial: bool) -> Result<(Freed, Vec<image::Error>), Error> {

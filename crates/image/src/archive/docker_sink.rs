@@ -4,7 +4,7 @@
 //! HEX.json         each configuration as it is
 //! HEX.tar          each layer once, uncompressed, named by its diff id
 //! manifest.json    which of them are an image, and what it is called
-//! repositories     the names again, for Docker of before 1.10
+//! repositories     the names again, in the old way, which `docker save` still writes
 //! ```
 //!
 //! A tar wants a file's size and name before its content, and both are known of a compressed layer only when it is

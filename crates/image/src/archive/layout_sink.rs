@@ -13,6 +13,7 @@ use super::files::{Files, blob_name, open_beneath};
 use super::layout::REF_NAME;
 use super::verify::{Verified, pump};
 use crate::error::Error;
+use crate::layout::is_named;
 use crate::transfer::{Content, Raw, Sink};
 use registry::{Descriptor, Digest, MANIFEST_MAX};
 use rustix::fd::{AsFd, OwnedFd};
@@ -38,7 +39,7 @@ impl LayoutSink {
     /// Makes the layout in `dir`, or extends the one there. The image gets `name`, and takes it from the one that has it.
     ///
     /// # Errors
-    /// [`Error::WriteImage`], also when the directory holds something else.
+    /// [`Error::WriteImage`].
     pub fn open(dir: &Path, name: Option<&str>) -> Result<LayoutSink, Error> {
         let place = dir.to_string_lossy().into_owned();
         LayoutSink::prepare(dir, name, &place).map_err(|flaw| flaw.writing(&place))
@@ -189,9 +190,12 @@ impl<'a> Temporary<'a> {
                 Err(Errno::EXIST) => continue,
                 Err(source) => return Err(Flaw::system("make", &name, source)),
                 Ok(file) => {
-                    flock(file.as_fd(), FlockOperation::LockShared)
-                        .map_err(|source| Flaw::system("lock", &name, source))?;
-                    return Ok(Temporary { sink, name, file: File::from(file), kept: false });
+                    let failed = |source| Flaw::system("lock", &name, source);
+                    flock(&file, FlockOperation::LockShared).map_err(failed)?;
+                    // Before it was locked it looked left behind, and who opened the layout meanwhile removed it.
+                    if is_named(sink.directory.as_fd(), &name, file.as_fd()).map_err(failed)? {
+                        return Ok(Temporary { sink, name, file: File::from(file), kept: false });
+                    }
                 }
             }
         }

@@ -108,4 +108,38 @@ mod tests {
             assert_eq!(back, entries);
         }
     }
+
+    #[test]
+    fn directories_that_are_none() {
+        let block = |names: &[&str]| {
+            let entries: Vec<_> = names.iter().map(|name| Entry { name: name.as_bytes(), inode: 1, kind: 1 }).collect();
+            let mut all = Vec::new();
+            write(&entries, |block| {
+                all.extend_from_slice(block);
+                Ok::<(), ()>(())
+            })
+            .unwrap();
+            all
+        };
+        let long = "n".repeat(256);
+        let mut outside = block(&["a", "b"]);
+        outside[8 + ENTRY] = 200;
+        let mut odd = block(&["a", "b"]);
+        odd[8] = 13;
+        let table = [
+            ("good", block(&[".", "..", "a"]), true),
+            ("descending", block(&["b", "a"]), false),
+            ("twice", block(&["a", "a"]), false),
+            ("a slash", block(&["a/b"]), false),
+            ("too long", block(&[&long]), false),
+            ("no name", block(&["", "a"]), false),
+            ("a name outside", outside, false),
+            ("half an entry", odd, false),
+            ("nothing", vec![], false),
+            ("zeros", vec![0; BLOCK], false),
+        ];
+        for (what, block, good) in table {
+            assert_eq!(read(&block, &mut Vec::new()).is_ok(), good, "{what}");
+        }
+    }
 }

@@ -28,12 +28,13 @@ use std::fs::File;
 use std::io::BufRead;
 
 pub(super) fn write<R: BufRead>(tar: R, out: &File, limits: &Limits) -> Result<Layer, Fault> {
-    let mut reader = Reader::new(tar);
+    let mut reader = Reader::of_layer(tar);
     let mut writer = Writer {
         tree: Tree::new(),
         out: Output::new(out),
         room: Room::default(),
-        limits: *limits,
+        // Nodes are told apart by 32 bits.
+        limits: Limits { entries: limits.entries.min(1 << 31), ..*limits },
         last: None,
         entries: 0,
         names: 0,

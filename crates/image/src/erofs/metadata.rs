@@ -85,7 +85,7 @@ impl Plan {
         if room < shape.together as u64 {
             at += room;
         }
-        // 2^32 slots are 128 GiB of inodes: the writer has run out of numbers of blocks or of memory before.
+        // That there are less than 2^32 slots is seen to before any is written.
         self.slots[id.index()] = u32::try_from(at / SLOT as u64).unwrap_or(u32::MAX);
         self.inodes = at + shape.bytes;
         self.blocks += shape.blocks;
@@ -94,6 +94,9 @@ impl Plan {
 
     /// Writes the tree: inodes from the output's position on, then directories, then block 0. The image's bytes.
     pub(super) fn write(&self, tree: &Tree, label: Label, devices: u16, mut out: Output<'_>) -> Result<u64, Errno> {
+        if self.inodes > u64::from(u32::MAX) * SLOT as u64 {
+            return Err(Errno::FBIG);
+        }
         out.fill_block()?;
         let first_inode = out.block()?;
         let start = out.position();

@@ -87,6 +87,17 @@ pub fn needs_merge(layer: &File) -> Result<bool, MergeFault> {
     }
 }
 
+/// Whether the file is an image that this version wrote, layer or merged, in its full length. The kernel would show zeros
+/// in place of what is cut off.
+pub fn is_whole(image: &File) -> bool {
+    let mut block = [0; format::BLOCK];
+    let read = std::os::unix::fs::FileExt::read_exact_at(image, &mut block, 0);
+    let Ok(told) = read.map_err(drop).and_then(|()| format::Superblock::read(&block).map_err(drop)) else {
+        return false;
+    };
+    image.metadata().is_ok_and(|file| file.len() == u64::from(told.blocks) * format::BLOCK as u64)
+}
+
 /// Writes to the empty file `out` an image of the tree that `layers` (the lowest first) make together. It holds no
 /// content but points into the layers: it is mounted with them as its devices, all of them and in this order.
 ///

@@ -15,7 +15,7 @@ const GAP: u64 = 64 << 10;
 pub(super) struct Output<'a> {
     file: &'a File,
     buffer: Vec<u8>,
-    /// Where in the file the buffer goes.
+    /// Where in the file the buffer goes: a block's start.
     start: u64,
 }
 
@@ -40,10 +40,10 @@ impl<'a> Output<'a> {
 
     pub(super) fn append(&mut self, piece: &[u8]) -> Result<(), Errno> {
         if piece.len() >= LARGE {
-            return self.write(piece);
+            return self.write_blocks(piece);
         }
         if self.buffer.len() + piece.len() > BUFFER {
-            self.write(&[])?;
+            self.write_blocks(&[])?;
         }
         self.buffer.extend_from_slice(piece);
         Ok(())
@@ -51,14 +51,13 @@ impl<'a> Output<'a> {
 
     /// Zeros up to `position`, which is not behind.
     pub(super) fn zeros_to(&mut self, position: u64) -> Result<(), Errno> {
-        let gap = position.saturating_sub(self.position());
-        if gap > GAP {
-            self.write(&[])?;
-            self.start = position;
-            return Ok(());
+        if position.saturating_sub(self.position()) > GAP {
+            self.fill_block()?;
+            self.write_blocks(&[])?;
+            self.start = position / BLOCK as u64 * BLOCK as u64;
         }
         let zeros = [0; BLOCK];
-        let mut left = gap as usize;
+        let mut left = position.saturating_sub(self.position()) as usize;
         while left > 0 {
             let length = left.min(BLOCK);
             self.append(&zeros[..length])?;
@@ -75,7 +74,7 @@ impl<'a> Output<'a> {
     /// Writes what was gathered, then block 0: with it the image is whole.
     pub(super) fn finish(mut self, first: &[u8; BLOCK]) -> Result<(), Errno> {
         self.fill_block()?;
-        self.write(&[])?;
+        self.write_blocks(&[])?;
         // Where the end is a hole, the file is not yet as long as its blocks say.
         rustix::fs::ftruncate(self.file, self.start)?;
         let mut done = 0;
@@ -85,8 +84,20 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    fn write(&mut self, piece: &[u8]) -> Result<(), Errno> {
-        let (mut first, mut second) = (self.buffer.as_slice(), piece);
+    /// Writes all whole blocks of what was gathered and of `piece`, and gathers the rest: a page of the file that is
+    /// written in two goes costs more than one.
+    fn write_blocks(&mut self, piece: &[u8]) -> Result<(), Errno> {
+        let gathered = self.buffer.len();
+        let whole = (gathered + piece.len()) / BLOCK * BLOCK;
+        let (now, later) = piece.split_at(whole.saturating_sub(gathered));
+        self.write(whole.min(gathered), now)?;
+        self.buffer.extend_from_slice(later);
+        Ok(())
+    }
+
+    /// Writes the first `length` bytes of what was gathered, and then `piece`.
+    fn write(&mut self, length: usize, piece: &[u8]) -> Result<(), Errno> {
+        let (mut first, mut second) = (&self.buffer[..length], piece);
         while !(first.is_empty() && second.is_empty()) {
             match pwritev(self.file, &[IoSlice::new(first), IoSlice::new(second)], self.start) {
                 Ok(0) => return Err(Errno::IO),
@@ -100,7 +111,7 @@ impl<'a> Output<'a> {
                 Err(error) => return Err(error),
             }
         }
-        self.buffer.clear();
+        self.buffer.drain(..length);
         Ok(())
     }
 }

@@ -161,3 +161,37 @@ impl Image {
         Ok(Content { size: inode.size, device: 0, place })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tar::Time;
+
+    #[test]
+    fn content_lies_between_the_superblock_and_the_inodes() {
+        let superblock =
+            Superblock { label: Label::Layer, root: 1, inodes: 1, blocks: 11, first_inode: 10, devices: 0 };
+        let image = Image { superblock, bytes: vec![0; BLOCK] };
+        let mtime = Time::default();
+        let table = [
+            (Layout::Plain, 9 * 4096, 1, true),
+            (Layout::Plain, 9 * 4096 + 1, 1, false),
+            (Layout::Plain, 1, 9, true),
+            (Layout::Plain, 1, 10, false),
+            (Layout::Plain, 1, 0, false),
+            (Layout::Plain, 0, 0, true),
+            (Layout::Plain, 1, u32::MAX, false),
+            (Layout::Plain, u64::MAX, 1, false),
+            (Layout::Inline, 1, 1, false),
+        ];
+        for (layout, size, place, good) in table {
+            let inode =
+                Inode { layout, xattrs: 0, mode: kind::FILE, size, place, number: 1, uid: 0, gid: 0, mtime, links: 1 };
+            assert_eq!(image.content(&inode, &image.bytes, INODE).is_ok(), good, "{layout:?} {size} at {place}");
+            // A symlink or directory lies in what was read, behind the first inode's block.
+            let inside = layout == Layout::Plain && place == 10 && size == 1;
+            let read = image.blocks(&inode, &[], |_| Ok(()));
+            assert_eq!(read.is_ok(), inside || size == 0, "{layout:?} {size} at {place}");
+        }
+    }
+}

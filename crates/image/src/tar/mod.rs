@@ -10,6 +10,8 @@
 //! - The archive ends with two blocks of zeros. One that ends without them is truncated, even at a block's border:
 //!   nothing else tells a whole archive from half of one, and every writer we know of writes them. One block of zeros
 //!   and then the end of the stream is let pass, as GNU tar does. After the marker only zeros may follow.
+//! - A layer's digest tells whether it is whole. There the marker, and the padding before it, may be missing
+//!   ([`Reader::of_layer`]): `umoci insert` leaves them away, and Go's reader does not mind.
 //!
 //! Precedence of names: PAX `GNU.sparse.name`, PAX `path`, GNU `L`, ustar prefix and name. Access control lists
 //! (`SCHILY.acl.*`), SELinux labels (`RHT.*`) and `LIBARCHIVE.xattr.*` (which bsdtar writes beside `SCHILY.xattr.*`)
@@ -113,6 +115,8 @@ pub struct Reader<R> {
     stored: u64,
     padding: u64,
     ended: bool,
+    /// Whether something else tells that it is whole.
+    is_layer: bool,
 }
 
 /// The headers that precede an entry's own.
@@ -136,7 +140,13 @@ impl<R: BufRead> Reader<R> {
             stored: 0,
             padding: 0,
             ended: false,
+            is_layer: false,
         }
+    }
+
+    /// A reader of the archive of a layer, which the caller holds against its digest.
+    pub fn of_layer(input: R) -> Reader<R> {
+        Reader { is_layer: true, ..Reader::new(input) }
     }
 
     /// The next entry, or `None` after the end-of-archive marker. What is left of the last entry's data is skipped.
@@ -149,6 +159,7 @@ impl<R: BufRead> Reader<R> {
         let mut extra = Extra::default();
         loop {
             let mut block = [0; BLOCK];
+            // One that is not there reads as one of zeros.
             self.header_block(&mut block)?;
             let header = Header::new(&block);
             if header.is_zero() {
@@ -219,6 +230,7 @@ impl<R: BufRead> Reader<R> {
         let mut left = u128::from(self.stored) + u128::from(self.padding);
         while left > 0 {
             let length = match self.input.fill_buf() {
+                Ok([]) if self.is_layer && left <= u128::from(self.padding) => break,
                 Ok([]) => return Err(self.truncated()),
                 Ok(piece) => usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len())),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
@@ -257,6 +269,7 @@ impl<R: BufRead> Reader<R> {
             BLOCK => Ok(()),
             0 if first => Err(Fault::NoBytes),
             some if first => Err(Fault::NotTar { looks_like: crate::sniff::looks_like(&block[..some]) }),
+            0 if self.is_layer => Ok(()),
             0 => Err(Fault::NoEnd { offset: self.offset }),
             _ => Err(self.truncated()),
         }

@@ -59,7 +59,10 @@ pub fn unpack_layer<R: BufRead>(tar: R, root: BorrowedFd<'_>) -> Result<(), Faul
 /// Unpacks the (uncompressed) archive in `input` into the empty directory `root`, which only the caller can reach and
 /// has just made with mode 0777.
 pub(crate) fn unpack<R: BufRead>(input: R, root: BorrowedFd<'_>, whiteouts: Whiteouts) -> Result<(), Fault> {
-    let mut reader = Reader::new(input);
+    let mut reader = match whiteouts {
+        Whiteouts::Keep => Reader::new(input),
+        Whiteouts::Apply => Reader::of_layer(input),
+    };
     let mut unpacker = Unpacker::new(root, whiteouts)?;
     while let Some(entry) = reader.next()? {
         unpacker.add(entry, &mut reader)?;

@@ -309,6 +309,29 @@ fn hostile_layers() {
     }
 }
 
+/// What a directory gets at the end must reach it, and no other, whatever became of the names that led to it.
+#[test]
+fn directories_by_other_names() {
+    let directory = |name: &str, mode| Tar::new().entry(Header { mode, ..Header::new(name, b'5') }, b"").0;
+    let table: [(&str, Tar); 2] = [
+        ("told through a symlink", Tar::new().file("a/b/x", b"").symlink("c", "a").raw(&directory("c/b", 0o700))),
+        (
+            "replaced by a symlink to another",
+            Tar::new().raw(&directory("e/b", 0o700)).raw(&directory("d/b", 0o755)).symlink("d", "e").symlink("a", "e"),
+        ),
+    ];
+    for (what, tar) in table {
+        let tar = tar.end();
+        let scratch = Scratch::new();
+        let (file, _) = layer(&scratch, "layer", &tar).unwrap();
+        let (_directory, tree) = unpacked(&scratch, "tree", &tar).unwrap();
+        for all in [picture(&Mounted::new(&file, &[]).path), picture(&tree)] {
+            let told: Vec<_> = all.iter().filter(|(path, _)| path.ends_with("b")).map(|(_, b)| b.mode).collect();
+            assert_eq!(told, [0o700], "{what}");
+        }
+    }
+}
+
 /// Forty-one symlinks, one behind the other.
 fn many_links() -> Tar {
     let tar = Tar::new().directory("l0");

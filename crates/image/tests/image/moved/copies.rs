@@ -124,8 +124,16 @@ fn an_index_in_itself() {
     for platforms in [Platforms::All, Platforms::One(registry::Platform::here())] {
         let source = Circle(index.to_string().into_bytes());
         let told = copy(&source, &Notes::default(), &platforms, &image::Silent).unwrap_err().to_string();
-        assert!(told.contains("a circle"), "{told}");
+        assert!(told.contains("of a circle has a wrong length"), "{told}");
     }
+    // Of the right length, and still another.
+    let text = |digest: &[u8], size: usize| {
+        let entry = serde_json::json!({"mediaType": media::OCI_INDEX, "digest": Digest::of(digest), "size": size});
+        serde_json::json!({"schemaVersion": 2, "manifests": [entry]}).to_string().into_bytes()
+    };
+    let length = text(b"x", 100).len();
+    let told = copy_all(&Circle(text(b"x", length)), &Notes::default()).unwrap_err().to_string();
+    assert!(told.contains("a circle sent wrong content"), "{told}");
 }
 
 #[test]
@@ -141,8 +149,10 @@ fn indexes_in_indexes_to_a_depth() {
         let path = scratch.0.join(depth.to_string());
         made.write(&path);
         let source = LayoutSource::open(&path, None).unwrap();
-        let copied = copy_all(&source, &Notes::default());
-        assert_eq!(copied.is_ok(), works, "{depth}: {copied:?}");
+        for platforms in [Platforms::All, Platforms::One(registry::Platform::parse("amd64").unwrap())] {
+            let copied = copy(&source, &Notes::default(), &platforms, &image::Silent);
+            assert_eq!(copied.is_ok(), works, "{depth}, {platforms:?}: {copied:?}");
+        }
     }
 }
 

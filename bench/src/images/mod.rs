@@ -43,8 +43,6 @@ pub(crate) struct Report {
     outcomes: Vec<rounds::Outcome>,
     starts: Vec<Start>,
     absent: Vec<Absent>,
-    /// Whether the tool has the verb `pull`; else `run` has pulled.
-    has_pull: bool,
 }
 
 /// The times of one root, started again and again.
@@ -123,7 +121,6 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
         outcomes,
         starts,
         absent,
-        has_pull: tasks::has_verb(&site.tool, &["pull"]),
     };
     print!("{}", report.tables());
     fs::create_dir_all(&options.out).with_context(|| format!("cannot make {}", options.out.display()))?;

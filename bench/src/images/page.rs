@@ -51,9 +51,6 @@ impl Report {
             Mode::Hot.runs(starts, false),
             Mode::Idle.runs(starts, false),
         );
-        if !self.has_pull {
-            page += "This mycontainer has no `pull` yet: `run --pull always IMAGE true` has pulled.\n\n";
-        }
         let _ = writeln!(page, "Versions: {}.\n", self.versions.join("; "));
         if !self.absent.is_empty() {
             page += "Not measured:\n\n";

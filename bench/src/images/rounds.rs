@@ -75,7 +75,6 @@ fn admit(task: &mut Task, scratch: &Scratch, workers: &mut Workers, absent: &mut
     for (number, part) in task.parts.iter().enumerate() {
         let (done, _) = match part.is_there {
             true => run(part, task.view, scratch, workers)?,
-            false if part.who == Who::Ours || part.who == Who::Directories => (Err("no such verb".to_owned()), 0),
             false => (Err("not installed".to_owned()), 0),
         };
         if let Err(why) = done {

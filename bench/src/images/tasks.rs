@@ -10,7 +10,6 @@ use crate::worker::{View, myself};
 use anyhow::Result;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::process::Command;
 
 /// Whose time it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +44,7 @@ pub(crate) struct Part {
     pub(crate) setup: String,
     /// The command.
     pub(crate) argv: Vec<String>,
-    /// The tool without which there is no trying, by its path; `None` when it is not there.
+    /// Whether its tools are installed.
     pub(crate) is_there: bool,
 }
 
@@ -87,11 +86,6 @@ impl Who {
     }
 }
 
-/// Whether the tool has a verb.
-pub(crate) fn has_verb(tool: &str, verb: &[&str]) -> bool {
-    Command::new(tool).args(verb).arg("--help").output().is_ok_and(|output| output.status.success())
-}
-
 impl Site<'_> {
     /// All of them.
     pub(crate) fn tasks(&self) -> Result<Vec<Task>> {
@@ -107,14 +101,9 @@ impl Site<'_> {
         Ok(tasks)
     }
 
-    /// The words with which our tool pulls; it has run an image longer than it has had `pull`.
+    /// The words with which our tool pulls.
     pub(crate) fn pull(&self, image: &Image) -> Vec<String> {
-        let name = format!("{}/{}", self.source, image.name());
-        if has_verb(&self.tool, &["pull"]) {
-            words(&[&self.tool, "pull", "--quiet", &name])
-        } else {
-            words(&[&self.tool, "run", "--rm", "--network", "none", "--pull", "always", &name, "true"])
-        }
+        words(&[&self.tool, "pull", "--quiet", &format!("{}/{}", self.source, image.name())])
     }
 
     /// The script that leaves nothing of any tool in the cold place.
@@ -122,7 +111,7 @@ impl Site<'_> {
         let work = self.cold.join("work").display().to_string();
         format!(
             "umount -l '{work}/podman/overlay' 2>/dev/null || :
-            rm -rf --one-file-system /var/lib/* /run/containers /run/libpod '{work}'
+            rm -rf --one-file-system /var/lib/* /run/containers /run/libpod /run/podman '{work}'
             mkdir '{work}'; sync"
         )
     }
@@ -148,13 +137,13 @@ impl Site<'_> {
         let mut tasks = Vec::new();
         for (who, before) in [(Who::Ours, &[][..]), (Who::Directories, &["env", "MYCONTAINER_LAYERS=directories"])] {
             let pull = part(who, [words(before), self.pull(image)].concat());
-            let rmi =
-                Part { is_there: has_verb(&self.tool, &["rmi"]), ..rmi(&pull, words(&[&self.tool, "rmi", &name])) };
+            let rmi = rmi(&pull, words(&[&self.tool, "rmi", &name]));
             tasks.push(Task { view: View::Cold, parts: vec![pull, rmi] });
         }
 
-        let [root, run] = ["podman", "podman-run"].map(|dir| format!("{work}/{dir}"));
-        let podman = ["podman", "--root", &root, "--runroot", &run, "--cgroup-manager", "cgroupfs"];
+        let root = format!("{work}/podman");
+        // podman takes no path of more than 50 characters for the second.
+        let podman = ["podman", "--root", &root, "--runroot", "/run/podman", "--cgroup-manager", "cgroupfs"];
         let podman = [&podman[..], &["--events-backend", "none"]].concat();
         let pull = [&podman[..], &["pull", "--quiet", "--tls-verify=false", &name]].concat();
         let pull = part(Who::Peer("podman", ""), words(&pull));
@@ -211,7 +200,7 @@ impl Site<'_> {
         ])
     }
 
-    fn pushes(&self, image: &Image) -> Vec<Task> {
+    fn pushes(&self, image: &Image) -> [Task; 2] {
         let [from, to] = [self.source, self.sink].map(|registry| format!("{registry}/{}", image.name()));
         let ours = words(&[&self.tool, "push", "--quiet", &from, &to]);
         let layout = format!("oci:{}:{}", self.cache.layout().display(), image.reference());
@@ -219,7 +208,7 @@ impl Site<'_> {
         let skopeo = ["skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", &layout, &to];
         let storage = self.sink_storage.display();
         let setup = format!("rm -rf --one-file-system '{storage}/docker' /var/lib/containers; sync");
-        self.both(&format!("push {}", image.tag), &setup, &["push"], ours, words(&skopeo))
+        both(&format!("push {}", image.tag), &setup, ours, words(&skopeo))
     }
 
     fn copies(&self, image: &Image) -> Vec<Task> {
@@ -234,18 +223,23 @@ impl Site<'_> {
             let ours = words(&[&self.tool, "image", "copy", "--quiet", &from, &to]);
             let skopeo = ["skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", &from, &to];
             let group = format!("copy {words_of_it} {}", image.tag);
-            tasks.extend(self.both(&group, &setup, &["image", "copy"], ours, words(&skopeo)));
+            tasks.extend(both(&group, &setup, ours, words(&skopeo)));
         }
         tasks
     }
+}
 
-    /// Ours and skopeo, doing the same.
-    fn both(&self, group: &str, setup: &str, verb: &[&str], ours: Vec<String>, skopeo: Vec<String>) -> Vec<Task> {
-        let part = |who, is_there, argv| Part { group: group.to_owned(), who, setup: setup.to_owned(), argv, is_there };
-        let ours = part(Who::Ours, has_verb(&self.tool, verb), ours);
-        let skopeo = part(Who::Peer("skopeo", ""), which("skopeo").is_some(), skopeo);
-        [ours, skopeo].map(|part| Task { view: View::Warm, parts: vec![part] }).into()
-    }
+/// Ours and skopeo, doing the same.
+fn both(group: &str, setup: &str, ours: Vec<String>, skopeo: Vec<String>) -> [Task; 2] {
+    let part = |who, argv: Vec<String>| Part {
+        group: group.to_owned(),
+        who,
+        setup: setup.to_owned(),
+        is_there: which(&argv[0]).is_some(),
+        argv,
+    };
+    let parts = [part(Who::Ours, ours), part(Who::Peer("skopeo", ""), skopeo)];
+    parts.map(|part| Task { view: View::Warm, parts: vec![part] })
 }
 
 fn words(words: &[&str]) -> Vec<String> {

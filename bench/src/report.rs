@@ -48,7 +48,7 @@ against a floor there. `mycontainer-runtime` runs the same bundle as crun and ru
 what the others do otherwise stands beside their names. The second half waits 50 ms before each run, for
 some costs (moving a process between cgroups, above all) only show on a machine that was idle. Runs that failed are
 counted, not timed. Peak RSS is that of the largest process among the command and the descendants it waited for: a
-daemon or a detached monitor is not in it.
+daemon or a detached monitor is not in it. How fast images are moved stands in [images.md](images.md).
 ";
 
 impl Report {

@@ -35,6 +35,8 @@ const STARTS: usize = 20;
 /// Everything that was found out.
 pub(crate) struct Report {
     machine: Machine,
+    /// What was asked for on the command line, beside the tool and where the page goes.
+    flags: String,
     date: String,
     /// What Debian's image is.
     image: String,
@@ -114,6 +116,7 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     let date = Command::new("date").args(["-u", "+%F"]).output().context("cannot run date")?;
     let report = Report {
         machine,
+        flags: flags(rounds, &options.only),
         date: String::from_utf8_lossy(&date.stdout).trim().to_owned(),
         image: cache.described()?,
         versions,
@@ -126,6 +129,11 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     fs::create_dir_all(&options.out).with_context(|| format!("cannot make {}", options.out.display()))?;
     let path = options.out.join("images.md");
     fs::write(&path, report.page()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn flags(rounds: usize, only: &[String]) -> String {
+    let only = if only.is_empty() { String::new() } else { format!(" --only \"{}\"", only.join(",")) };
+    format!(" --rounds {rounds}{only}")
 }
 
 /// Pulls Debian in one layer and in twelve: how large the files are that our store has then.

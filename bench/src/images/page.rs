@@ -34,10 +34,10 @@ impl Report {
     /// The page.
     pub(crate) fn page(&self) -> String {
         let mut page = format!(
-            "# Images\n\nWritten by `make bench` (`mycontainer-bench images --rounds {}`) on {}, on {}.\n\n\
+            "# Images\n\nWritten by `make bench` (`mycontainer-bench images{}`) on {}, on {}.\n\n\
              The image is Debian 12 with a compiler, Python, git and systemd: {}; as one layer and as twelve.\n\n{}\n\
              {HOW_TO_READ}\n",
-            self.rounds,
+            self.flags,
             self.date,
             self.machine,
             self.image,
@@ -149,4 +149,61 @@ fn times(samples: &Samples, base: &Samples) -> String {
     let more =
         samples.median_ms().zip(base.median_ms()).map_or("-".to_owned(), |(own, base)| format!("{:+.2}", own - base));
     format!("{} | {} to {} | {more}", ms(0.5), ms(0.1), ms(0.9))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(who: Who, ms: u64) -> Outcome {
+        let samples = Samples { micros: vec![ms * 1000], failed: 0 };
+        Outcome { group: "pull 1-gzip".to_owned(), who, samples, peak_kib: 2048 }
+    }
+
+    fn report() -> Report {
+        Report {
+            machine: crate::machine::Machine::here(),
+            flags: " --rounds 1".to_owned(),
+            date: "2026-01-02".to_owned(),
+            image: "2 entries".to_owned(),
+            versions: vec!["mycontainer 1".to_owned()],
+            rounds: 1,
+            outcomes: vec![
+                outcome(Who::Ours, 1000),
+                outcome(Who::Peer("slow", ""), 9000),
+                outcome(Who::Peer("fast", "in part"), 3000),
+                outcome(Who::Stage("read"), 100),
+                outcome(Who::Stage("write"), 800),
+            ],
+            starts: Vec::new(),
+            absent: vec![Absent { what: "pull 1-gzip: other".to_owned(), why: "not installed".to_owned() }],
+        }
+    }
+
+    #[test]
+    fn demands_are_held_against_the_fastest_peer_and_the_slowest_stage() {
+        let demands = report().demands();
+        let told: Vec<_> = demands.iter().map(|demand| (&*demand.what, &*demand.is, demand.met)).collect();
+        assert_eq!(
+            told,
+            [
+                ("pull 1-gzip: times as fast as the fastest peer (fast)", "3.00", false),
+                ("pull 1-gzip: times as long as the slowest stage (write)", "1.25", true),
+                ("pull 1-gzip: peak memory of mycontainer, MiB", "2.00", true),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_page_has_every_figure_and_who_is_missing() {
+        let page = report().page();
+        for line in [
+            "Written by `make bench` (`mycontainer-bench images --rounds 1`) on 2026-01-02, on ",
+            "| **fast** (in part) | 3.00 | 3.00 | 1.00 | 3.75 | 2.00 | 0 |\n",
+            "| **write** | 0.80 | 0.80 | - | 1.00 | - | 0 |\n",
+            "- pull 1-gzip: other: not installed\n",
+        ] {
+            assert!(page.contains(line), "{line}\n{page}");
+        }
+    }
 }

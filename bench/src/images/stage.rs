@@ -92,3 +92,58 @@ fn drain(from: &mut dyn Read) -> Result<u64> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rootfs::Scratch;
+    use std::net::TcpListener;
+
+    fn stage(words: &[&str]) -> Result<()> {
+        run(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn each_stage_does_its_part() {
+        let scratch =
+            Scratch::at(std::env::temp_dir().join(format!("mycontainer-stage-{}", std::process::id()))).unwrap();
+        let [file, gzip, zstd] = ["file", "a.gzip", "a.zstd"].map(|name| scratch.path(name).display().to_string());
+        stage(&["write", &file, "300000"]).unwrap();
+        let written = std::fs::read(&file).unwrap();
+        assert_eq!(written.len(), 300_000);
+        assert!(stage(&["write", &file, "1"]).is_err(), "it must be a new file");
+
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(&written).unwrap();
+        let packed = packed.finish().unwrap();
+        std::fs::write(&gzip, &packed).unwrap();
+        std::fs::write(&zstd, zstd::encode_all(&written[..], 1).unwrap()).unwrap();
+        stage(&["decompress", "2", &gzip, &zstd]).unwrap();
+        std::fs::write(&gzip, &packed[..packed.len() - 9]).unwrap();
+        assert!(stage(&["decompress", "1", &gzip]).is_err(), "a cut file");
+    }
+
+    #[test]
+    fn what_a_registry_sends_must_be_whole() {
+        for (answer, good) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345", true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n12345", false),
+            ("HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\n12345", false),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut line = String::new();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                while line != "\r\n" {
+                    line.clear();
+                    reader.read_line(&mut line).unwrap();
+                }
+                stream.write_all(answer.as_bytes()).unwrap();
+            });
+            assert_eq!(stage(&["read", &address, "/blob"]).is_ok(), good, "{answer}");
+            server.join().unwrap();
+        }
+    }
+}

@@ -1,6 +1,6 @@
 # make run     a root shell in a container, in one command (ROOTFS=DIR or TAR, CMD="ps -e")
 # make test    installs what the tests need and runs all of them
-# make bench   times whole runs against a floor of bare system calls and against the peers
+# make bench   times whole runs against a floor of bare system calls and against the peers, and pulls against the peers
 # make build   the static binary; `make install` puts it into /usr/local/bin
 
 CARGO ?= cargo
@@ -54,6 +54,7 @@ test-vm: test-binary
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300 $(CURDIR)/tests/vm/systemd" \
 			$(CARGO) test -q -p mycontainer-cgroup --test systemd && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer --test limits --test inside && \
+		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer-image --test image mounting && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 600" $(CARGO) test -q -p mycontainer --test checkpoint && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 600" \
 			$(CARGO) test -q -p mycontainer --test podman --test containerd checkpointed; \
@@ -65,3 +66,4 @@ bench: build
 	scripts/setup-bench
 	$(CARGO) build -q --release -p mycontainer-bench
 	$(SUDO) target/release/mycontainer-bench --tool $(TOOL) --out docs/bench
+	$(SUDO) target/release/mycontainer-bench images --tool $(TOOL) --out docs/bench

@@ -30,12 +30,12 @@ fn config(peers: &fixtures::peers::Peers, name: &str) -> Value {
 }
 
 const CHANGES: &str = "echo new >/data/new; rm /data/gone; rm -r /replaced; mkdir -m 755 /replaced; echo n >/replaced/new; \
-                       cp /bin/busybox /suid; chmod 4755 /suid; chown ann /suid; ln /data/new /data/twin; mkfifo /pipe; \
-                       chmod 700 /home; mv /var /var2; truncate -s 5m /hole; ln -s new /data/link; ";
+                       cp /bin/busybox /suid; chown ann /suid; chmod 4755 /suid; ln /data/new /data/twin; mkfifo /pipe; \
+                       chmod 700 /home; mv /var /var2; truncate -s 5242880 /hole; ln -s new /data/link; ";
 
 const LOOK: &str = "cat /data/new /replaced/new; ls /replaced /data; stat -c %a-%u-%h /suid /data/twin /home; ls -d /var* /data/gone 2>&1; readlink /data/link; wc -c </hole; test -p /pipe && echo pipe";
 
-const SEEN: &str = "new\nn\n/data:\nkept\nlink\nnew\ntwin\n\n/replaced:\nnew\n4755-1000-1\n644-0-2\n700-0-2\n/var2\nls: /data/gone: No such file or directory\nnew\n5242880\npipe\n";
+const SEEN: &str = "new\nn\n/data:\nkept\nlink\nnew\ntwin\n\n/replaced:\nnew\n4755-1000-1\n644-0-2\n700-0-2\nls: /data/gone: No such file or directory\n/var2\nnew\n5242880\npipe\n";
 
 #[test]
 fn what_a_running_container_changed_is_in_the_image() {
@@ -43,13 +43,20 @@ fn what_a_running_container_changed_is_in_the_image() {
         return;
     }
     let peers = machine(image());
-    let _guest = Guest::start(
+    let guest = Guest::start(
         &peers,
-        "c",
+        "cc",
         &["--entrypoint", "", "-e", "B=own"],
         "./layout",
         &format!("{CHANGES} echo ready; sleep 1000"),
     );
+    // What no program in it can set.
+    let root = std::path::PathBuf::from(format!("/proc/{}/root", guest.first_process()));
+    let capability = fixtures::tar::Entry::new("", fixtures::tar::Kind::Dir).capability(13).xattrs.remove(0);
+    let xattrs = [("user.mark", b"set".to_vec()), ("security.capability", capability.1)];
+    for (name, value) in &xattrs {
+        rustix::fs::setxattr(root.join("data/kept"), *name, value, rustix::fs::XattrFlags::empty()).unwrap();
+    }
     let words = [
         "commit",
         "-a",
@@ -62,7 +69,7 @@ fn what_a_running_container_changed_is_in_the_image() {
         "ENV C=$A-3",
         "-c",
         "WORKDIR /data",
-        "c",
+        "cc",
         "localhost/mine:1",
     ];
     let id = peers.ours_ok(&words);
@@ -89,9 +96,14 @@ fn what_a_running_container_changed_is_in_the_image() {
     assert_eq!(manifest["layers"][0]["digest"], json!(image().layer_digests()[0]));
     peers.copy(&[], "oci:/var/lib/mycontainer/images:localhost/mine:1", "oci:out:tag");
     peers.sh("umoci unpack --image out:tag bundle >/dev/null 2>&1; r=bundle/rootfs; test -u $r/suid -a ! -e $r/data/gone -a ! -e $r/replaced/old -a -e $r/var2; test $r/data/new -ef $r/data/twin");
+    for (name, value) in &xattrs {
+        let mut got = [0; 100];
+        let length = rustix::fs::getxattr(peers.path("bundle/rootfs/data/kept"), *name, &mut got).unwrap();
+        assert_eq!(&got[..length], value, "{name}");
+    }
     peers.sh("podman pull -q oci:out:tag >id; m=$(podman image mount $(cat id)); cat $m/data/twin; test ! -e $m/data/gone -a ! -e $m/replaced/old -a -u $m/suid; podman image unmount -a >/dev/null");
     // The same container again, under the same name: it moves.
-    let again = peers.ours_ok(&["container", "commit", "--pause=false", "c", "localhost/mine:1"]);
+    let again = peers.ours_ok(&["container", "commit", "--pause=false", "cc", "localhost/mine:1"]);
     assert_ne!(again, id);
     assert_eq!(peers.ours_run(&[id.trim_end(), "pwd"]), "/data\n");
     assert_eq!(peers.ours_run(&["localhost/mine:1", "pwd"]), "/\n");
@@ -103,11 +115,11 @@ fn containers_that_do_not_run_and_roots_that_are_no_image() {
         return;
     }
     let peers = machine(image());
-    peers.ours_ok(&["create", "--name", "c", "-u", "ann", "-l", "x=y", "./layout", "id -un"]);
-    peers.ours_ok(&["commit", "c", "of-created"]);
+    peers.ours_ok(&["create", "--name", "cc", "-u", "ann", "-l", "x=y", "./layout", "id -un"]);
+    peers.ours_ok(&["commit", "cc", "of-created"]);
     assert_eq!(peers.ours_run(&["of-created"]), "ann\n");
     assert_eq!(config(&peers, "docker.io/library/of-created:latest")["config"]["Labels"], json!({ "x": "y" }));
-    peers.ours_ok(&["export", "-o", "c.tar", "c"]);
+    peers.ours_ok(&["export", "-o", "c.tar", "cc"]);
     peers.sh("mkdir tree; tar xpf c.tar -C tree");
     for (root, name) in [("./c.tar", "tar"), ("./tree", "dir")] {
         peers.ours_ok(&["create", "--name", name, "-e", "A=own", root, "sh", "-c", "echo $A; cat /data/kept"]);
@@ -131,13 +143,16 @@ fn containers_that_do_not_run_and_roots_that_are_no_image() {
     for (words, said) in [
         (&["view"][..], "its root is a view of this machine's own /"),
         (&["nothing"], "there is no container \"nothing\""),
-        (&["c", "UPPER"], "UPPER"),
-        (&["c", "x@sha256:0000000000000000000000000000000000000000000000000000000000000000"], "a digest is not a name"),
+        (&["cc", "UPPER"], "UPPER"),
+        (
+            &["cc", "x@sha256:0000000000000000000000000000000000000000000000000000000000000000"],
+            "a digest is not a name",
+        ),
     ] {
         let told = peers.ours_fails(1, &[&["commit"], words].concat());
         assert!(told.contains(said), "{words:?}: {told}");
     }
-    let told = peers.ours_fails(125, &["commit", "-c", "RUN x", "c"]);
+    let told = peers.ours_fails(125, &["commit", "-c", "RUN x", "cc"]);
     assert!(told.contains("-c \"RUN x\""), "{told}");
 }
 
@@ -150,9 +165,9 @@ fn a_container_stands_still_meanwhile_and_runs_on() {
     // Two files that always say the same, but for an instant.
     let script = "n=0; echo 0 >/one; echo 0 >/two; dd if=/dev/urandom of=/big bs=1M count=8 2>/dev/null; echo ready; \
                   while :; do n=$((n+1)); echo $n >/one; echo $n >/two; done";
-    let mut guest = Guest::start(&peers, "c", &["--entrypoint", ""], "./layout", script);
+    let mut guest = Guest::start(&peers, "cc", &["--entrypoint", ""], "./layout", script);
     for _ in 0..3 {
-        let id = peers.ours_ok(&["commit", "c"]);
+        let id = peers.ours_ok(&["commit", "cc"]);
         let seen = peers.ours_run(&[id.trim_end(), "sh", "-c", "cat /one /two"]);
         let seen: Vec<u64> = seen.lines().map(|line| line.parse().unwrap_or_default()).collect();
         // Stopped between the two writes, or within one.
@@ -170,7 +185,7 @@ fn a_killed_commit_leaves_the_container_running_and_no_image() {
     let peers = machine(image());
     let script =
         "dd if=/dev/urandom of=/big bs=1M count=8 2>/dev/null; echo ready; while :; do echo x; sleep 0.02; done";
-    let mut guest = Guest::start(&peers, "c", &["--entrypoint", ""], "./layout", script);
+    let mut guest = Guest::start(&peers, "cc", &["--entrypoint", ""], "./layout", script);
     // A reader that takes what it says, and knows when it said something last.
     let (said, hear) = std::sync::mpsc::channel();
     let mut output = std::mem::replace(&mut guest.output, std::io::BufReader::new(guest_stdout()));
@@ -181,7 +196,7 @@ fn a_killed_commit_leaves_the_container_running_and_no_image() {
         }
     });
     let (mut whole, mut killed_in_all) = (0, 0);
-    let words = |n: u32| ["commit", "c", &format!("localhost/made:{n}")].map(str::to_owned).to_vec();
+    let words = |n: u32| ["commit", "cc", &format!("localhost/made:{n}")].map(str::to_owned).to_vec();
     peers.killed(50, words, |n, killed| {
         killed_in_all += u32::from(killed);
         // It runs on by itself, without another command.
@@ -201,10 +216,6 @@ fn a_killed_commit_leaves_the_container_running_and_no_image() {
     eprintln!("{killed_in_all} of 50 were killed, {whole} of 51 made the image");
     drop(guest);
     peers.only_whole(&[]);
-    assert_eq!(
-        peers.names("lib/mycontainer/images/leases").len().min(60),
-        peers.names("lib/mycontainer/images/leases").len()
-    );
 }
 
 /// A stream that says nothing.

@@ -48,7 +48,7 @@ fn a_container_stays_until_it_is_removed() {
     // The machine starts anew.
     std::fs::remove_dir_all(peers.path("state/run/mycontainer")).unwrap();
     peers.ours_run(&["./layout", "true"]);
-    peers.only_whole(&[id.clone()]);
+    peers.only_whole(std::slice::from_ref(&id));
     for words in
         [&["create", "--name", "one", "./layout"][..], &["run", "--network", "none", "--name", "one", "./layout"]]
     {
@@ -57,13 +57,13 @@ fn a_container_stays_until_it_is_removed() {
     }
     let said = peers.ours_fails(125, &["create", "--cidfile", "cid", "./layout"]);
     assert!(said.contains("cannot write the id to cid: "), "{said}");
-    peers.only_whole(&[id.clone()]);
+    peers.only_whole(std::slice::from_ref(&id));
     let other = peers.ours_ok(&["create", "./layout"]).trim_end().to_owned();
     assert_eq!(record(&peers, &other)["command"], json!(["sh"]));
     for words in [&id[..10], "one", &id] {
         let said = peers.ours_fails(1, &["rm", "nothing", "", words, words]);
         assert_eq!(said.matches("there is no container").count(), 3, "{said}");
-        peers.only_whole(&[other.clone()]);
+        peers.only_whole(std::slice::from_ref(&other));
         let again = peers.ours_ok(&["container", "create", "--name", "one", "./layout"]);
         peers.ours_ok(&["container", "rm", again.trim_end()]);
         // For the next round the same container is made again, by hand.
@@ -99,6 +99,34 @@ fn what_cannot_be_honoured_is_refused() {
 }
 
 #[test]
+fn an_image_stays_while_a_container_is_made_of_it() {
+    if !has("an_image_stays_while_a_container_is_made_of_it", &["bsdtar"]) {
+        return;
+    }
+    let peers = machine(image());
+    let id = peers.ours_ok(&["create", "--name", "needs-it", "./layout"]).trim_end().to_owned();
+    let image = image().id();
+    let said = peers.ours_fails(1, &["rmi", &image[7..19]]);
+    assert!(said.contains("is needed by the container needs-it"), "{said}");
+    peers.ours_ok(&["image", "prune", "-a", "-f"]);
+    peers.ours_ok(&["export", "-o", "a.tar", &id]);
+    assert!(peers.ours_ok(&["images", "-q"]).contains(&image[7..19]));
+    // As if the two had met: the index has lost it, and the container has it all the same.
+    let index = peers.ours_dir().join("images/index.json");
+    std::fs::write(&index, r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
+    peers.ours_ok(&["image", "prune", "-a", "-f"]);
+    peers.ours_ok(&["export", "-o", "b.tar", "needs-it"]);
+    peers.ours_ok(&["commit", "needs-it", "saved"]);
+    peers.ours_ok(&["rm", "needs-it"]);
+    assert_eq!(peers.ours_run(&["-u", "0", "saved", "id", "-un"]), "root\n");
+    peers.ours_ok(&["rmi", "saved"]);
+    peers.ours_ok(&["image", "prune", "-a", "-f"]);
+    for directory in ["blobs/sha256", "layers", "merged"] {
+        assert_eq!(peers.names(&format!("lib/mycontainer/images/{directory}")), [""; 0], "{directory}");
+    }
+}
+
+#[test]
 fn of_two_with_one_name_one_is_made() {
     if !has("of_two_with_one_name_one_is_made", &[]) {
         return;
@@ -110,7 +138,7 @@ fn of_two_with_one_name_one_is_made() {
             let mut command = peers.ours_command(words);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         };
-        let rivals: Vec<_> = (0..4).map(|_| start(&["create", "--name", "x", "./layout"])).collect();
+        let rivals: Vec<_> = (0..4).map(|_| start(&["create", "--name", "xx", "./layout"])).collect();
         let outputs: Vec<_> = rivals.into_iter().map(|rival| rival.wait_with_output().unwrap()).collect();
         let made: Vec<String> =
             outputs.iter().filter(|o| o.status.success()).map(|o| stdout(o).trim().to_owned()).collect();
@@ -119,7 +147,7 @@ fn of_two_with_one_name_one_is_made() {
         assert_eq!(said.iter().filter(|said| said.contains("is in use by container")).count(), 3, "{said:?}");
         peers.only_whole(&made);
         // And of several that remove it, one does.
-        let rivals: Vec<_> = (0..4).map(|_| start(&["rm", "x"])).collect();
+        let rivals: Vec<_> = (0..4).map(|_| start(&["rm", "xx"])).collect();
         let outputs: Vec<_> = rivals.into_iter().map(|rival| rival.wait_with_output().unwrap()).collect();
         let said: Vec<String> = outputs.iter().map(stderr).collect();
         assert_eq!(outputs.iter().filter(|o| o.status.success()).count(), 1, "round {round}: {said:?}");
@@ -172,7 +200,7 @@ fn a_killed_create_leaves_a_whole_container_or_none() {
     let peers = machine(image());
     peers.ours_run(&["./layout", "true"]);
     let mut whole = 0;
-    let words = |n: u32| ["create", "--name", "x", "-l", &format!("n={n}"), "./layout"].map(str::to_owned).to_vec();
+    let words = |n: u32| ["create", "--name", "xx", "-l", &format!("n={n}"), "./layout"].map(str::to_owned).to_vec();
     peers.killed(50, words, |n, killed| {
         let made: Vec<String> = peers.names("lib/mycontainer/containers");
         let made: Vec<String> = made
@@ -184,11 +212,11 @@ fn a_killed_create_leaves_a_whole_container_or_none() {
         if let [id] = &made[..] {
             whole += 1;
             assert_eq!(record(&peers, id)["labels"]["n"], json!(n.to_string()));
-            peers.ours_ok(&["export", "-o", "x.tar", "x"]);
-            peers.ours_ok(&["rm", "x"]);
+            peers.ours_ok(&["export", "-o", "x.tar", "xx"]);
+            peers.ours_ok(&["rm", "xx"]);
         }
         // The name is free again.
-        let id = peers.ours_ok(&["create", "--name", "x", "./layout"]);
+        let id = peers.ours_ok(&["create", "--name", "xx", "./layout"]);
         peers.ours_ok(&["rm", id.trim_end()]);
     });
     eprintln!("{whole} of 51 were whole");
@@ -201,7 +229,7 @@ fn a_killed_rm_leaves_a_whole_container_or_none() {
     }
     let peers = machine(image());
     let make = || {
-        let id = peers.ours_ok(&["create", "--name", "x", "./layout"]).trim_end().to_owned();
+        let id = peers.ours_ok(&["create", "--name", "xx", "./layout"]).trim_end().to_owned();
         // As a container would have written it.
         let upper = peers.ours_dir().join("containers").join(&id).join("upper");
         for n in 0..300 {
@@ -213,7 +241,7 @@ fn a_killed_rm_leaves_a_whole_container_or_none() {
     let mut id = make();
     peers.killed(
         50,
-        |_| vec!["rm".into(), "x".into()],
+        |_| vec!["rm".into(), "xx".into()],
         |n, killed| {
             let is_whole = peers.ours_dir().join("containers").join(&id).join("created.json").exists();
             assert!(killed || !is_whole, "{n}");
@@ -222,7 +250,7 @@ fn a_killed_rm_leaves_a_whole_container_or_none() {
                     std::fs::read_dir(peers.ours_dir().join("containers").join(&id).join("upper")).unwrap().count(),
                     30
                 );
-                peers.ours_ok(&["rm", "x"]);
+                peers.ours_ok(&["rm", "xx"]);
             }
             peers.only_whole(&[]);
             id = make();

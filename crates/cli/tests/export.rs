@@ -95,15 +95,15 @@ fn wrong_use_is_told() {
     assert!(said.contains("there is no container and no image \"nothing\""), "{said}");
     let said = peers.ours_fails(1, &["export", "-o", "no/such/dir", "nothing"]);
     assert!(said.contains("cannot create"), "{said}");
-    peers.ours_ok(&["create", "--name", "c", "./layout"]);
-    let terminal = peers.run(&["script", "-qec", &format!("{} export c", common::tool()), "/dev/null"]);
+    peers.ours_ok(&["create", "--name", "cc", "./layout"]);
+    let terminal = peers.run(&["script", "-qec", &format!("{} export cc", common::tool()), "/dev/null"]);
     assert_eq!(code(terminal.status), 1);
     assert!(common::stdout(&terminal).contains("a tar is not for a terminal"), "{:?}", common::stdout(&terminal));
     // A reader that ends early, and a full disk.
-    let output = peers.run(&["sh", "-c", &format!("{} export c | head -c 1000 >/dev/null", common::tool())]);
+    let output = peers.run(&["sh", "-c", &format!("{} export cc | head -c 1000 >/dev/null", common::tool())]);
     assert!(output.status.success());
     let full = peers
-        .ours_command(&["export", "c"])
+        .ours_command(&["export", "cc"])
         .stdout(std::fs::File::options().write(true).open("/dev/full").unwrap())
         .output()
         .unwrap();
@@ -125,8 +125,7 @@ fn hostile_content_is_only_content() {
     symlink("/etc/shadow", upper.join("shadow")).unwrap();
     symlink("../../../../../../etc", upper.join("up")).unwrap();
     std::fs::write(upper.join("new\nline \u{1b}[31m"), "x").unwrap();
-    let _socket = std::os::unix::net::UnixListener::bind(upper.join("socket")).unwrap();
-    peers.sh(&format!("cd '{}'; mkfifo pipe; mknod null c 1 3; mknod disk b 7 0; mknod gone c 0 0; mkdir -p deep; cd deep; for n in $(seq 60); do mkdir $(printf %0200d $n); cd $(printf %0200d $n) || break; done", upper.display()));
+    peers.sh(&format!("cd '{}'; python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"socket\")'; mkfifo pipe; mknod null c 1 3; mknod disk b 7 0; mknod gone c 0 0; mkdir -p deep; cd deep; for n in $(seq 60); do mkdir $(printf %0200d $n); cd $(printf %0200d $n) || break; done", upper.display()));
     peers.ours_ok(&["export", "-o", "bad.tar", "bad"]);
     let names = list(&peers, "bad.tar");
     assert!(names.contains(&"data".to_owned()) && !names.iter().any(|name| name.starts_with("data/")), "{names:?}");
@@ -171,18 +170,18 @@ fn a_killed_export_leaves_the_container_alone() {
         return;
     }
     let peers = machine(image());
-    let id = peers.ours_ok(&["create", "--name", "c", "./layout"]).trim_end().to_owned();
+    let id = peers.ours_ok(&["create", "--name", "cc", "./layout"]).trim_end().to_owned();
     peers.killed(
         50,
-        |_| ["export", "-o", "x.tar", "c"].map(str::to_owned).to_vec(),
+        |_| ["export", "-o", "x.tar", "cc"].map(str::to_owned).to_vec(),
         |n, killed| {
             match std::fs::remove_file(peers.path("x.tar")) {
                 Ok(()) => {}
                 Err(_) => assert!(killed, "{n}"),
             }
-            peers.only_whole(&[id.clone()]);
+            peers.only_whole(std::slice::from_ref(&id));
         },
     );
-    let output = peers.ours_command(&["export", "c"]).stdout(Stdio::null()).output().unwrap();
+    let output = peers.ours_command(&["export", "cc"]).stdout(Stdio::null()).output().unwrap();
     assert!(output.status.success());
 }

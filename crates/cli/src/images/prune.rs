@@ -54,8 +54,8 @@ pub(crate) static PRUNE: Verb<Request> = Verb {
 /// `mycontainer system prune`.
 pub(crate) static SYSTEM_PRUNE: Verb<Request> = Verb {
     about: About {
-        outro: "So far these are images, layers and what was begun to be fetched: containers are removed when they end, and\n\
-                there are no volumes as yet.",
+        outro: "So far these are images, layers and what was begun to be fetched. Containers that were created stay: `rm`\n\
+                removes them. There are no volumes as yet.",
         ..About::new("system prune", "", "Remove all that nobody needs")
     },
     groups: FLAGS,

@@ -33,6 +33,9 @@ const LABEL: Flag<Request> =
         Ok(())
     });
 
+const QUIET: Flag<Request> =
+    switch("quiet", Some('q'), "Do not tell how far an image is that has to be fetched", |r| &mut r.quiet);
+
 const ENTRYPOINT: Flag<Request> =
     value("entrypoint", None, "PROGRAM", "Program to run; COMMAND becomes its arguments", |r, v| {
         r.options.entrypoint = Some(v.to_owned());
@@ -76,7 +79,7 @@ pub(super) const FLAGS: &[Group<Request>] = &[
             PULL,
             PLATFORM,
             LABEL,
-            switch("quiet", Some('q'), "Do not tell how far an image is that has to be fetched", |r| &mut r.quiet),
+            QUIET,
             switch("rm", None, "Remove the container when it ends: so far every one is", |r| &mut r.rm),
             switch("read-only", None, "Make the root file system read-only", |r| &mut r.options.read_only),
             switch("ephemeral", None, "Keep a directory ROOT unchanged: what is written goes", |r| {
@@ -219,7 +222,7 @@ pub(super) const OF_CREATE: &[Group<Request>] = &[
                 r.cidfile = Some(v.into());
                 Ok(())
             }),
-            switch("quiet", Some('q'), "Do not show how far a pull is", |r| &mut r.quiet),
+            QUIET,
         ],
     },
     Group { heading: "Process", flags: &[ENTRYPOINT, ENV, ENV_FILE, WORKDIR, USER] },

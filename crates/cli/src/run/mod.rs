@@ -44,7 +44,7 @@ fn create(request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
     let mut options = CreateOptions { run: request.options, cidfile: request.cidfile };
     options.run.root = words.next().unwrap_or_default();
     options.run.command = words.collect();
-    let (id, notes) = engine::containers::create(&options, &Progress::new(request.quiet))?;
+    let (id, notes) = engine::containers::create(&options, &Progress::new(request.quiet)).map_err(Failure::of_run)?;
     let _ = writeln!(std::io::stdout(), "{id}");
     notes.iter().for_each(|note| report::note(note));
     Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@ use crate::tar::{Entry, Kind, Time, Writer};
 use crate::unpack::attributes::is_kept;
 use rustix::fd::BorrowedFd;
 use rustix::fs::FileType;
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Read, Write};
 
@@ -61,6 +62,8 @@ impl<'a> TreeTar<'a> {
             FileType::Directory => Kind::Directory,
             FileType::Symlink => match node.target() {
                 Ok(target) => Kind::Symlink(target),
+                // It is gone since it was seen, or another thing.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => return Ok(()),
                 Err(source) => return Err(tree_error(node.path, Flaw::system("read", &lossy(node.path), source))),
             },
             FileType::Fifo => Kind::Fifo,

@@ -83,6 +83,8 @@ impl Node<'_> {
         };
         let length = match list {
             Err(Errno::NOTSUP) => return Ok(Vec::new()),
+            // What is found by its name may be gone since it was seen.
+            Err(Errno::NOENT | Errno::NOTDIR) if self.file.is_none() => return Ok(Vec::new()),
             done => done?,
         };
         let mut names: Vec<Vec<u8>> = buffer[..length].split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
@@ -99,6 +101,7 @@ impl Node<'_> {
                 Ok(length) => all.push((name, buffer[..length].to_vec())),
                 // It was taken away meanwhile, or is hidden from us.
                 Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM | Errno::ACCESS) => {}
+                Err(Errno::NOENT | Errno::NOTDIR) if self.file.is_none() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -529,7 +529,11 @@ fn configurations_that_lie() {
         ("a climbing volume", busybox().volume(&climbing).cmd(&["echo", "hello"]), true, ""),
         (
             "a linked volume",
-            busybox().layer(links.clone()).volume("/link").cmd(&["sh", "-c", "ls /link/; cat /link/* 2>/dev/null; true"]),
+            busybox().layer(links.clone()).volume("/link").cmd(&[
+                "sh",
+                "-c",
+                "ls /link/; cat /link/* 2>/dev/null; true",
+            ]),
             true,
             "",
         ),

@@ -87,8 +87,8 @@ pub fn needs_merge(layer: &File) -> Result<bool, MergeFault> {
     }
 }
 
-/// Whether the file is an image that this version wrote, layer or merged, in its full length. The kernel would show zeros
-/// in place of what is cut off.
+/// Whether the file is an image that this version wrote, layer or merged, in its full length. The kernel mounts
+/// one that is cut short, too, and fails in the middle of a program.
 pub fn is_whole(image: &File) -> bool {
     let mut block = [0; format::BLOCK];
     let read = std::os::unix::fs::FileExt::read_exact_at(image, &mut block, 0);

@@ -1,6 +1,6 @@
 # make run     a root shell in a container, in one command (ROOTFS=DIR or TAR, CMD="ps -e")
 # make test    installs what the tests need and runs all of them
-# make bench   times whole runs against a floor of bare system calls and against the peers
+# make bench   times whole runs against a floor of bare system calls and against the peers, and pulls against the peers
 # make build   the static binary; `make install` puts it into /usr/local/bin
 
 CARGO ?= cargo
@@ -66,3 +66,4 @@ bench: build
 	scripts/setup-bench
 	$(CARGO) build -q --release -p mycontainer-bench
 	$(SUDO) target/release/mycontainer-bench --tool $(TOOL) --out docs/bench
+	$(SUDO) target/release/mycontainer-bench images --tool $(TOOL) --out docs/bench

@@ -132,7 +132,7 @@ fn admit(
 }
 
 /// The absolute path of a program, so that no run searches for it.
-fn which(program: &str) -> Option<String> {
+pub(crate) fn which(program: &str) -> Option<String> {
     if program.contains('/') {
         return Path::new(program).exists().then(|| program.to_owned());
     }
@@ -142,7 +142,8 @@ fn which(program: &str) -> Option<String> {
     directories.map(|d| d.join(program)).find(|p| p.is_file()).map(|p| p.to_string_lossy().into_owned())
 }
 
-fn version(program: &str) -> String {
+/// The first line of what it says of itself.
+pub(crate) fn version(program: &str) -> String {
     let output = Command::new(program).arg("--version").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.lines().next().unwrap_or_default().trim().to_owned()

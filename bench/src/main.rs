@@ -1,4 +1,4 @@
-//! Times whole container runs of `/bin/true`: mycontainer against the floor and its peers.
+//! Times whole container runs of `/bin/true`: mycontainer against the floor and its peers. (Images: `images/mod.rs`.)
 //!
 //! It makes a root file system and the floor (`floor.c`: the same work with nothing but system calls) in a scratch
 //! directory, finds out who works here, times everybody interleaved (`timer.rs`) through workers (`worker.rs`), once
@@ -9,6 +9,7 @@
 mod bundle;
 mod chart;
 mod contenders;
+mod images;
 mod machine;
 mod profile;
 mod report;
@@ -23,6 +24,7 @@ use timer::Mode;
 
 const USAGE: &str = "\
 usage: mycontainer-bench [--tool PATH] [--rounds N] [--only NAME,...] [--out DIR]
+       mycontainer-bench images [--tool PATH] [--rounds N] [--only WORDS,...] [--out DIR]
        mycontainer-bench filter FILE
 
   --tool PATH   the mycontainer to time (default: this workspace's release build)
@@ -30,12 +32,15 @@ usage: mycontainer-bench [--tool PATH] [--rounds N] [--only NAME,...] [--out DIR
   --only NAMES  only those whose name begins with one of these, and the floor
   --out DIR     where README.md and run.svg go (default: this workspace's docs/bench)
 
+  images        moves images: pull, run, rmi, push, copy. Of --rounds there are 5, and 20 times as many runs; --only takes
+                the lines of the tables in which one of the words is (\"pull 12-zstd podman\", \"run\"); it writes
+                images.md. The images are made once, in ~/.cache/mycontainer-bench or in MYCONTAINER_BENCH.
   filter FILE   only write Docker's default seccomp filter, compiled, to try the floor by hand
 ";
 
 struct Options {
     tool: PathBuf,
-    rounds: usize,
+    rounds: Option<usize>,
     only: Vec<String>,
     out: PathBuf,
 }
@@ -54,12 +59,13 @@ fn run() -> Result<()> {
     let mut parser = lexopt::Parser::from_env();
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut options =
-        Options { tool: built_tool(&workspace), rounds: 100, only: Vec::new(), out: workspace.join("docs/bench") };
+        Options { tool: built_tool(&workspace), rounds: None, only: Vec::new(), out: workspace.join("docs/bench") };
+    let mut is_of_images = false;
     while let Some(argument) = parser.next()? {
         use lexopt::prelude::*;
         match argument {
             Long("tool") => options.tool = parser.value()?.into(),
-            Long("rounds") => options.rounds = parser.value()?.parse()?,
+            Long("rounds") => options.rounds = Some(parser.value()?.parse()?),
             Long("only") => options.only = parser.value()?.string()?.split(',').map(str::to_owned).collect(),
             Long("out") => options.out = parser.value()?.into(),
             Long("help") | Short('h') => {
@@ -67,21 +73,31 @@ fn run() -> Result<()> {
                 return Ok(());
             }
             Value(word) if word == "worker" => {
-                return worker::serve(worker::View::from_arg(&parser.value()?.string()?));
+                match parser.value()?.string()?.as_str() {
+                    "place" => images::place::enter(Path::new(&parser.value()?))?,
+                    view => worker::enter(worker::View::from_arg(view))?,
+                }
+                return worker::serve();
             }
+            Value(word) if word == "stage" => {
+                let words = parser.raw_args()?.map(|word| word.string()).collect::<Result<Vec<_>, _>>()?;
+                return images::stage::run(&words);
+            }
+            Value(word) if word == "images" => is_of_images = true,
             Value(word) if word == "filter" => {
                 return profile::write_filter(Path::new(&parser.value()?));
             }
             other => bail!("{}\n{USAGE}", other.unexpected()),
         }
     }
-    bench(&options)
-}
-
-fn bench(options: &Options) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("only root may make these containers: run it through sudo");
     }
+    if is_of_images { images::bench(&options) } else { bench(&options) }
+}
+
+fn bench(options: &Options) -> Result<()> {
+    let rounds = options.rounds.unwrap_or(100);
     let machine = machine::Machine::here();
     if machine.is_busy() {
         eprintln!("this machine is busy with something else: the figures will be worse than they should be");
@@ -101,12 +117,11 @@ fn bench(options: &Options) -> Result<()> {
     if contenders.first().is_none_or(|first| first.name != "floor") {
         bail!("the floor does not work here, and without it there is nothing to compare with");
     }
-    let hot = timer::measure(&contenders, Mode::Hot, options.rounds, &mut workers);
-    let idle = timer::measure(&contenders, Mode::Idle, options.rounds, &mut workers);
+    let hot = timer::measure(&contenders, Mode::Hot, rounds, &mut workers);
+    let idle = timer::measure(&contenders, Mode::Idle, rounds, &mut workers);
     contenders::clean_up(&contenders);
 
-    let report =
-        report::Report { machine, rows: report::rows(contenders, hot?, idle?), absent, rounds: options.rounds };
+    let report = report::Report { machine, rows: report::rows(contenders, hot?, idle?), absent, rounds };
     print!("{}", report.table());
     std::fs::create_dir_all(&options.out).with_context(|| format!("cannot make {}", options.out.display()))?;
     for (name, text) in [("README.md", report.page()), ("run.svg", chart::draw(&report))] {

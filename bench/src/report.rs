@@ -48,7 +48,7 @@ against a floor there. `mycontainer-runtime` runs the same bundle as crun and ru
 what the others do otherwise stands beside their names. The second half waits 50 ms before each run, for
 some costs (moving a process between cgroups, above all) only show on a machine that was idle. Runs that failed are
 counted, not timed. Peak RSS is that of the largest process among the command and the descendants it waited for: a
-daemon or a detached monitor is not in it.
+daemon or a detached monitor is not in it. How fast images are moved stands in [images.md](images.md).
 ";
 
 impl Report {
@@ -126,7 +126,7 @@ pub(crate) fn three_digits(value: f64) -> String {
 }
 
 /// The kernel counts pages by 32 and more at a time on each CPU, so what is smaller than that cannot be told.
-fn in_mib(kib: u64) -> String {
+pub(crate) fn in_mib(kib: u64) -> String {
     if kib < 256 { "< 0.25".to_owned() } else { three_digits(kib as f64 / 1024.0) }
 }
 

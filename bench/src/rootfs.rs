@@ -26,7 +26,11 @@ pub(crate) struct Scratch(PathBuf);
 impl Scratch {
     /// Makes it, and fails when it is already there.
     pub(crate) fn new() -> Result<Scratch> {
-        let path = std::env::temp_dir().join(format!("mycontainer-bench-{}", std::process::id()));
+        Scratch::at(std::env::temp_dir().join(format!("mycontainer-bench-{}", std::process::id())))
+    }
+
+    /// Makes one elsewhere.
+    pub(crate) fn at(path: PathBuf) -> Result<Scratch> {
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Scratch(path))
     }

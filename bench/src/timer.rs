@@ -60,12 +60,22 @@ impl Workers {
         })
     }
 
+    /// Takes a worker that was started otherwise as the one with this view.
+    pub(crate) fn insert(&mut self, view: View, worker: Worker) {
+        self.0.insert(view, worker);
+    }
+
     /// Runs a command once in `view`, untimed, and says on failure what it wrote to stderr last.
     pub(crate) fn try_once(&mut self, view: View, argv: &[String], stderr: &Path) -> Result<Result<u64, String>> {
-        let request = Request { argv: argv.to_vec(), timeout_s: 120, stderr: Some(stderr.to_owned()) };
-        let timing = self.with(view)?.time(&request)?;
+        let stderr = Some(stderr.to_owned());
+        self.try_request(view, &Request { argv: argv.to_vec(), timeout_s: 120, stderr, setup: String::new() })
+    }
+
+    /// As [`Workers::try_once`], with all that can be asked.
+    pub(crate) fn try_request(&mut self, view: View, request: &Request) -> Result<Result<u64, String>> {
+        let timing = self.with(view)?.time(request)?;
         let Some(failure) = timing.failure else { return Ok(Ok(timing.micros)) };
-        let said = std::fs::read(stderr).unwrap_or_default();
+        let said = request.stderr.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
         let last = said.lines().rev().find(|line| !line.trim().is_empty());
         Ok(Err(last.map_or(failure, |line| line.trim().to_owned())))
@@ -111,7 +121,7 @@ pub(crate) fn measure(
     let rounds_of_all = mode.runs(rounds, false);
     let mut samples = vec![Samples::default(); contenders.len()];
     let mut order: Vec<usize> = (0..contenders.len()).collect();
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut dice = Dice::new();
     // The round before the first is the warm-up: every contender runs, nobody is timed.
     for round in std::iter::once(None).chain((0..rounds_of_all).map(Some)) {
         dice.shuffle(&mut order);
@@ -122,7 +132,8 @@ pub(crate) fn measure(
                 continue;
             }
             std::thread::sleep(mode.pause());
-            let request = Request { argv: contender.argv.clone(), timeout_s: TIMEOUT_S, stderr: None };
+            let request =
+                Request { argv: contender.argv.clone(), timeout_s: TIMEOUT_S, stderr: None, setup: String::new() };
             let timing = workers.with(contender.view)?.time(&request)?;
             if round.is_some() {
                 let samples = &mut samples[index];
@@ -145,9 +156,13 @@ fn takes_part(round: usize, rounds: usize, wanted: usize) -> bool {
 }
 
 /// A small random number generator with a fixed seed (xorshift64): enough to shuffle with, and the same every time.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
+    pub(crate) fn new() -> Dice {
+        Dice(0x9e37_79b9_7f4a_7c15)
+    }
+
     fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -155,7 +170,8 @@ impl Dice {
         (self.0 % limit as u64) as usize
     }
 
-    fn shuffle(&mut self, order: &mut [usize]) {
+    /// Puts the numbers into another order.
+    pub(crate) fn shuffle(&mut self, order: &mut [usize]) {
         for last in (1..order.len()).rev() {
             order.swap(last, self.below(last + 1));
         }
@@ -193,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_shuffled_order_still_has_everyone() {
-        let mut dice = Dice(1);
+        let mut dice = Dice::new();
         let mut order: Vec<usize> = (0..20).collect();
         dice.shuffle(&mut order);
         assert_ne!(order, (0..20).collect::<Vec<_>>());

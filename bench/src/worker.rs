@@ -7,6 +7,7 @@
 //! The time is from just before the spawn to the moment the kernel says that the process has ended, both on the
 //! monotonic clock. The commands' standard streams are /dev/null.
 
+use crate::images;
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -27,6 +28,10 @@ pub(crate) enum View {
     Private,
     /// Its own mount namespace with cgroup v2 alone, of whatever controllers the host's other hierarchies leave it.
     Unified,
+    /// A place for images whose stores are emptied again and again (see `images/place.rs`).
+    Cold,
+    /// One whose stores are filled once.
+    Warm,
 }
 
 impl View {
@@ -52,6 +57,8 @@ pub(crate) struct Request {
     pub(crate) timeout_s: u16,
     /// Where its stderr goes instead of /dev/null.
     pub(crate) stderr: Option<PathBuf>,
+    /// A shell script that runs before, untimed; nothing when empty.
+    pub(crate) setup: String,
 }
 
 /// How one run went.
@@ -73,13 +80,18 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts one with `view`.
     pub(crate) fn start(view: View) -> Result<Worker> {
-        let myself = std::env::current_exe().context("cannot find this program's own file")?;
-        let mut process = Command::new(myself)
-            .args(["worker", view.as_arg()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start a worker")?;
+        Worker::spawn(Command::new(myself()?).args(["worker", view.as_arg()]))
+    }
+
+    /// Starts one in a place for images.
+    pub(crate) fn start_in(place: &Path) -> Result<Worker> {
+        let environment = images::place::environment(place);
+        Worker::spawn(Command::new(myself()?).args(["worker", "place"]).arg(place).envs(environment))
+    }
+
+    fn spawn(command: &mut Command) -> Result<Worker> {
+        let mut process =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start a worker")?;
         let requests = process.stdin.take();
         let answers = BufReader::new(process.stdout.take().context("the worker has no stdout")?);
         Ok(Worker { process, requests, answers })
@@ -104,13 +116,22 @@ impl Drop for Worker {
     }
 }
 
-/// What a worker does: answers requests until there are no more.
-pub(crate) fn serve(view: View) -> Result<()> {
+/// This program's file, to be run again.
+pub(crate) fn myself() -> Result<PathBuf> {
+    std::env::current_exe().context("cannot find this program's own file")
+}
+
+/// Gives this process a view of the machine. (A place for images has its directory: see `images/place.rs`.)
+pub(crate) fn enter(view: View) -> Result<()> {
     match view {
-        View::Host => {}
-        View::Private => hide_unified()?,
-        View::Unified => show_unified()?,
+        View::Host | View::Cold | View::Warm => Ok(()),
+        View::Private => hide_unified(),
+        View::Unified => show_unified(),
     }
+}
+
+/// What a worker does: answers requests until there are no more.
+pub(crate) fn serve() -> Result<()> {
     for line in std::io::stdin().lock().lines() {
         let request: Request = serde_json::from_str(&line?).context("cannot read a request")?;
         let timing = run(&request)?;
@@ -121,7 +142,8 @@ pub(crate) fn serve(view: View) -> Result<()> {
     Ok(())
 }
 
-fn own_mounts() -> Result<()> {
+/// Moves this process into a mount namespace of its own, from which nothing is seen outside.
+pub(crate) fn own_mounts() -> Result<()> {
     use rustix::mount::{MountPropagationFlags, mount_change};
     sys::fork::unshare(sys::fork::Namespaces::MOUNT).context("cannot make a mount namespace")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
@@ -147,6 +169,9 @@ fn hide_unified() -> Result<()> {
 fn run(request: &Request) -> Result<Timing> {
     let [program, arguments @ ..] = request.argv.as_slice() else { bail!("a request without a command") };
     let stderr = request.stderr.as_ref().map(File::create).transpose().context("cannot make a file for stderr")?;
+    if let Err(failure) = set_up(&request.setup, stderr.as_ref())? {
+        return Ok(Timing { micros: 0, failure: Some(failure) });
+    }
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
     command.stderr(stderr.map_or_else(Stdio::null, Stdio::from));
@@ -171,6 +196,18 @@ fn run(request: &Request) -> Result<Timing> {
     Ok(Timing { micros: took.as_micros() as u64, failure })
 }
 
+/// Runs what comes before, to its end.
+fn set_up(script: &str, stderr: Option<&File>) -> Result<Result<(), String>> {
+    if script.is_empty() {
+        return Ok(Ok(()));
+    }
+    let mut command = Command::new("sh");
+    command.args(["-ec", script]).stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(stderr.map(File::try_clone).transpose()?.map_or_else(Stdio::null, Stdio::from));
+    let status = command.status().context("cannot run sh")?;
+    Ok(if status.success() { Ok(()) } else { Err(format!("its preparation failed: {status}")) })
+}
+
 /// Waits until the child has ended, without reaping it; false when the time ran out first.
 fn ends_within(pid: i32, limit: Duration) -> Result<bool> {
     let pid = Pid::from_raw(pid).context("a child without a pid")?;
@@ -191,7 +228,12 @@ mod tests {
     use super::*;
 
     fn timed(script: &str, timeout_s: u16) -> Timing {
-        run(&Request { argv: ["/bin/sh", "-c", script].map(String::from).to_vec(), timeout_s, stderr: None }).unwrap()
+        run(&request(&["/bin/sh", "-c", script], timeout_s, "")).unwrap()
+    }
+
+    fn request(words: &[&str], timeout_s: u16, setup: &str) -> Request {
+        let argv = words.iter().map(|word| (*word).to_owned()).collect();
+        Request { argv, timeout_s, stderr: None, setup: setup.to_owned() }
     }
 
     #[test]
@@ -204,8 +246,16 @@ mod tests {
     #[test]
     fn a_command_that_fails_is_not_a_time() {
         assert_eq!(timed("exit 3", 10).failure.as_deref(), Some("exit status: 3"));
-        let missing = run(&Request { argv: vec!["/nonexistent/x".into()], timeout_s: 1, stderr: None }).unwrap();
+        let missing = run(&request(&["/nonexistent/x"], 1, "")).unwrap();
         assert!(missing.failure.unwrap().starts_with("cannot start /nonexistent/x"));
+    }
+
+    #[test]
+    fn what_comes_before_is_not_in_the_time() {
+        let timing = run(&request(&["/bin/true"], 10, "sleep 0.5")).unwrap();
+        assert!(timing.failure.is_none() && timing.micros < 400_000, "{timing:?}");
+        let failure = run(&request(&["/bin/true"], 10, "exit 3")).unwrap().failure;
+        assert_eq!(failure.as_deref(), Some("its preparation failed: exit status: 3"));
     }
 
     #[test]

@@ -93,9 +93,9 @@ fn say(text: &str) {
 
 /// "did you mean", if a known word is near what was typed.
 pub(crate) fn suggestion<'a>(typed: &str, known: impl Iterator<Item = &'a str>, dashes: &str) -> Option<String> {
-    // Of several that are as near, one of the same length: a wrong letter is more common than a missing one.
-    let distance = |word: &'a str| (strsim::damerau_levenshtein(typed, word), word.len().abs_diff(typed.len()), word);
-    let (distance, _, word) = known.map(distance).min()?;
+    // Of two that are as near, the one of the same length: of `rum`, `run` and not `rm`.
+    let rank = |word: &'a str| (strsim::damerau_levenshtein(typed, word), word.len().abs_diff(typed.len()), word);
+    let (distance, _, word) = known.map(rank).min()?;
     // A third of the letters may be wrong; more is another word.
     (distance <= 1 + typed.len() / 4).then(|| format!("did you mean {dashes}{word}?"))
 }

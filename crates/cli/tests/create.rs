@@ -48,7 +48,7 @@ fn a_container_stays_until_it_is_removed() {
     // The machine starts anew.
     std::fs::remove_dir_all(peers.path("state/run/mycontainer")).unwrap();
     peers.ours_run(&["./layout", "true"]);
-    peers.only_whole(&[id.clone()]);
+    peers.only_whole(std::slice::from_ref(&id));
     for words in
         [&["create", "--name", "one", "./layout"][..], &["run", "--network", "none", "--name", "one", "./layout"]]
     {
@@ -57,13 +57,13 @@ fn a_container_stays_until_it_is_removed() {
     }
     let said = peers.ours_fails(125, &["create", "--cidfile", "cid", "./layout"]);
     assert!(said.contains("cannot write the id to cid: "), "{said}");
-    peers.only_whole(&[id.clone()]);
+    peers.only_whole(std::slice::from_ref(&id));
     let other = peers.ours_ok(&["create", "./layout"]).trim_end().to_owned();
     assert_eq!(record(&peers, &other)["command"], json!(["sh"]));
     for words in [&id[..10], "one", &id] {
         let said = peers.ours_fails(1, &["rm", "nothing", "", words, words]);
         assert_eq!(said.matches("there is no container").count(), 3, "{said}");
-        peers.only_whole(&[other.clone()]);
+        peers.only_whole(std::slice::from_ref(&other));
         let again = peers.ours_ok(&["container", "create", "--name", "one", "./layout"]);
         peers.ours_ok(&["container", "rm", again.trim_end()]);
         // For the next round the same container is made again, by hand.

@@ -179,7 +179,7 @@ fn a_killed_export_leaves_the_container_alone() {
                 Ok(()) => {}
                 Err(_) => assert!(killed, "{n}"),
             }
-            peers.only_whole(&[id.clone()]);
+            peers.only_whole(std::slice::from_ref(&id));
         },
     );
     let output = peers.ours_command(&["export", "cc"]).stdout(Stdio::null()).output().unwrap();

@@ -8,12 +8,12 @@ use common::{Scratch, code, stderr, stdout};
 use fixtures::bombs;
 use fixtures::faults::{Act, On, Ranges};
 use fixtures::faulty_registry::{Builder, FaultyRegistry};
+use fixtures::has;
 use fixtures::http::Delivery;
 use fixtures::image::{Compression, Layer, OCI_INDEX, OCI_MANIFEST, TestImage};
 use fixtures::judge::{self, Judge};
 use fixtures::peers::Peers;
 use fixtures::tar::{Entry, Kind};
-use fixtures::has;
 use serde_json::json;
 use std::process::{Output, Stdio};
 use std::sync::Mutex;
@@ -75,10 +75,20 @@ fn faults() -> Vec<Case> {
     let wrong_id = digest_of_nothing();
     vec![
         case("a wrong layer", fault(On::blob(&noisy), Act::WrongContent), &["a/b:tag", "sha256:"], Resumable),
-        case("a wrong configuration", fault(On::blob(&config), Act::WrongContent), &["a/b:tag", "wrong content"], Nothing),
+        case(
+            "a wrong configuration",
+            fault(On::blob(&config), Act::WrongContent),
+            &["a/b:tag", "wrong content"],
+            Nothing,
+        ),
         case("a layer that goes on", fault(On::blob(&noisy), Act::Deliver(Delivery::Longer(10))), &["size"], Resumable),
         case("a layer too short", fault(On::blob(&noisy), Act::Deliver(Delivery::Shorter(10))), &["size"], Resumable),
-        case("a layer without an end", fault(On::blob(&noisy), Act::Deliver(Delivery::Endless)), &["size", "sends more"], Resumable),
+        case(
+            "a layer without an end",
+            fault(On::blob(&noisy), Act::Deliver(Delivery::Endless)),
+            &["size", "sends more"],
+            Resumable,
+        ),
         case("a size too small", size("/layers/1/size", 1000), &["size", "1000 bytes"], Resumable),
         case("a size too large", size("/layers/1/size", 1 << 30), &["size", "1073741824 bytes"], Resumable),
         case("a huge configuration", size("/config/size", 1 << 40), &["has more than", "bytes"], Nothing),
@@ -95,12 +105,27 @@ fn faults() -> Vec<Case> {
         case("a blob with 500", fault(On::blob(&noisy), Act::Status(500)), &["500", "so the test wants it"], Resumable),
         case("a manifest with 500", fault(On::manifests(), Act::Status(500)), &["500"], Nothing),
         case("a manifest with 503", fault(On::manifests(), Act::Status(503)), &["503"], Nothing),
-        case("too many requests", fault(On::manifests(), Act::RetryAfter(0)), &["too many requests", "hint: "], Nothing),
+        case(
+            "too many requests",
+            fault(On::manifests(), Act::RetryAfter(0)),
+            &["too many requests", "hint: "],
+            Nothing,
+        ),
         case("a manifest that is a page", fault(On::manifests(), Act::Html), &["page of a proxy"], Nothing),
         case("a layer that is a page", fault(On::blob(&noisy), Act::Html), &["size"], Resumable),
         case("redirects in a circle", fault(On::blob(&noisy), Act::RedirectLoop), &["redirects"], Resumable),
-        case("a redirect to a file", fault(On::blob(&noisy), Act::Redirect("file:///etc/shadow".into())), &["no URL that may be followed"], Resumable),
-        case("a redirect to nowhere", fault(On::blob(&noisy), Act::Redirect("http://127.0.0.1:1/x".into())), &["127.0.0.1:1"], Resumable),
+        case(
+            "a redirect to a file",
+            fault(On::blob(&noisy), Act::Redirect("file:///etc/shadow".into())),
+            &["no URL that may be followed"],
+            Resumable,
+        ),
+        case(
+            "a redirect to nowhere",
+            fault(On::blob(&noisy), Act::Redirect("http://127.0.0.1:1/x".into())),
+            &["127.0.0.1:1"],
+            Resumable,
+        ),
     ]
 }
 
@@ -135,10 +160,22 @@ fn documents() -> Vec<Case> {
     };
     let none = |name, registry, said| case(name, registry, said, Left::Nothing);
     vec![
-        none("a manifest of 100 MB", raw(OCI_MANIFEST, bombs::large_manifest(&image, 100_000_000)), &["more than 4194304 bytes"]),
-        none("a manifest without an end", registry(&image).fault(On::manifests(), Act::Deliver(Delivery::Endless)), &["more than 4194304 bytes"]),
+        none(
+            "a manifest of 100 MB",
+            raw(OCI_MANIFEST, bombs::large_manifest(&image, 100_000_000)),
+            &["more than 4194304 bytes"],
+        ),
+        none(
+            "a manifest without an end",
+            registry(&image).fault(On::manifests(), Act::Deliver(Delivery::Endless)),
+            &["more than 4194304 bytes"],
+        ),
         none("lists in lists", raw(OCI_MANIFEST, bombs::deep_json(90_000)), &["not JSON of the expected form"]),
-        none("lists in lists without end", raw(OCI_MANIFEST, bombs::deep_json(1_000_000)), &["more than 100000 values"]),
+        none(
+            "lists in lists without end",
+            raw(OCI_MANIFEST, bombs::deep_json(1_000_000)),
+            &["more than 100000 values"],
+        ),
         none("3000 manifests", raw(OCI_INDEX, bombs::many_manifests(3000)), &["3000 manifests", "1000 are the most"]),
         none("1000 layers", raw(OCI_MANIFEST, bombs::many_layers(&image, 1000)), &["1001 layers", "500 are the most"]),
         none("indexes in indexes", nested(6), &["nested too deeply"]),
@@ -146,7 +183,11 @@ fn documents() -> Vec<Case> {
         none("schema 1", raw(schema_1, old), &["schema 1", "push the image anew"]),
         none("a configuration of zeros", config("more", fill("0", 1_900_000)), &["more than 100000 values"]),
         none("a configuration of lists", config("more", fill("[]", 1_200_000)), &["more than 100000 values"]),
-        none("a configuration deep down", config("more", "[".repeat(90_000) + &"]".repeat(90_000)), &["recursion limit"]),
+        none(
+            "a configuration deep down",
+            config("more", "[".repeat(90_000) + &"]".repeat(90_000)),
+            &["recursion limit"],
+        ),
         none("an artifact", raw(OCI_MANIFEST, artifact(&image)), &["it is an artifact of another kind"]),
     ]
 }
@@ -297,7 +338,9 @@ fn what_was_begun_and_is_wrong_is_begun_again() {
     zeros[4096..].fill(0);
     *whole.last_mut().unwrap() ^= 1;
     let longer = [&blob[..], b"more"].concat();
-    for (name, begun) in [("flipped", flipped), ("zeros", zeros), ("whole", whole), ("longer", longer), ("all", blob.to_vec())] {
+    for (name, begun) in
+        [("flipped", flipped), ("zeros", zeros), ("whole", whole), ("longer", longer), ("all", blob.to_vec())]
+    {
         let (peers, registry) = (Peers::new(), registry(&image).start());
         // A store is there.
         peers.ours_ok(&["images"]);
@@ -325,7 +368,8 @@ fn the_other_layers_are_kept() {
         .start();
     let peers = Peers::new();
     peers.ours_fails(1, &["pull", "-q", &faulty.reference("a/b:tag")]);
-    let kept = std::fs::metadata(judge::store(&peers).join("partial").join(&slow[7..])).map(|file| file.len()).unwrap_or(0);
+    let kept =
+        std::fs::metadata(judge::store(&peers).join("partial").join(&slow[7..])).map(|file| file.len()).unwrap_or(0);
     assert!(kept > 0, "{:?}", judge::content(&peers));
     let right = registry(&image).start();
     peers.ours_ok(&["pull", "-q", &right.reference("a/b:tag")]);
@@ -342,7 +386,12 @@ fn a_stall_is_noticed_and_faults_that_pass_are_passed() {
     let other = FaultyRegistry::new().image("a/b:tag", &image).start();
     for_all(
         vec![
-            case("stall", registry(&image).fault(On::blob(&noisy).first(1), Act::StallAt(1_000_000)), &[], Left::Nothing),
+            case(
+                "stall",
+                registry(&image).fault(On::blob(&noisy).first(1), Act::StallAt(1_000_000)),
+                &[],
+                Left::Nothing,
+            ),
             case("429", registry(&image).fault(On::any().first(2), Act::RetryAfter(1)), &[], Left::Nothing),
             case("500", registry(&image).fault(On::blobs().first(2), Act::Status(500)), &[], Left::Nothing),
             case("hangup", registry(&image).fault(On::blobs().first(2), Act::Hangup), &[], Left::Nothing),
@@ -368,7 +417,8 @@ fn memory_is_bounded_and_bombs_are_refused() {
         return;
     }
     let large = |compression| {
-        let layer = |n: u64| Layer::new().file(&format!("n{n}"), [noise(6 << 20, n), vec![0; 40 << 20]].concat(), 0o644);
+        let layer =
+            |n: u64| Layer::new().file(&format!("n{n}"), [noise(6 << 20, n), vec![0; 40 << 20]].concat(), 0o644);
         (1..5).fold(TestImage::busybox().compression(compression), |image, n| image.layer(layer(n)))
     };
     for (name, image) in [
@@ -386,7 +436,10 @@ fn memory_is_bounded_and_bombs_are_refused() {
         let (peers, registry) = (Peers::new(), registry(&bombs::zeros(1100, compression)).start());
         let (output, memory) = pull(&peers, &["-q", &registry.reference("a/b:tag")]);
         let said = stderr(&output);
-        assert!(said.contains("it is too large: with entry \"zeros\" its image has more than 1073741824 bytes"), "{said}");
+        assert!(
+            said.contains("it is too large: with entry \"zeros\" its image has more than 1073741824 bytes"),
+            "{said}"
+        );
         assert!(said.contains("MYCONTAINER_LAYER_MAX"), "{said}");
         assert_eq!((output.status.code(), memory < MEMORY_MAX), (Some(1), true), "{memory} KiB");
         let left = judge::content(&peers);
@@ -493,17 +546,16 @@ fn layers_that_reach_out() {
         ("a whiteout of nothing", vec![Layer::new().file(".wh.", "", 0o644)], Err("cannot be unpacked")),
         (
             "symlinks, 128 deep",
-            vec![(0..128).fold(Layer::new(), |layer, n| layer.symlink(&format!("l{n}"), &format!("l{}", n + 1)))
-                .file("l128", "deep", 0o644)],
+            vec![
+                (0..128)
+                    .fold(Layer::new(), |layer, n| layer.symlink(&format!("l{n}"), &format!("l{}", n + 1)))
+                    .file("l128", "deep", 0o644),
+            ],
             Ok(""),
         ),
         ("directories, 2000 deep", vec![Layer::new().file(&format!("{}x", "d/".repeat(1000)), "", 0o644)], Ok("")),
         ("one name twice", vec![Layer::new().file("x", "1", 0o644).dir("x", 0o755).symlink("x", &secret)], Ok("")),
-        (
-            "the root as a file",
-            vec![entry("./", Kind::Symlink("/etc".into()))],
-            Err("cannot be unpacked"),
-        ),
+        ("the root as a file", vec![entry("./", Kind::Symlink("/etc".into()))], Err("cannot be unpacked")),
     ];
     for (name, layers, expected) in cases {
         let image = layers.iter().fold(TestImage::busybox(), |image, layer| image.layer(layer.clone()));
@@ -523,7 +575,11 @@ fn layers_that_reach_out() {
             }
         }
         assert_eq!(std::fs::read_to_string(&secret).unwrap(), "the host's\n", "{name}");
-        assert_eq!(std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&secret).unwrap()) & 0o7777, 0o644, "{name}");
+        assert_eq!(
+            std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&secret).unwrap()) & 0o7777,
+            0o644,
+            "{name}"
+        );
     }
 }
 
@@ -551,7 +607,8 @@ fn a_store_that_was_damaged_by_hand() {
     let cut = |name: String, to: u64| -> Damage<'_> {
         Box::new(move |peers| std::fs::File::options().write(true).open(at(peers, &name)).unwrap().set_len(to).unwrap())
     };
-    let remove = |name: String| -> Damage<'_> { Box::new(move |peers| std::fs::remove_file(at(peers, &name)).unwrap()) };
+    let remove =
+        |name: String| -> Damage<'_> { Box::new(move |peers| std::fs::remove_file(at(peers, &name)).unwrap()) };
     let write = |name: &'static str, text: &'static str| -> Damage<'_> {
         Box::new(move |peers| std::fs::write(at(peers, name), text).unwrap())
     };
@@ -565,8 +622,18 @@ fn a_store_that_was_damaged_by_hand() {
         ("a layer is flipped, its tree is there", vec![flip(blob(&layer))], Ok(()), true),
         ("a layer is gone, its tree is there", vec![remove(blob(&layer))], Ok(()), true),
         ("a layer is flipped and its tree gone", vec![flip(blob(&layer)), remove(tree(1))], Err("is damaged"), true),
-        ("a layer is cut and its tree gone", vec![cut(blob(&layer), 99), remove(tree(1))], Err("is not in the store"), true),
-        ("a layer and its tree are gone", vec![remove(blob(&layer)), remove(tree(1))], Err("is not in the store"), true),
+        (
+            "a layer is cut and its tree gone",
+            vec![cut(blob(&layer), 99), remove(tree(1))],
+            Err("is not in the store"),
+            true,
+        ),
+        (
+            "a layer and its tree are gone",
+            vec![remove(blob(&layer)), remove(tree(1))],
+            Err("is not in the store"),
+            true,
+        ),
         ("the configuration is flipped", vec![flip(blob(&config))], Err("is damaged"), true),
         ("the configuration is gone", vec![remove(blob(&config))], Err("cannot read"), true),
         ("the manifest is flipped", vec![flip(blob(&manifest))], Err("is damaged"), true),
@@ -575,10 +642,35 @@ fn a_store_that_was_damaged_by_hand() {
         ("index.json is gone", vec![remove("index.json".into())], Err("there is no image"), true),
         ("index.json is empty", vec![write("index.json", "")], Err("cannot understand"), false),
         ("index.json is no JSON", vec![write("index.json", "{\"manifests\": [")], Err("cannot understand"), false),
-        ("index.json names nonsense", vec![write("index.json", r#"{"schemaVersion":2,"manifests":[{"mediaType":"x","digest":"sha256:../../../etc/passwd","size":1}]}"#)], Err("cannot understand"), false),
-        ("index.json names what is not there", vec![write("index.json", r#"{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":1,"annotations":{"org.opencontainers.image.ref.name":"x"}}]}"#)], Err("there is no image"), true),
+        (
+            "index.json names nonsense",
+            vec![write(
+                "index.json",
+                r#"{"schemaVersion":2,"manifests":[{"mediaType":"x","digest":"sha256:../../../etc/passwd","size":1}]}"#,
+            )],
+            Err("cannot understand"),
+            false,
+        ),
+        (
+            "index.json names what is not there",
+            vec![write(
+                "index.json",
+                r#"{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":1,"annotations":{"org.opencontainers.image.ref.name":"x"}}]}"#,
+            )],
+            Err("there is no image"),
+            true,
+        ),
         ("oci-layout is gone", vec![remove("oci-layout".into())], Ok(()), true),
-        ("a blob is a directory", vec![remove(blob(&layer)), remove(tree(1)), Box::new(|p| std::fs::create_dir(at(p, &blob(&layer))).unwrap())], Err("sha256:"), false),
+        (
+            "a blob is a directory",
+            vec![
+                remove(blob(&layer)),
+                remove(tree(1)),
+                Box::new(|p| std::fs::create_dir(at(p, &blob(&layer))).unwrap()),
+            ],
+            Err("sha256:"),
+            false,
+        ),
     ];
     let registry = registry(&image).start();
     let tag = registry.reference("a/b:tag");
@@ -599,7 +691,10 @@ fn a_store_that_was_damaged_by_hand() {
         match expected {
             Ok(()) => assert_eq!((stdout(&ran), said), (right.clone(), String::new()), "{name}"),
             Err(why) => {
-                assert!(ran.status.code() == Some(125) && stdout(&ran).is_empty() && said.contains(why), "{name}: {said}");
+                assert!(
+                    ran.status.code() == Some(125) && stdout(&ran).is_empty() && said.contains(why),
+                    "{name}: {said}"
+                );
                 assert!(said.contains("hint: "), "{name}: {said}");
             }
         }

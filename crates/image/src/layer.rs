@@ -167,7 +167,7 @@ impl Fetch<'_> {
     fn fetch(&self, wanted: &Wanted<'_>, partial: Option<&Partial<'_>>, to: Option<PipeWriter>) -> Result<(), Ended> {
         let descriptor = wanted.descriptor;
         let (file, have) = match partial {
-            Some(partial) => (partial.from_its_start().map_err(|e| partial.failed(e))?, partial.have),
+            Some(partial) => (partial.at_its_start().map_err(|e| partial.failed(e))?, partial.have),
             None => (self.images.open_blob(&descriptor.digest)?, descriptor.size),
         };
         let mut hasher = descriptor.digest.hasher();
@@ -424,7 +424,7 @@ impl<'a> Partial<'a> {
         Error::Prepare { path: self.images.path.join(&self.name), source }
     }
 
-    fn from_its_start(&self) -> io::Result<File> {
+    fn at_its_start(&self) -> io::Result<File> {
         let mut file = self.file.try_clone()?;
         file.seek(SeekFrom::Start(0))?;
         Ok(file)

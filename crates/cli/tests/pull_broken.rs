@@ -16,8 +16,8 @@ use fixtures::peers::Peers;
 use fixtures::tar::{Entry, Kind};
 use serde_json::json;
 use std::process::{Output, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 /// Bytes of the second layer's file, which does not shrink.
@@ -38,7 +38,8 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 fn image() -> TestImage {
-    TestImage::busybox().layer(Layer::new().file("noise", noise(BYTES, 1), 0o644))
+    static MADE: OnceLock<TestImage> = OnceLock::new();
+    MADE.get_or_init(|| TestImage::busybox().layer(Layer::new().file("noise", noise(BYTES, 1), 0o644))).clone()
 }
 
 /// One fault: the registry, and what is to be said. With `again`, the same image without the fault is pulled after that.
@@ -91,16 +92,31 @@ fn faults() -> Vec<Case> {
         ),
         case("a size too small", size("/layers/1/size", 1000), &["size", "1000 bytes"], Resumable),
         case("a size too large", size("/layers/1/size", 1 << 30), &["size", "1073741824 bytes"], Resumable),
-        case("a huge configuration", size("/config/size", 1 << 40), &["has more than", "bytes"], Nothing),
+        case("a huge configuration", size("/config/size", 1 << 40), &["more than 4194304 bytes"], Nothing),
         case(
             "a wrong diff id",
             registry(&image.clone().edit_config("/rootfs/diff_ids/1", json!(wrong_id))),
             &["another one than the configuration says", "e3b0c442"],
             Resumable,
         ),
-        case("a layer closed early", fault(On::blob(&noisy), Act::TruncateAt(1000)), &["ended", "early"], Resumable),
-        case("a layer that is reset", fault(On::blob(&noisy), Act::DropAt(100_000)), &["127.0.0.1"], Resumable),
-        case("a registry that hangs up", fault(On::any(), Act::Hangup), &["127.0.0.1"], Nothing),
+        case(
+            "a layer closed early",
+            fault(On::blob(&noisy), Act::TruncateAt(1000)),
+            &["cannot read sha256:", "broke"],
+            Resumable,
+        ),
+        case(
+            "a layer that is reset",
+            fault(On::blob(&noisy), Act::DropAt(100_000)),
+            &["cannot read sha256:", "broke"],
+            Resumable,
+        ),
+        case(
+            "a registry that hangs up",
+            fault(On::any(), Act::Hangup),
+            &["the connection to localhost:", "broke"],
+            Nothing,
+        ),
         case("a blob that is gone", fault(On::blob(&noisy), Act::Status(404)), &["is not there"], Resumable),
         case("a blob with 500", fault(On::blob(&noisy), Act::Status(500)), &["500", "so the test wants it"], Resumable),
         case("a manifest with 500", fault(On::manifests(), Act::Status(500)), &["500"], Nothing),
@@ -179,7 +195,7 @@ fn documents() -> Vec<Case> {
         none("3000 manifests", raw(OCI_INDEX, bombs::many_manifests(3000)), &["3000 manifests", "1000 are the most"]),
         none("1000 layers", raw(OCI_MANIFEST, bombs::many_layers(&image, 1000)), &["1001 layers", "500 are the most"]),
         none("indexes in indexes", nested(6), &["nested too deeply"]),
-        none("indexes in a circle", circle, &["sha256:", "a/b:tag"]),
+        none("indexes in a circle", circle, &["is not what was asked for", "of localhost:"]),
         none("schema 1", raw(schema_1, old), &["schema 1", "push the image anew"]),
         none("a configuration of zeros", config("more", fill("0", 1_900_000)), &["more than 100000 values"]),
         none("a configuration of lists", config("more", fill("[]", 1_200_000)), &["more than 100000 values"]),
@@ -188,7 +204,11 @@ fn documents() -> Vec<Case> {
             config("more", "[".repeat(90_000) + &"]".repeat(90_000)),
             &["recursion limit"],
         ),
-        none("an artifact", raw(OCI_MANIFEST, artifact(&image)), &["it is an artifact of another kind"]),
+        none(
+            "an artifact",
+            registry(&image).raw("a/b", "tag", OCI_MANIFEST, artifact(&image)),
+            &["it is an artifact of another kind"],
+        ),
     ]
 }
 
@@ -198,25 +218,23 @@ fn artifact(image: &TestImage) -> Vec<u8> {
     manifest.to_string().into_bytes()
 }
 
-/// Does something for each, four at a time; panics are told with the name, all of them.
-fn for_all(cases: Vec<Case>, act: impl Fn(Case) + Sync) {
-    let next = AtomicUsize::new(0);
-    let cases: Vec<Mutex<Option<Case>>> = cases.into_iter().map(|case| Mutex::new(Some(case))).collect();
-    let failed = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let case = case.lock().unwrap().take().unwrap();
-                    let name = case.name;
-                    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(case))).is_err() {
-                        failed.lock().unwrap().push(name);
-                    }
-                }
-            });
+/// Does something for each, four at a time, for most of it is waiting; all that fail are told.
+fn in_parallel<T: Sync>(cases: &[T], act: impl Fn(&T) + Sync) {
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(case))).is_err() {
+                failed.fetch_add(1, Ordering::Relaxed);
+            }
         }
-    });
-    assert!(failed.lock().unwrap().is_empty(), "failed: {:?}", failed.lock().unwrap());
+    };
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
+    assert_eq!(failed.into_inner(), 0, "cases that failed, see above");
+}
+
+fn for_all(cases: Vec<Case>, act: impl Fn(Case) + Sync) {
+    let cases: Vec<Mutex<Option<Case>>> = cases.into_iter().map(|case| Mutex::new(Some(case))).collect();
+    in_parallel(&cases, |case| act(case.lock().unwrap().take().unwrap()));
 }
 
 /// A pull, and the most memory that it took, in KiB.
@@ -299,8 +317,10 @@ fn a_blob_is_resumed_by_range() {
         let peers = Peers::new();
         // One pull, which is cut off once.
         let broken = registry(&image).ranges(ranges).fault(On::blob(&noisy).first(1), Act::DropAt(at)).start();
-        peers.ours_ok(&["pull", "-q", &broken.reference("a/b:tag")]);
+        let (output, _) = pull(&peers, &["-q", &broken.reference("a/b:tag")]);
         assert_eq!(broken.asked("GET", &noisy)[1].header("range"), Some("bytes=1000000-"), "{ranges:?}");
+        // Who sends the beginning and says that it is the rest is found out, and asked for all of it the next time.
+        assert_eq!(output.status.success(), ranges != Ranges::Lying, "{ranges:?}: {}", stderr(&output));
 
         // One that gives up, and the next.
         let peers = Peers::new();
@@ -418,13 +438,13 @@ fn memory_is_bounded_and_bombs_are_refused() {
     }
     let large = |compression| {
         let layer =
-            |n: u64| Layer::new().file(&format!("n{n}"), [noise(6 << 20, n), vec![0; 40 << 20]].concat(), 0o644);
+            |n: u64| Layer::new().file(&format!("n{n}"), [noise(3 << 20, n), vec![0; 17 << 20]].concat(), 0o644);
         (1..5).fold(TestImage::busybox().compression(compression), |image, n| image.layer(layer(n)))
     };
     for (name, image) in [
         ("four of gzip", large(Compression::Gzip)),
         ("four of zstd", large(Compression::Zstd)),
-        ("zeros of gzip", bombs::zeros(700, Compression::Gzip)),
+        ("zeros of gzip", bombs::zeros(150, Compression::Gzip)),
     ] {
         let (peers, registry) = (Peers::new(), registry(&image).start());
         let (output, memory) = pull(&peers, &["-q", &registry.reference("a/b:tag")]);
@@ -432,22 +452,47 @@ fn memory_is_bounded_and_bombs_are_refused() {
         eprintln!("{name}: {memory} KiB");
         assert!(memory < MEMORY_MAX, "{name}: {memory} KiB");
     }
-    for compression in [Compression::Gzip, Compression::Zstd] {
-        let (peers, registry) = (Peers::new(), registry(&bombs::zeros(1100, compression)).start());
+    // Frames that want 32 or 128 MiB of what came before at hand, as the highest levels of zstd make them: one at a time.
+    for (log, most) in [(25, MEMORY_MAX), (27, MEMORY_MAX + (128 << 10))] {
+        let image = (1..3).fold(TestImage::busybox(), |image, n| {
+            let tar = Layer::new().file(&format!("w{n}"), vec![n; (1 << log) + 100_000], 0o644).tar();
+            let mut out = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            out.window_log(log).unwrap();
+            std::io::Write::write_all(&mut out, &tar).unwrap();
+            image.packed_layer(out.finish().unwrap().into(), Compression::Zstd, &fixtures::digest(&tar))
+        });
+        let (peers, registry) = (Peers::new(), registry(&image).start());
         let (output, memory) = pull(&peers, &["-q", &registry.reference("a/b:tag")]);
+        eprintln!("windows of {} MiB: {memory} KiB", 1 << (log - 20));
+        assert!(output.status.success() && memory < most, "{log}: {memory} KiB {}", stderr(&output));
+    }
+    // What is refused, with which limit, and what it is then: 1 GiB by itself.
+    for (compression, mib, limit, bytes) in [
+        (Compression::Gzip, 1100, None, "1073741824"),
+        (Compression::Gzip, 60, Some("30000000"), "30000000"),
+        (Compression::Zstd, 60, Some("30000000"), "30000000"),
+    ] {
+        let image = bombs::zeros(mib, compression);
+        let bomb = &image.layer_digests()[1][7..];
+        let (peers, registry) = (Peers::new(), registry(&image).start());
+        let tag = registry.reference("a/b:tag");
+        let pull = |limit: Option<&str>| {
+            let mut command = peers.ours_command(&["pull", "-q", &tag]);
+            command.envs(limit.map(|limit| ("MYCONTAINER_LAYER_MAX", limit)));
+            command.output().unwrap()
+        };
+        let output = pull(limit);
         let said = stderr(&output);
-        assert!(
-            said.contains("it is too large: with entry \"zeros\" its image has more than 1073741824 bytes"),
-            "{said}"
-        );
-        assert!(said.contains("MYCONTAINER_LAYER_MAX"), "{said}");
-        assert_eq!((output.status.code(), memory < MEMORY_MAX), (Some(1), true), "{memory} KiB");
+        let why = format!("it is too large: with entry \"zeros\" its image has more than {bytes} bytes");
+        assert!(output.status.code() == Some(1) && said.contains(bomb) && said.contains(&why), "{said}");
+        assert!(said.contains("hint: ") && said.contains("MYCONTAINER_LAYER_MAX"), "{said}");
         let left = judge::content(&peers);
-        assert!(left.iter().all(|path| !path.starts_with("new/") && !path.starts_with("partial/")), "{left:?}");
+        assert!(left.iter().all(|path| !path.starts_with("new/") && !path.contains(bomb)), "{left:?}");
         // Whoever wants it can have it.
-        let mut command = peers.ours_command(&["pull", "-q", &registry.reference("a/b:tag")]);
-        let output = command.env("MYCONTAINER_LAYER_MAX", "2000000000").output().unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
+        if limit.is_some() {
+            let output = pull(Some("100000000"));
+            assert!(output.status.success(), "{}", stderr(&output));
+        }
     }
 }
 
@@ -461,12 +506,9 @@ fn configurations_that_lie() {
     let outside = Scratch::new("outside");
     let secret = outside.file("secret", "the host's\n", 0o644);
     let climbing = format!("{}{}", "../".repeat(20), &outside.path("")[1..]);
-    let links = Layer::new()
-        .symlink("link", &outside.path(""))
-        .symlink("up", "../../../../../../..")
-        .symlink("etc/resolv.conf", &secret)
-        .symlink("loop", "loop");
-    let many: Vec<String> = (0..90_000).map(|n| format!("A{n}=x")).collect();
+    let links =
+        Layer::new().symlink("link", &outside.path("")).symlink("up", "../../../../../../..").symlink("loop", "loop");
+    let many: Vec<String> = (0..90_000).map(|n| format!("A{n}={}", "x".repeat(25))).collect();
     // What is run, whether it is to work, and what is said then.
     let cases: &[(&str, TestImage, bool, &str)] = &[
         ("many variables", busybox().set("Env", json!(many)), false, "too long"),
@@ -485,15 +527,33 @@ fn configurations_that_lie() {
         ("a linked WorkingDir", busybox().layer(links.clone()).working_dir("/link/x").cmd(&["pwd"]), true, ""),
         ("a looping WorkingDir", busybox().layer(links.clone()).working_dir("/loop").cmd(&["pwd"]), false, "loop"),
         ("a climbing volume", busybox().volume(&climbing).cmd(&["echo", "hello"]), true, ""),
-        ("a linked volume", busybox().layer(links.clone()).volume("/link").cmd(&["ls", "/link/"]), true, ""),
+        (
+            "a linked volume",
+            busybox().layer(links.clone()).volume("/link").cmd(&[
+                "sh",
+                "-c",
+                "ls /link/; cat /link/* 2>/dev/null; true",
+            ]),
+            true,
+            "",
+        ),
         ("a volume below a link", busybox().layer(links.clone()).volume("/up/v").cmd(&["ls", "-d", "/v"]), true, ""),
         ("a volume over everything", busybox().volume("/").volume("/..").cmd(&["echo", "hello"]), true, ""),
-        ("a volume over proc", busybox().volume("/proc").cmd(&["echo", "hello"]), false, ""),
+        (
+            "a volume over proc",
+            busybox().volume("/proc").cmd(&[
+                "sh",
+                "-c",
+                "cat /proc/self/comm; grep -c . /proc/mounts; ls /proc | head -3",
+            ]),
+            true,
+            "",
+        ),
         ("a signal that is none", busybox().stop_signal("SIGNONE").cmd(&["echo", "hello"]), true, ""),
-        ("no command", busybox().cmd(&[]), false, "command"),
+        ("no command", busybox().cmd(&[]), true, ""),
         ("an empty word", busybox().cmd(&[""]), false, ""),
     ];
-    for (name, image, works, said) in cases {
+    in_parallel(cases, |(name, image, works, said)| {
         let (peers, registry) = (Peers::new(), registry(image).start());
         let tag = registry.reference("a/b:tag");
         let pulled = peers.ours(&["pull", "-q", &tag]);
@@ -507,8 +567,7 @@ fn configurations_that_lie() {
         let listed: Vec<_> = std::fs::read_dir(&outside.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(listed, ["secret"], "{name}");
         assert_eq!(std::fs::read_to_string(&secret).unwrap(), "the host's\n", "{name}");
-        assert_eq!(peers.ours_ok(&["ps", "-aq"]), "", "{name}");
-    }
+    });
 }
 
 /// Tricks of tars, through a pulled layer and a container of it. That each is done right by the reader is tested in
@@ -530,15 +589,16 @@ fn layers_that_reach_out() {
         (
             "through a symlink, in one layer",
             vec![Layer::new().symlink("d", &outside.path("")).entry(Entry::new("d/secret", file()))],
-            Ok(""),
+            Err("cannot find the directory of entry \"d/secret\""),
         ),
         ("a hard link outside", vec![Layer::new().hardlink("h", &climbing)], Err("cannot be unpacked")),
         ("a hard link, absolute", vec![Layer::new().hardlink("h", &secret)], Err("cannot be unpacked")),
         (
             "setuid through a symlink",
-            vec![Layer::new().symlink("s", &secret), entry("s", Kind::Hardlink("s".into())), entry("s/", Kind::Dir)],
+            vec![Layer::new().symlink("s", &secret).entry(Entry::new("s", Kind::File(b"mine".to_vec())).mode(0o4755))],
             Ok(""),
         ),
+        ("setuid by a hard link to a symlink", vec![Layer::new().symlink("s", &secret).hardlink("t", "s")], Ok("")),
         ("a device", vec![entry("sda", Kind::Block(8, 0)), entry("kmem", Kind::Char(1, 2))], Ok("")),
         ("whiteouts of the outside", vec![Layer::new().whiteout("../../secret")], Err("cannot be unpacked")),
         ("a whiteout of `..`", vec![Layer::new().file(".wh...", "", 0o644)], Err("cannot be unpacked")),
@@ -557,7 +617,7 @@ fn layers_that_reach_out() {
         ("one name twice", vec![Layer::new().file("x", "1", 0o644).dir("x", 0o755).symlink("x", &secret)], Ok("")),
         ("the root as a file", vec![entry("./", Kind::Symlink("/etc".into()))], Err("cannot be unpacked")),
     ];
-    for (name, layers, expected) in cases {
+    in_parallel(cases, |(name, layers, expected)| {
         let image = layers.iter().fold(TestImage::busybox(), |image, layer| image.layer(layer.clone()));
         let (peers, registry) = (Peers::new(), registry(&image).start());
         let tag = registry.reference("a/b:tag");
@@ -580,7 +640,7 @@ fn layers_that_reach_out() {
             0o644,
             "{name}"
         );
-    }
+    });
 }
 
 /// Whoever damages a store by hand is told, or it is repaired: never is something run that is wrong.
@@ -695,7 +755,7 @@ fn a_store_that_was_damaged_by_hand() {
                     ran.status.code() == Some(125) && stdout(&ran).is_empty() && said.contains(why),
                     "{name}: {said}"
                 );
-                assert!(said.contains("hint: "), "{name}: {said}");
+                assert!(said.contains("hint: ") || said.contains("pull the image again"), "{name}: {said}");
             }
         }
         // None of them is in the way of looking and removing.

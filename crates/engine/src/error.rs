@@ -255,6 +255,13 @@ fn image_hint(error: &image::Error) -> Option<String> {
         image::Error::AmbiguousId { .. } => "give more of its digits",
         image::Error::ImageInUse { .. } => "end that container first",
         error if error.is_disk_full() => "free some space there: `mycontainer image prune -a` may help",
+        image::Error::Layer { source, .. } if matches!(**source, image::Fault::TooBig { .. }) => {
+            "if it is meant to be so large, set MYCONTAINER_LAYER_MAX to the bytes that it may have"
+        }
+        image::Error::Blob { source, .. } if source.kind() == io::ErrorKind::NotFound => "pull the image again",
+        image::Error::Index { .. } => {
+            "move that file away, and pull or load the images again: until the next prune their layers are there"
+        }
         image::Error::Damaged { .. } => "remove the image with `mycontainer rmi`, and pull it again",
         _ => return None,
     };

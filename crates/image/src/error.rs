@@ -340,6 +340,10 @@ impl Error {
             Error::Prepare { source, .. } | Error::Write { source, .. } => {
                 Errno::from_io_error(source).is_some_and(|errno| full(&errno))
             }
+            Error::ReadImage { source, .. } => {
+                matches!(&**source, Flaw::Spool { source, .. }
+                    if Errno::from_io_error(source).is_some_and(|errno| full(&errno)))
+            }
             _ => false,
         }
     }

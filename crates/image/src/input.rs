@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One read of the file; large, for each costs a system call, and fits the level 2 cache with what is made of it.
 const CHUNK: usize = 256 << 10;
@@ -69,8 +70,56 @@ pub(crate) fn decompressed<'a, R: BufRead + 'a>(mut input: R) -> io::Result<Deco
     Ok(match compression(input.fill_buf()?) {
         Compression::None => Decompressed::AsItWas(input),
         Compression::Gzip => Decompressed::By(Box::new(Gzip::new(input))),
-        Compression::Zstd => Decompressed::By(Box::new(zstd::stream::read::Decoder::with_buffer(input)?)),
+        Compression::Zstd => Decompressed::By(Zstd::decoder(input)?),
     })
+}
+
+/// The binary logarithm of what a frame of zstd may want to have at hand of what came before, unless it takes turns:
+/// 8 MiB, as much as all decoders must have and nearly all frames want. [RFC 8878, 3.1.1.1.2]
+const WINDOW_LOG: u32 = 23;
+/// The same, in turns: 128 MiB, which `zstd --ultra -22` wants.
+const WINDOW_LOG_MAX: u32 = 27;
+/// Whose turn it is to decode what wants a large window: several layers come in at once, and each would have its own.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A decoder, and the turn that it has if it needs one.
+struct Zstd<'a, R: BufRead> {
+    decoder: zstd::stream::read::Decoder<'a, R>,
+    _turn: Option<MutexGuard<'static, ()>>,
+}
+
+impl<'a, R: BufRead + 'a> Zstd<'a, R> {
+    fn decoder(mut input: R) -> io::Result<Box<dyn Read + 'a>> {
+        let is_small = window(input.fill_buf()?).is_some_and(|bytes| bytes <= 1 << WINDOW_LOG);
+        let turn = (!is_small).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+        // Frames that follow the first one want no more than that one did.
+        decoder.window_log_max(if is_small { WINDOW_LOG } else { WINDOW_LOG_MAX })?;
+        Ok(Box::new(Zstd { decoder, _turn: turn }))
+    }
+}
+
+impl<R: BufRead> Read for Zstd<'_, R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.decoder.read(to)
+    }
+}
+
+/// How much a frame that begins so wants to have at hand. [RFC 8878, 3.1.1.1]
+fn window(start: &[u8]) -> Option<u64> {
+    let rest = start.strip_prefix(&[0x28, 0xb5, 0x2f, 0xfd])?;
+    let (descriptor, rest) = rest.split_first()?;
+    if descriptor & 0x20 == 0 {
+        let exponent = u64::from(rest.first()? >> 3);
+        let base = 1u64 << (10 + exponent);
+        return Some(base + base / 8 * u64::from(rest.first()? & 7));
+    }
+    // The whole content, whose length follows the dictionary's id.
+    let rest = rest.get([0, 1, 2, 4][usize::from(descriptor & 3)]..)?;
+    let length = [1, 2, 4, 8][usize::from(descriptor >> 6)];
+    let bytes = rest.get(..length)?;
+    let content = bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    Some(if length == 2 { content + 256 } else { content })
 }
 
 impl Read for Hashed<'_> {
@@ -149,6 +198,35 @@ impl<R: BufRead> Read for Gzip<R> {
             }
             let length = piece.len();
             padding.consume(length);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_told_before_they_are_made() {
+        let packed = |bytes: &[u8], log: u32, size: bool| {
+            let mut out = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            out.window_log(log).unwrap();
+            out.include_contentsize(size).unwrap();
+            out.set_pledged_src_size(size.then_some(bytes.len() as u64)).unwrap();
+            io::Write::write_all(&mut out, bytes).unwrap();
+            out.finish().unwrap()
+        };
+        for (bytes, log, size, expected) in [
+            (1 << 20, 27, false, Some(1 << 27)),
+            (1 << 20, 19, false, Some(1 << 19)),
+            (100, 27, true, Some(100)),
+            (300, 27, true, Some(300)),
+            (100_000, 27, true, Some(100_000)),
+        ] {
+            assert_eq!(window(&packed(&vec![7; bytes], log, size)), expected, "{bytes} {log} {size}");
+        }
+        for start in [&b""[..], b"\x28\xb5\x2f\xfd", b"\x28\xb5\x2f\xfd\xe0", b"\x50\x2a\x4d\x18\0\0\0\0"] {
+            assert_eq!(window(start), None);
         }
     }
 }

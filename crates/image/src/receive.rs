@@ -262,7 +262,8 @@ fn read_parts(source: &dyn Source, platform: &Platform) -> Result<Parts, Error> 
 fn read_config(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
     let what = || format!("{} of {}", descriptor.digest, source.shown());
     if descriptor.size > MANIFEST_MAX {
-        return Err(Error::Length { what: what(), got: descriptor.size, size: MANIFEST_MAX });
+        let source = serde::de::Error::custom(format_args!("it has more than {MANIFEST_MAX} bytes"));
+        return Err(Error::Config { what: what(), source });
     }
     let mut bytes = Vec::new();
     let read = source.blob(descriptor, 0)?.take(descriptor.size + 1).read_to_end(&mut bytes);

@@ -167,12 +167,12 @@ fn round_of(
     for dir in ["new", "leases"] {
         assert_eq!(judge::names(peers, dir), Vec::<String>::new(), "{dir} after {when}");
     }
-    if round % 4 == 0 {
+    if round.is_multiple_of(4) {
         peers.ours_ok(&["pull", "-q", &name]);
         ground.assert_runs(peers, n, "never");
         ground.assert_right(peers, &when);
     }
-    if round % 25 == 0 {
+    if round.is_multiple_of(25) {
         let layout =
             format!("oci:{}:{}:1", judge::store(peers).display(), name.trim_end_matches(":1").trim_end_matches(":2"));
         let layout = if name.ends_with(":2") { layout.replace("a/b:1", "a/b:2") } else { layout };

@@ -44,7 +44,7 @@ pub(crate) fn overview() -> String {
     );
     for (heading, group) in verbs::ALL {
         let mut heading = Some(heading);
-        for about in group.iter().map(|verb| verb.about()).filter(|about| !about.name.contains(' ')) {
+        for about in group.iter().map(|known| known.about).filter(|about| !about.name.contains(' ')) {
             if let Some(heading) = heading.take() {
                 let _ = writeln!(text, "{heading}:");
             }

@@ -7,32 +7,41 @@ use crate::login;
 use crate::oci;
 use crate::report::{Failure, suggestion};
 use crate::run;
-use crate::verb::{About, Entry, Foreign, Verb};
+use crate::verb::{About, Entry, Foreign, Known, Verb, known};
 use std::ffi::OsString;
 
 /// Every verb, under the heading that it has in the overview.
 pub(crate) static ALL: Verbs = &[
-    ("Containers", &[&run::RUN, &run::CREATE, &containers::EXPORT, &containers::COMMIT, &containers::RM]),
+    (
+        "Containers",
+        &[
+            known(&run::RUN),
+            known(&run::CREATE),
+            known(&containers::EXPORT),
+            known(&containers::COMMIT),
+            known(&containers::RM),
+        ],
+    ),
     (
         "Images",
         &[
-            &images::PULL,
-            &images::PUSH,
-            &images::IMAGES,
-            &images::RMI,
-            &images::TAG,
-            &images::INSPECT,
-            &images::HISTORY,
-            &images::SAVE,
-            &images::LOAD,
-            &images::IMPORT,
-            &images::COPY,
-            &images::PRUNE,
+            known(&images::PULL),
+            known(&images::PUSH),
+            known(&images::IMAGES),
+            known(&images::RMI),
+            known(&images::TAG),
+            known(&images::INSPECT),
+            known(&images::HISTORY),
+            known(&images::SAVE),
+            known(&images::LOAD),
+            known(&images::IMPORT),
+            known(&images::COPY),
+            known(&images::PRUNE),
         ],
     ),
-    ("Registries", &[&login::LOGIN, &login::LOGOUT]),
-    ("This machine", &[&images::DF, &images::SYSTEM_PRUNE]),
-    ("The tool itself", &[&RUNTIME, &help::HELP, &VERSION]),
+    ("Registries", &[known(&login::LOGIN), known(&login::LOGOUT)]),
+    ("This machine", &[known(&images::DF), known(&images::SYSTEM_PRUNE)]),
+    ("The tool itself", &[Known { about: &RUNTIME.about, verb: &RUNTIME }, known(&help::HELP), known(&VERSION)]),
 ];
 
 /// The words that a verb's name of two words may begin with, with what the overview says of each.
@@ -68,7 +77,7 @@ pub(crate) fn find(words: &[OsString]) -> Result<Asked, Failure> {
 }
 
 /// Verbs under headings.
-type Verbs = &'static [(&'static str, &'static [&'static dyn Entry])];
+type Verbs = &'static [(&'static str, &'static [Known])];
 type Nouns = &'static [(&'static str, &'static str)];
 
 fn find_in(verbs: Verbs, nouns: Nouns, words: &[OsString]) -> Result<Asked, Failure> {
@@ -88,7 +97,8 @@ fn find_in(verbs: Verbs, nouns: Nouns, words: &[OsString]) -> Result<Asked, Fail
 }
 
 fn named_in(verbs: Verbs, name: &str) -> Option<&'static dyn Entry> {
-    each_in(verbs).find(|verb| verb.about().name == name || verb.about().also.contains(&name))
+    let mut all = verbs.iter().flat_map(|(_, verbs)| *verbs);
+    all.find(|known| known.about.name == name || known.about.also.contains(&name)).map(|known| known.verb)
 }
 
 /// Every verb.
@@ -97,7 +107,7 @@ pub(crate) fn each() -> impl Iterator<Item = &'static dyn Entry> {
 }
 
 fn each_in(verbs: Verbs) -> impl Iterator<Item = &'static dyn Entry> {
-    verbs.iter().flat_map(|(_, verbs)| verbs.iter().copied())
+    verbs.iter().flat_map(|(_, verbs)| verbs.iter().map(|known| known.verb))
 }
 
 /// Every name of every verb.
@@ -138,7 +148,7 @@ mod tests {
         act: |(), _| Ok(std::process::ExitCode::SUCCESS),
     };
 
-    static VERBS: Verbs = &[("Images", &[&RMI, &PRUNE])];
+    static VERBS: Verbs = &[("Images", &[known(&RMI), known(&PRUNE)])];
 
     #[test]
     fn a_verb_has_a_word_or_a_noun_and_a_word() {

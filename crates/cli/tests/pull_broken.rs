@@ -655,11 +655,7 @@ fn a_store_that_was_damaged_by_hand() {
     let tree = |n: usize| format!("layers/{}.erofs", &image.diff_ids()[n][7..]);
     let merged = |peers: &Peers| format!("merged/{}", judge::names(peers, "merged")[0]);
     type Damage<'a> = Box<dyn Fn(&Peers) + 'a>;
-<<<<<<< HEAD
-    type Damaged<'a> = (&'a str, Vec<Damage<'a>>, Result<(), &'a str>, bool);
-=======
     type Case<'a> = (&'a str, Vec<Damage<'a>>, Result<(), &'a str>, bool);
->>>>>>> main
     let at = |peers: &Peers, name: &str| judge::store(peers).join(name);
     let flip = |name: String| -> Damage<'_> {
         Box::new(move |peers| {
@@ -678,11 +674,7 @@ fn a_store_that_was_damaged_by_hand() {
         Box::new(move |peers| std::fs::write(at(peers, name), text).unwrap())
     };
     // What is damaged; whether it runs all the same, or what is said; whether a pull mends it.
-<<<<<<< HEAD
-    let cases: Vec<Damaged<'_>> = vec![
-=======
     let cases: Vec<Case<'_>> = vec![
->>>>>>> main
         ("a tree is cut", vec![cut(tree(1), 8192)], Ok(()), true),
         ("a tree is empty", vec![cut(tree(0), 0)], Ok(()), true),
         ("a tree is gone", vec![remove(tree(2))], Ok(()), true),

@@ -467,10 +467,11 @@ fn memory_is_bounded_and_bombs_are_refused() {
         assert!(output.status.success() && memory < most, "{log}: {memory} KiB {}", stderr(&output));
     }
     // What is refused, with which limit, and what it is then: 1 GiB by itself.
-    for (compression, mib, limit, bytes) in [
-        (Compression::Gzip, 1100, None, "1073741824"),
-        (Compression::Gzip, 60, Some("30000000"), "30000000"),
-        (Compression::Zstd, 60, Some("30000000"), "30000000"),
+    for (compression, mib, limit, bytes, form) in [
+        (Compression::Gzip, 1100, None, "1073741824", "erofs"),
+        (Compression::Gzip, 60, Some("30000000"), "30000000", "erofs"),
+        (Compression::Zstd, 60, Some("30000000"), "30000000", "erofs"),
+        (Compression::Gzip, 60, Some("30000000"), "30000000", "directories"),
     ] {
         let image = bombs::zeros(mib, compression);
         let bomb = &image.layer_digests()[1][7..];
@@ -478,12 +479,17 @@ fn memory_is_bounded_and_bombs_are_refused() {
         let tag = registry.reference("a/b:tag");
         let pull = |limit: Option<&str>| {
             let mut command = peers.ours_command(&["pull", "-q", &tag]);
-            command.envs(limit.map(|limit| ("MYCONTAINER_LAYER_MAX", limit)));
+            command.envs(limit.map(|limit| ("MYCONTAINER_LAYER_MAX", limit))).env("MYCONTAINER_LAYERS", form);
             command.output().unwrap()
         };
+        // What is no number limits nothing: it must not pass for a limit.
+        for wrong in ["30M", "-1"] {
+            let said = stderr(&pull(Some(wrong)));
+            assert!(said.contains(&format!("MYCONTAINER_LAYER_MAX={wrong:?}")), "{said}");
+        }
         let output = pull(limit);
         let said = stderr(&output);
-        let why = format!("it is too large: with entry \"zeros\" its image has more than {bytes} bytes");
+        let why = format!("it is too large: with entry \"zeros\" it takes more than {bytes} bytes");
         assert!(output.status.code() == Some(1) && said.contains(bomb) && said.contains(&why), "{said}");
         assert!(said.contains("hint: ") && said.contains("MYCONTAINER_LAYER_MAX"), "{said}");
         let left = judge::content(&peers);

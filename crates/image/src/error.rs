@@ -253,6 +253,16 @@ pub enum Error {
         /// Of the content.
         got: Digest,
     },
+    /// A setting of the environment is not understood.
+    #[error("{name}={value:?}: it must be {expected}")]
+    Setting {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
     /// The disk is full. What had been written is removed again.
     #[error("no space left in {store:?}; what was written of it is freed again")]
     NoSpace {
@@ -416,7 +426,7 @@ pub enum Fault {
     Whiteout { entry: PathBuf },
     #[error("entry {entry:?} is a link to {target:?}, which is not in this layer")]
     LinkBelow { entry: PathBuf, target: PathBuf },
-    #[error("it is too large: with entry {entry:?} its image has more than {limit} bytes")]
+    #[error("it is too large: with entry {entry:?} it takes more than {limit} bytes")]
     TooBig { entry: PathBuf, limit: u64 },
     #[error("it has too many entries: {entry:?} is one more than {limit}")]
     TooMany { entry: PathBuf, limit: u64 },

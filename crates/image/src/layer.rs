@@ -243,10 +243,13 @@ impl Fetch<'_> {
             Form::Erofs => Draft::file(self.images)?,
             Form::Directory => Draft::directory(self.images)?,
         };
-        let limits = erofs::Limits { bytes: most_bytes(wanted.descriptor.size), ..erofs::Limits::default() };
+        let bytes = most_bytes(wanted.descriptor.size)?;
         let made = match self.form {
-            Form::Erofs => erofs::write_layer(&mut tar, &draft.file, &limits).map(drop),
-            Form::Directory => unpack_layer(&mut tar, draft.file.as_fd()),
+            Form::Erofs => {
+                let limits = erofs::Limits { bytes, ..erofs::Limits::default() };
+                erofs::write_layer(&mut tar, &draft.file, &limits).map(drop)
+            }
+            Form::Directory => unpack_layer(&mut tar, draft.file.as_fd(), bytes),
         };
         made.map_err(|fault| match fault {
             Fault::NoSpace { .. } => Error::NoSpace { store: self.images.path.clone() },
@@ -264,11 +267,19 @@ impl Fetch<'_> {
 
 /// What a layer may become: so that some kilobytes do not fill the disk. Real layers shrink to a tenth or so; a gigabyte
 /// is nobody's loss.
-fn most_bytes(compressed: u64) -> u64 {
+fn most_bytes(compressed: u64) -> Result<u64, Error> {
     const FREE: u64 = 1 << 30;
     const RATIO: u64 = 200;
-    let limit = std::env::var("MYCONTAINER_LAYER_MAX").ok().and_then(|text| text.parse().ok());
-    limit.unwrap_or(FREE.max(compressed.saturating_mul(RATIO)))
+    const NAME: &str = "MYCONTAINER_LAYER_MAX";
+    match setting(NAME) {
+        None => Ok(FREE.max(compressed.saturating_mul(RATIO))),
+        Some(value) => value.parse().map_err(|_| Error::Setting { name: NAME, value, expected: "a number of bytes" }),
+    }
+}
+
+/// A variable of the environment; an empty one is as good as none.
+pub(crate) fn setting(name: &str) -> Option<String> {
+    Some(std::env::var_os(name)?.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
 }
 
 fn read_some(from: &mut impl Read, to: &mut [u8]) -> io::Result<usize> {

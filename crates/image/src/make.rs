@@ -104,7 +104,7 @@ impl Making<'_> {
         let layers = manifest.layers.iter().map(|layer| &layer.digest);
         let own = [&made.config_descriptor.digest, &made.manifest_descriptor.digest];
         self.lease.need(layers.chain(own).chain(&config.rootfs.diff_ids).chain(&chain))?;
-        self.images.make_trees(&manifest, &config, form())?;
+        self.images.make_trees(&manifest, &config, form()?)?;
         self.images.keep_small(&made.config_descriptor.digest, &made.config)?;
         self.images.keep_small(&made.manifest_descriptor.digest, &made.manifest)?;
         let platform = Platform {

@@ -8,7 +8,7 @@ use crate::config::ImageConfig;
 use crate::draft::Draft;
 use crate::error::Error;
 use crate::images::name_entry;
-use crate::layer::{Fetch, Form, Wanted, layer_name};
+use crate::layer::{Fetch, Form, Wanted, layer_name, setting};
 use crate::layout::Images;
 use crate::lease::Lease;
 use crate::progress::Events;
@@ -71,7 +71,7 @@ impl Images {
         let parts = read_parts(source, order.platform)?;
         lease.need(parts.digests().iter())?;
         let wanted = parts.wanted();
-        let fetch = Fetch { images: self, source, form: form(), events: order.events, stop: AtomicBool::new(false) };
+        let fetch = Fetch { images: self, source, form: form()?, events: order.events, stop: AtomicBool::new(false) };
         fetch_all(&fetch, &wanted)?;
         self.merge_layers(&parts.config, fetch.form)?;
         self.keep_small(&parts.manifest.config.digest, &parts.config_bytes)?;
@@ -155,12 +155,16 @@ pub(crate) fn merged_name(config: &ImageConfig) -> String {
 }
 
 /// How layers are kept here: as EROFS images where the kernel has EROFS, unless `MYCONTAINER_LAYERS` says otherwise.
-pub(crate) fn form() -> Form {
-    match std::env::var("MYCONTAINER_LAYERS").as_deref() {
-        Ok("directories") => Form::Directory,
-        Ok("erofs") => Form::Erofs,
-        _ if mount::has_erofs() => Form::Erofs,
-        _ => Form::Directory,
+pub(crate) fn form() -> Result<Form, Error> {
+    const NAME: &str = "MYCONTAINER_LAYERS";
+    match setting(NAME) {
+        None if mount::has_erofs() => Ok(Form::Erofs),
+        None => Ok(Form::Directory),
+        Some(value) => match value.as_str() {
+            "directories" => Ok(Form::Directory),
+            "erofs" => Ok(Form::Erofs),
+            _ => Err(Error::Setting { name: NAME, value, expected: "erofs or directories" }),
+        },
     }
 }
 

@@ -11,20 +11,36 @@ use std::path::PathBuf;
 pub(crate) const ENTRY_COST: u64 = 512;
 
 /// How much room is left for what is made of an archive.
-#[derive(Default)]
 pub(crate) struct Room {
+    /// Bytes that may be taken at most, however much there is.
+    most: u64,
     /// Bytes that may be taken before the file system is asked again.
     credit: u64,
     /// Bytes taken so far, content and names.
     taken: u64,
 }
 
+impl Default for Room {
+    /// As much as there is.
+    fn default() -> Room {
+        Room::up_to(u64::MAX)
+    }
+}
+
 impl Room {
+    /// As much as there is, but no more than `most` bytes.
+    pub(crate) fn up_to(most: u64) -> Room {
+        Room { most, credit: 0, taken: 0 }
+    }
+
     /// Takes `bytes` of the file system that `root` is on, for the entry `label`.
     pub(crate) fn take(&mut self, root: BorrowedFd<'_>, bytes: u64, label: &[u8]) -> Result<(), Fault> {
         /// Asking costs a system call, not asking lets others who write at the same time go unseen.
         const ASK_EVERY: u64 = 64 << 20;
         self.taken = self.taken.saturating_add(bytes);
+        if self.taken > self.most {
+            return Err(Fault::TooBig { entry: shown(label), limit: self.most });
+        }
         if bytes > self.credit {
             let all = rustix::fs::fstatvfs(root).map_err(|error| self.fault("find room for", label, error))?;
             let free = all.f_bavail.saturating_mul(all.f_frsize);

@@ -29,11 +29,12 @@ impl Images {
     pub fn root(&self, image: &Image) -> Result<ImageRoot, Error> {
         let shown = || format!("open the layers of {}", image.id.short());
         step("open-image", "its layers are mounted from their files, not unpacked", shown, || {
-            match self.open_root(image, form()) {
+            let form = form()?;
+            match self.open_root(image, form) {
                 // Put into the store by another tool, or the trees were removed.
                 Err(Error::NoTree) => {
-                    self.make_trees(&image.manifest, &image.config, form())?;
-                    self.open_root(image, form())
+                    self.make_trees(&image.manifest, &image.config, form)?;
+                    self.open_root(image, form)
                 }
                 done => done,
             }

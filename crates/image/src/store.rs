@@ -19,6 +19,7 @@ use crate::error::{Error, Fault};
 use crate::index::{Index, State};
 use crate::input::Hashed;
 use crate::remove::remove_tree;
+use crate::room::Room;
 use crate::unpack::{Whiteouts, unpack};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
@@ -220,7 +221,7 @@ impl Store {
         let unpacked = hashed
             .archive()
             .map_err(|error| Fault::read(0, error))
-            .and_then(|archive| unpack(archive, half.tree.as_fd(), Whiteouts::Keep));
+            .and_then(|archive| unpack(archive, half.tree.as_fd(), Whiteouts::Keep, Room::default()));
         match unpacked {
             Ok(()) => hashed.finish().map_err(|source| read_error(tar, source)),
             Err(Fault::NoSpace { entry, written }) => {

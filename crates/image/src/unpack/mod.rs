@@ -48,22 +48,27 @@ use std::path::PathBuf;
 /// Unpacks the uncompressed archive `tar`, one layer of an image, into the empty directory `root`, for overlayfs to mount
 /// over the directories of lower layers. `root` is one that only the caller can reach, just made with mode 0777.
 ///
-/// For kernels and users that cannot mount images: see [`crate::erofs`].
+/// For kernels and users that cannot mount images: see [`crate::erofs`]. It may take `most` bytes.
 ///
 /// # Errors
 /// What is wrong with the archive, or cannot be made. What is in `root` then is to be removed.
-pub fn unpack_layer<R: BufRead>(tar: R, root: BorrowedFd<'_>) -> Result<(), Fault> {
-    unpack(tar, root, Whiteouts::Apply)
+pub fn unpack_layer<R: BufRead>(tar: R, root: BorrowedFd<'_>, most: u64) -> Result<(), Fault> {
+    unpack(tar, root, Whiteouts::Apply, Room::up_to(most))
 }
 
 /// Unpacks the (uncompressed) archive in `input` into the empty directory `root`, which only the caller can reach and
 /// has just made with mode 0777.
-pub(crate) fn unpack<R: BufRead>(input: R, root: BorrowedFd<'_>, whiteouts: Whiteouts) -> Result<(), Fault> {
+pub(crate) fn unpack<R: BufRead>(
+    input: R,
+    root: BorrowedFd<'_>,
+    whiteouts: Whiteouts,
+    room: Room,
+) -> Result<(), Fault> {
     let mut reader = match whiteouts {
         Whiteouts::Keep => Reader::new(input),
         Whiteouts::Apply => Reader::of_layer(input),
     };
-    let mut unpacker = Unpacker::new(root, whiteouts)?;
+    let mut unpacker = Unpacker::new(root, whiteouts, room)?;
     while let Some(entry) = reader.next()? {
         unpacker.add(entry, &mut reader)?;
     }
@@ -99,16 +104,15 @@ struct Looks {
 }
 
 impl<'a> Unpacker<'a> {
-    fn new(root: BorrowedFd<'a>, whiteouts: Whiteouts) -> Result<Unpacker<'a>, Fault> {
-        let maker = attributes::Maker::new(root);
-        let maker = maker.map_err(|error| Room::default().fault("look at", b"/", error))?;
+    fn new(root: BorrowedFd<'a>, whiteouts: Whiteouts, room: Room) -> Result<Unpacker<'a>, Fault> {
+        let maker = attributes::Maker::new(root).map_err(|error| room.fault("look at", b"/", error))?;
         Ok(Unpacker {
             whiteouts,
             root,
             places: Places::new(root, whiteouts),
             maker,
             directories: BTreeMap::from([(Vec::new(), Attributes::of_implied_directory())]),
-            room: Room::default(),
+            room,
             any: false,
             looks: Looks::default(),
         })

@@ -134,7 +134,7 @@ fn unpacked(scratch: &Scratch, name: &str, tar: &[u8]) -> Result<(OwnedFd, PathB
     std::fs::create_dir(&path).unwrap();
     rustix::fs::chmod(&path, rustix::fs::Mode::from_raw_mode(0o755)).unwrap();
     let directory = OwnedFd::from(File::open(&path).unwrap());
-    image::unpack_layer(tar, directory.as_fd()).map(|()| (directory, path))
+    image::unpack_layer(tar, directory.as_fd(), u64::MAX).map(|()| (directory, path))
 }
 
 /// A layer of entries that both ways take. What one refuses, the other must refuse.

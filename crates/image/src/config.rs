@@ -3,7 +3,7 @@
 //!
 //! Read as hostile: to a bound, with every field optional and `null` as good as none, as years of tools wrote them.
 
-use registry::{Digest, VALUES_MAX, count_values};
+use registry::{Digest, Platform, VALUES_MAX, count_values};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,6 +157,16 @@ impl ImageConfig {
         let mut layers = self.rootfs.diff_ids.iter().take(count);
         let first = layers.next()?.clone();
         Some(layers.fold(first, |chain, layer| Digest::of(format!("{chain} {layer}").as_bytes())))
+    }
+
+    /// The machine that it is for.
+    pub fn platform(&self) -> Platform {
+        Platform {
+            os: self.os.clone(),
+            architecture: self.architecture.clone(),
+            variant: self.variant.clone(),
+            os_version: None,
+        }
     }
 
     /// A variable of its environment.

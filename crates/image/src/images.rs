@@ -28,12 +28,7 @@ pub struct Image {
 impl Image {
     /// The machine that it is for.
     pub fn platform(&self) -> Platform {
-        Platform {
-            os: self.config.os.clone(),
-            architecture: self.config.architecture.clone(),
-            variant: self.config.variant.clone(),
-            os_version: None,
-        }
+        self.config.platform()
     }
 
     /// All that it is made of: layers, configuration, manifest.
@@ -89,7 +84,7 @@ impl Images {
         for entry in &index.manifests {
             match self.manifest_of(entry) {
                 Ok((descriptor, _)) if images.iter().any(|image| image.descriptor.digest == descriptor.digest) => {}
-                Ok(_) => match self.load(&index, entry) {
+                Ok(found) => match self.assemble(&index, entry, found) {
                     Ok(image) => images.push(image),
                     Err(error) => errors.push(error),
                 },
@@ -101,7 +96,15 @@ impl Images {
 
     /// The image of an entry, with the names of all entries that lead to it.
     fn load(&self, index: &ImageIndex, entry: &Descriptor) -> Result<Image, Error> {
-        let (descriptor, manifest) = self.manifest_of(entry)?;
+        self.assemble(index, entry, self.manifest_of(entry)?)
+    }
+
+    fn assemble(
+        &self,
+        index: &ImageIndex,
+        entry: &Descriptor,
+        (descriptor, manifest): (Descriptor, ImageManifest),
+    ) -> Result<Image, Error> {
         let config = self.config_of(&manifest)?;
         let same = |other: &&Descriptor| other.digest == entry.digest || other.digest == descriptor.digest;
         let annotations = |key: &str| {
@@ -142,6 +145,18 @@ impl Images {
         let digest = &manifest.config.digest;
         let failed = |source| Error::Config { what: digest.to_string(), source };
         ImageConfig::parse(&self.read_blob(digest)?).map_err(failed)
+    }
+
+    /// Enters an image whose parts are all there, under these names, or without one; whether that changed anything.
+    pub(crate) fn enter(&self, image: &Descriptor, names: &[String], fetched_as: Option<&str>) -> Result<bool, Error> {
+        self.change_index(|index| {
+            let before = index.clone();
+            names.iter().for_each(|name| name_entry(index, image, name, fetched_as));
+            if !index.manifests.iter().any(|entry| entry.digest == image.digest) {
+                index.manifests.push(image.clone());
+            }
+            Ok(*index != before)
+        })
     }
 
     /// Gives an image one more name; another image that had it loses it.
@@ -214,7 +229,7 @@ fn remove_damaged(index: &mut ImageIndex, entry: &Descriptor) -> Vec<Removed> {
 
 /// Names an image in the index: the entry of that name, which another image may have had, is this one's now. An image
 /// that loses its last name so stays, without one.
-pub(crate) fn name_entry(index: &mut ImageIndex, image: &Descriptor, name: &str, fetched_as: Option<&str>) {
+fn name_entry(index: &mut ImageIndex, image: &Descriptor, name: &str, fetched_as: Option<&str>) {
     let named = |entry: &Descriptor| entry.annotations.get(REF_NAME).map(String::as_str) == Some(name);
     let (lost, mut others): (Vec<_>, Vec<_>) = std::mem::take(&mut index.manifests).into_iter().partition(named);
     for mut old in lost {

@@ -5,14 +5,11 @@
 
 use crate::archive::NewLayer;
 use crate::error::{Error, Fault};
-use crate::input::decoded;
+use crate::input::{CHUNK, decoded, read_buffered};
 use crate::make::Making;
 use crate::tar::Reader;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
-
-/// One read of the input.
-const CHUNK: usize = 256 << 10;
 
 impl Making<'_> {
     /// Makes a layer of an archive, plain or compressed. `shown` is what it is called.
@@ -54,11 +51,7 @@ struct Copied<'a, R> {
 
 impl<R: BufRead> Read for Copied<'_, R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let from = self.fill_buf()?;
-        let length = from.len().min(to.len());
-        to[..length].copy_from_slice(&from[..length]);
-        self.consume(length);
-        Ok(length)
+        read_buffered(self, to)
     }
 }
 

@@ -1,19 +1,28 @@
 //! An archive's bytes on their way to the tar reader: read once, hashed as they are read, decompressed.
 
 use crate::sniff::{Compression, compression};
-use sha2::{Digest, Sha256};
-use std::fmt::Write;
+use registry::Hasher;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One read of the file; large, for each costs a system call, and fits the level 2 cache with what is made of it.
-const CHUNK: usize = 256 << 10;
+/// One read or write of a stream; large, for each costs a system call, and fits the level 2 cache with what is made of
+/// it.
+pub(crate) const CHUNK: usize = 256 << 10;
+
+/// What `read` is for whoever has a buffer.
+pub(crate) fn read_buffered(from: &mut impl BufRead, to: &mut [u8]) -> io::Result<usize> {
+    let piece = from.fill_buf()?;
+    let length = piece.len().min(to.len());
+    to[..length].copy_from_slice(&piece[..length]);
+    from.consume(length);
+    Ok(length)
+}
 
 /// A file that is hashed while it is read, in order, once.
 pub(crate) struct Hashed<'a> {
     file: &'a File,
-    sha: Sha256,
+    hasher: Hasher,
     buffer: Box<[u8]>,
     position: usize,
     filled: usize,
@@ -22,7 +31,7 @@ pub(crate) struct Hashed<'a> {
 impl<'a> Hashed<'a> {
     pub(crate) fn new(file: &'a File) -> Hashed<'a> {
         let buffer = vec![0; CHUNK].into_boxed_slice();
-        Hashed { file, sha: Sha256::new(), buffer, position: 0, filled: 0 }
+        Hashed { file, hasher: Hasher::sha256(), buffer, position: 0, filled: 0 }
     }
 
     /// Reads what is left, and gives the digest of the whole file: 64 hexadecimal digits.
@@ -33,11 +42,7 @@ impl<'a> Hashed<'a> {
                 length => self.consume(length),
             }
         }
-        let mut hex = String::with_capacity(64);
-        for byte in self.sha.finalize() {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        Ok(hex)
+        Ok(self.hasher.finish().hex().to_owned())
     }
 
     /// The archive in the file, decompressed as its first bytes say.
@@ -48,11 +53,10 @@ impl<'a> Hashed<'a> {
 
 /// A stream decompressed as its first bytes say, in large pieces.
 pub(crate) fn decoded<'a, R: BufRead + 'a>(input: R) -> io::Result<Box<dyn BufRead + 'a>> {
-    // A decoder that yields little at a time would cost a write for each piece.
-    const OUT: usize = 256 << 10;
     Ok(match decompressed(input)? {
         Decompressed::AsItWas(input) => Box::new(input),
-        Decompressed::By(decoder) => Box::new(BufReader::with_capacity(OUT, decoder)),
+        // A decoder that yields little at a time would cost a write for each piece.
+        Decompressed::By(decoder) => Box::new(BufReader::with_capacity(CHUNK, decoder)),
     })
 }
 
@@ -124,11 +128,7 @@ fn window(start: &[u8]) -> Option<u64> {
 
 impl Read for Hashed<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let from = self.fill_buf()?;
-        let length = from.len().min(to.len());
-        to[..length].copy_from_slice(&from[..length]);
-        self.consume(length);
-        Ok(length)
+        read_buffered(self, to)
     }
 }
 
@@ -137,7 +137,7 @@ impl BufRead for Hashed<'_> {
         while self.position == self.filled {
             match self.file.read(&mut self.buffer) {
                 Ok(length) => {
-                    self.sha.update(&self.buffer[..length]);
+                    self.hasher.update(&self.buffer[..length]);
                     (self.position, self.filled) = (0, length);
                     break;
                 }

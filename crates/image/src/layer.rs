@@ -12,7 +12,7 @@
 
 use crate::draft::{Draft, sync_directory};
 use crate::error::{Error, Fault};
-use crate::input::{Decompressed, decompressed};
+use crate::input::{CHUNK, Decompressed, decompressed, read_buffered};
 use crate::layout::{Images, blob_name, is_named};
 use crate::pipe::{PipeReader, PipeWriter, Stopped, pipe};
 use crate::progress::{Events, State};
@@ -204,7 +204,7 @@ impl Fetch<'_> {
                         });
                     }
                     hasher.update(&buffer[..length]);
-                    (&file).write_all(&buffer[..length]).map_err(|e| self.write_failed(e))?;
+                    (&file).write_all(&buffer[..length]).map_err(|e| self.images.write_failed("partial", e))?;
                     Ok(length)
                 })?;
                 if read == 0 {
@@ -227,13 +227,6 @@ impl Fetch<'_> {
     /// That another layer failed is not this one's fault: what came of it so far is kept.
     fn go_on(&self) -> Result<(), Error> {
         if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
-    }
-
-    fn write_failed(&self, source: io::Error) -> Error {
-        match source.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::NOSPC | Errno::DQUOT) => Error::NoSpace { store: self.images.path.clone() },
-            _ => Error::Write { path: self.images.path.join("partial"), source },
-        }
     }
 
     /// Step 3: the tree.
@@ -304,7 +297,7 @@ impl Pump {
         let length = match &self.to {
             Some(to) => to.send(fill).map_err(|Stopped| Ended::Stopped)??,
             None => {
-                self.spare.resize(256 << 10, 0);
+                self.spare.resize(CHUNK, 0);
                 fill(&mut self.spare)?
             }
         };
@@ -358,11 +351,7 @@ struct Hashing<R> {
 
 impl<R: BufRead> Read for Hashing<R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let from = self.fill_buf()?;
-        let length = from.len().min(to.len());
-        to[..length].copy_from_slice(&from[..length]);
-        self.consume(length);
-        Ok(length)
+        read_buffered(self, to)
     }
 }
 

@@ -24,6 +24,7 @@
 
 use crate::draft::Draft;
 use crate::error::Error;
+use crate::input::CHUNK;
 use registry::{Descriptor, Digest, ImageIndex, MANIFEST_MAX, media};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, statat};
@@ -158,7 +159,7 @@ impl Images {
     pub(crate) fn is_damaged(&self, descriptor: &Descriptor) -> Result<bool, Error> {
         let failed = |source| Error::Blob { path: self.path.join(blob_name(&descriptor.digest)), source };
         let mut file = self.open_blob(&descriptor.digest)?;
-        let (mut hasher, mut buffer) = (descriptor.digest.hasher(), vec![0; 256 << 10]);
+        let (mut hasher, mut buffer) = (descriptor.digest.hasher(), vec![0; CHUNK]);
         loop {
             match file.read(&mut buffer).map_err(failed)? {
                 0 => return Ok(hasher.finish() != descriptor.digest),
@@ -167,11 +168,18 @@ impl Images {
         }
     }
 
+    /// What it means that something below `name` cannot be written: a full disk is a failure of its own.
+    pub(crate) fn write_failed(&self, name: &str, source: std::io::Error) -> Error {
+        match Errno::from_io_error(&source) {
+            Some(Errno::NOSPC | Errno::DQUOT) => Error::NoSpace { store: self.path.clone() },
+            _ => Error::Write { path: self.path.join(name), source },
+        }
+    }
+
     /// Writes a small file of the store: the old one or the new one is there at any instant.
     fn write_small(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let draft = Draft::file(self)?;
-        std::io::Write::write_all(&mut &draft.file, bytes)
-            .map_err(|source| Error::Write { path: self.path.join(name), source })?;
+        std::io::Write::write_all(&mut &draft.file, bytes).map_err(|error| self.write_failed(name, error))?;
         draft.keep(name)
     }
 

@@ -17,15 +17,15 @@ use crate::archive::{Committed, NewLayer};
 use crate::config::ImageConfig;
 use crate::draft::Draft;
 use crate::error::Error;
-use crate::images::{Image, name_entry};
+use crate::images::Image;
+use crate::input::CHUNK;
 use crate::layout::{Images, blob_name};
 use crate::lease::Lease;
 use crate::pipe::{PipeReader, PipeWriter, Stopped, pipe};
 use crate::receive::form;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use registry::{Descriptor, Digest, Hasher, ImageManifest, Manifest, Platform, media};
-use rustix::io::Errno;
+use registry::{Descriptor, Digest, Hasher, ImageManifest, Manifest, media};
 use std::io::{self, BufRead, BufWriter, Write};
 
 /// How hard layers are compressed: as gzip(1) does by itself.
@@ -49,9 +49,8 @@ impl Making<'_> {
     /// From now on an image is needed: what is made lies on its layers. It must still be there.
     pub fn base(&self, image: &Image) -> Result<(), Error> {
         let diff_ids = image.config.rootfs.diff_ids.iter();
-        let blobs = || image.manifest.layers.iter().chain([&image.manifest.config]);
-        self.lease.need(blobs().map(|blob| &blob.digest).chain(diff_ids).chain([&image.descriptor.digest]))?;
-        match blobs().find(|blob| !self.images.has_blob(blob)) {
+        self.lease.need(image.blobs().map(|blob| &blob.digest).chain(diff_ids))?;
+        match image.blobs().find(|blob| !self.images.has_blob(blob)) {
             Some(missing) => Err(Error::BlobMissing { digest: missing.digest.clone() }),
             None => Ok(()),
         }
@@ -67,9 +66,9 @@ impl Making<'_> {
         let (written, packed) = std::thread::scope(|scope| {
             let packer = scope.spawn(|| pack(from, &draft));
             // Whatever comes in small pieces goes on in large ones.
-            let mut tar = BufWriter::with_capacity(256 << 10, Tar { to, hasher: Hasher::sha256() });
+            let mut tar = BufWriter::with_capacity(CHUNK, Tar { to, hasher: Hasher::sha256() });
             let written = write(&mut tar).and_then(|()| {
-                let tar = tar.into_inner().map_err(|error| self.write_failed(error.into_error()))?;
+                let tar = tar.into_inner().map_err(|error| self.images.write_failed("new", error.into_error()))?;
                 tar.to.finish().map_err(|Stopped| Error::Interrupted)?;
                 Ok(tar.hasher.finish())
             });
@@ -79,7 +78,7 @@ impl Making<'_> {
         // packer knows only that.
         let (diff_id, packed) = match (written, packed) {
             (Ok(diff_id), Ok(packed)) => (diff_id, packed),
-            (_, Err(PackFailure::Write(error))) => return Err(self.write_failed(error)),
+            (_, Err(PackFailure::Write(error))) => return Err(self.images.write_failed("new", error)),
             (Err(error), _) => return Err(error),
             (Ok(_), Err(PackFailure::Ended)) => return Err(Error::Interrupted),
         };
@@ -87,13 +86,6 @@ impl Making<'_> {
         self.lease.need([&digest, &diff_id].into_iter())?;
         draft.keep(&blob_name(&digest))?;
         Ok(NewLayer { descriptor: Descriptor::new(media::OCI_LAYER_GZIP, digest, size), diff_id })
-    }
-
-    fn write_failed(&self, source: io::Error) -> Error {
-        match Errno::from_io_error(&source) {
-            Some(Errno::NOSPC | Errno::DQUOT) => Error::NoSpace { store: self.images.path.clone() },
-            _ => Error::Write { path: self.images.path.join("new"), source },
-        }
     }
 
     /// Keeps configuration and manifest, makes the trees of the layers, and adds the image to the store under `names`,
@@ -107,20 +99,8 @@ impl Making<'_> {
         self.images.make_trees(&manifest, &config, form()?)?;
         self.images.keep_small(&made.config_descriptor.digest, &made.config)?;
         self.images.keep_small(&made.manifest_descriptor.digest, &made.manifest)?;
-        let platform = Platform {
-            os: config.os.clone(),
-            architecture: config.architecture.clone(),
-            variant: config.variant.clone(),
-            os_version: None,
-        };
-        let descriptor = Descriptor { platform: Some(platform), ..made.manifest_descriptor.clone() };
-        self.images.change_index(|index| {
-            names.iter().for_each(|name| name_entry(index, &descriptor, name, None));
-            if !index.manifests.iter().any(|entry| entry.digest == descriptor.digest) {
-                index.manifests.push(descriptor.clone());
-            }
-            Ok(())
-        })?;
+        let descriptor = Descriptor { platform: Some(config.platform()), ..made.manifest_descriptor.clone() };
+        self.images.enter(&descriptor, names, None)?;
         let id = made.config_descriptor.digest.clone();
         Ok(Image { id, descriptor, manifest, config, names: names.to_vec(), fetched_as: Vec::new() })
     }
@@ -171,7 +151,7 @@ enum PackFailure {
 /// The second thread: compresses into the draft; the blob's digest and length.
 fn pack(mut from: PipeReader, draft: &Draft<'_>) -> Result<(Digest, u64), PackFailure> {
     let blob = Blob { file: &draft.file, hasher: Hasher::sha256(), size: 0 };
-    let mut gzip = GzEncoder::new(BufWriter::with_capacity(256 << 10, blob), LEVEL);
+    let mut gzip = GzEncoder::new(BufWriter::with_capacity(CHUNK, blob), LEVEL);
     loop {
         let piece = from.fill_buf().map_err(|_| PackFailure::Ended)?;
         let length = piece.len();

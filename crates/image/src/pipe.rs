@@ -4,11 +4,10 @@
 //! Dropped without [`PipeWriter::finish`], the writing end makes the reader fail: what was cut short is never taken for
 //! a whole. A reader that is gone is told to the writer as [`Stopped`].
 
+use crate::input::{CHUNK, read_buffered};
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// Bytes of a buffer: as large as a read is useful, and small enough for the processor's cache with what is made of it.
-const SIZE: usize = 256 << 10;
 /// Buffers of a pipe.
 const COUNT: usize = 6;
 
@@ -33,7 +32,7 @@ pub(crate) struct PipeReader {
     empty: Sender<Buffer>,
 }
 
-/// Room for [`SIZE`] bytes, of which the first `length` are in use. Made when it is first used.
+/// Room for [`CHUNK`] bytes, of which the first `length` are in use. Made when it is first used.
 #[derive(Debug, Default)]
 struct Buffer {
     bytes: Vec<u8>,
@@ -60,9 +59,9 @@ impl PipeWriter {
         fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<Result<usize, E>, Stopped> {
         let mut buffer = self.empty.recv().map_err(|_| Stopped)?;
-        buffer.bytes.resize(SIZE, 0);
+        buffer.bytes.resize(CHUNK, 0);
         let length = match fill(&mut buffer.bytes) {
-            Ok(length) => length.min(SIZE),
+            Ok(length) => length.min(CHUNK),
             Err(error) => return Ok(Err(error)),
         };
         buffer.length = length;
@@ -102,11 +101,7 @@ impl PipeReader {
 
 impl Read for PipeReader {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let from = self.fill_buf()?;
-        let length = from.len().min(to.len());
-        to[..length].copy_from_slice(&from[..length]);
-        self.consume(length);
-        Ok(length)
+        read_buffered(self, to)
     }
 }
 

@@ -7,7 +7,6 @@
 use crate::config::ImageConfig;
 use crate::draft::Draft;
 use crate::error::Error;
-use crate::images::name_entry;
 use crate::layer::{Fetch, Form, Wanted, layer_name, setting};
 use crate::layout::Images;
 use crate::lease::Lease;
@@ -79,23 +78,9 @@ impl Images {
         if parts.top_digest != parts.descriptor.digest {
             self.keep_small(&parts.top_digest, &parts.top.bytes)?;
         }
-        let changed = self.name_received(&parts, order)?;
-        Ok(parts.received(order.platform, changed))
-    }
-
-    /// Names what came; whether that changed anything.
-    fn name_received(&self, parts: &Parts, order: &Order<'_>) -> Result<bool, Error> {
         let fetched_as = order.repository.map(|name| format!("{name}@{}", parts.top_digest));
-        self.change_index(|index| {
-            let before = index.clone();
-            for name in order.names {
-                name_entry(index, &parts.descriptor, name, fetched_as.as_deref());
-            }
-            if order.names.is_empty() && !index.manifests.iter().any(|e| e.digest == parts.descriptor.digest) {
-                index.manifests.push(parts.descriptor.clone());
-            }
-            Ok(*index != before)
-        })
+        let changed = self.enter(&parts.descriptor, order.names, fetched_as.as_deref())?;
+        Ok(parts.received(order.platform, changed))
     }
 
     /// True when the tree of a layer is there; one that is cut short is none.
@@ -181,12 +166,7 @@ impl Parts {
     }
 
     fn received(&self, asked: &Platform, changed: bool) -> Received {
-        let is = Platform {
-            os: self.config.os.clone(),
-            architecture: self.config.architecture.clone(),
-            variant: self.config.variant.clone(),
-            os_version: None,
-        };
+        let is = self.config.platform();
         let other = !is.architecture.is_empty() && asked.fit(&is).is_none();
         Received {
             id: self.manifest.config.digest.clone(),
@@ -239,12 +219,7 @@ fn read_parts(source: &dyn Source, platform: &Platform) -> Result<Parts, Error> 
                     ImageConfig::parse(&config_bytes).map_err(|error| Error::Config { what: what(), source: error })?;
                 check_layers(&manifest, &config)?;
                 let descriptor = Descriptor {
-                    platform: Some(Platform {
-                        os: config.os.clone(),
-                        architecture: config.architecture.clone(),
-                        variant: config.variant.clone(),
-                        os_version: None,
-                    }),
+                    platform: Some(config.platform()),
                     ..Descriptor::new(&typed, descriptor.digest, raw.bytes.len() as u64)
                 };
                 let manifest_bytes = raw.bytes;

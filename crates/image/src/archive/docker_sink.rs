@@ -12,10 +12,10 @@
 
 use super::Flaw;
 use super::spool::temporary;
-use super::verify::{CHUNK, Verified, pump};
+use super::verify::{Verified, pump};
 use crate::config::ImageConfig;
 use crate::error::Error;
-use crate::input::decoded;
+use crate::input::{CHUNK, decoded};
 use crate::tar::{Entry, Kind, Writer};
 use crate::transfer::{Content, Raw, Sink};
 use registry::{Descriptor, Digest, Hasher, ImageManifest, MANIFEST_MAX, Manifest, Reference, media};

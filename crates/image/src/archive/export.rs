@@ -3,6 +3,7 @@
 use super::Flaw;
 use super::walk::{Node, Xattrs, tree_error, walk};
 use crate::error::Error;
+use crate::input::CHUNK;
 use crate::tar::{Entry, Kind, Time, Writer};
 use crate::unpack::attributes::is_kept;
 use rustix::fd::BorrowedFd;
@@ -29,9 +30,6 @@ pub fn export_tree(root: BorrowedFd<'_>, out: &mut dyn Write) -> Result<(), Erro
     })?;
     tar.finish()
 }
-
-/// One read of a file.
-const CHUNK: usize = 256 << 10;
 
 /// A tar that nodes of a tree are put to.
 pub(super) struct TreeTar<'a> {

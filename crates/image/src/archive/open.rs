@@ -11,7 +11,7 @@ use super::layout::{LayoutSource, entries, names_of, open_directory};
 use super::spool::decompress;
 use super::tarindex::TarIndex;
 use crate::error::{Error, Fault};
-use crate::input::decoded;
+use crate::input::{CHUNK, decoded};
 use crate::sniff::{Compression, compression};
 use crate::tar;
 use crate::transfer::Source;
@@ -106,7 +106,7 @@ impl Looks {
     }
 
     fn stream(&mut self, file: File) -> Result<(), Flaw> {
-        let plain = decoded(BufReader::with_capacity(super::verify::CHUNK, file)).map_err(Flaw::Read)?;
+        let plain = decoded(BufReader::with_capacity(CHUNK, file)).map_err(Flaw::Read)?;
         let mut reader = tar::Reader::new(plain);
         while let Some(entry) = reader.next()? {
             if self.see(&entry.name, &entry.kind) {

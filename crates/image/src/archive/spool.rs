@@ -3,7 +3,7 @@
 use super::Flaw;
 use super::verify::pump;
 use crate::error::Error;
-use crate::input::decoded;
+use crate::input::{CHUNK, decoded};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, open, unlink};
 use rustix::io::Errno;
@@ -24,7 +24,7 @@ pub fn spool(input: &mut (dyn Read + Send), scratch: &Path) -> Result<File, Erro
 /// The uncompressed stream in an unlinked file, read from its start.
 pub(super) fn decompress(input: impl Read, scratch: &Path) -> Result<File, Flaw> {
     let mut file = temporary(scratch)?;
-    let mut plain = decoded(BufReader::with_capacity(super::verify::CHUNK, input)).map_err(Flaw::Read)?;
+    let mut plain = decoded(BufReader::with_capacity(CHUNK, input)).map_err(Flaw::Read)?;
     match pump(&mut plain, &mut file) {
         Err(Flaw::Write(source)) => return Err(failed(scratch, source)),
         done => drop(done?),

@@ -1,11 +1,9 @@
 //! Content held against its descriptor while it is read.
 
 use super::Flaw;
+use crate::input::CHUNK;
 use registry::{Descriptor, Digest, Hasher};
 use std::io::{self, Read, Write};
-
-/// One read and one write: few system calls, and what was read is still in the cache when it is hashed and written.
-pub(crate) const CHUNK: usize = 256 << 10;
 
 /// A reader that counts and hashes. It gives at most one byte more than it should have, whatever comes.
 pub(crate) struct Verified<R> {

@@ -15,3 +15,4 @@ pub mod net;
 pub mod process;
 pub mod seccomp;
 pub mod signal;
+pub mod writeback;

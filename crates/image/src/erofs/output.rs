@@ -1,6 +1,7 @@
 //! The image file while it is written: from block 1 to its end in large writes, block 0 last.
 
 use super::format::BLOCK;
+use crate::write_behind::WriteBehind;
 use rustix::io::{Errno, pwrite, pwritev};
 use std::fs::File;
 use std::io::IoSlice;
@@ -17,11 +18,12 @@ pub(super) struct Output<'a> {
     buffer: Vec<u8>,
     /// Where in the file the buffer goes: a block's start.
     start: u64,
+    behind: WriteBehind,
 }
 
 impl<'a> Output<'a> {
     pub(super) fn new(file: &'a File) -> Output<'a> {
-        Output { file, buffer: Vec::with_capacity(BUFFER), start: BLOCK as u64 }
+        Output { file, buffer: Vec::with_capacity(BUFFER), start: BLOCK as u64, behind: WriteBehind::default() }
     }
 
     pub(super) fn file(&self) -> &'a File {
@@ -112,6 +114,7 @@ impl<'a> Output<'a> {
             }
         }
         self.buffer.drain(..length);
+        self.behind.written(self.file, self.start);
         Ok(())
     }
 }

@@ -784,3 +784,30 @@ fn a_store_that_was_damaged_by_hand() {
     assert!(peers.ours_ok(&["rmi", &tag]).contains(&tag));
     assert_eq!(judge::content(&peers), Vec::<String>::new());
 }
+
+/// Who says that another image's layer is its own has to have it.
+#[test]
+fn a_layer_that_is_claimed() {
+    if !has("a_layer_that_is_claimed", &[]) {
+        return;
+    }
+    let secret = image().layer(Layer::new().file("secret", "the other's\n", 0o600));
+    let stolen = secret.diff_ids()[2].clone();
+    let thief = TestImage::busybox().layer(Layer::new().file("mine", "mine\n", 0o644));
+    let honest = registry(&thief).start();
+    let thief = registry(&thief.edit_config("/rootfs/diff_ids/1", json!(stolen))).start();
+    let owner = registry(&secret).start();
+    // Whether the thief's blob has to be fetched, or is there as another image's.
+    for has_blob in [false, true] {
+        let peers = Peers::new();
+        peers.ours_ok(&["pull", "-q", &owner.reference("a/b:tag")]);
+        if has_blob {
+            peers.ours_ok(&["pull", "-q", &honest.reference("a/b:tag")]);
+        }
+        let pulled = peers.ours(&["pull", "-q", &thief.reference("a/b:tag")]);
+        assert!(stderr(&pulled).contains("another one than the configuration says"), "{}", stderr(&pulled));
+        assert!(!pulled.status.success());
+        // What is right is found to be right once, and then known.
+        peers.ours_ok(&["pull", "-q", &owner.reference("a/b:tag")]);
+    }
+}

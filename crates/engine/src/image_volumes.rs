@@ -21,6 +21,10 @@ pub(crate) fn make(paths: &BTreeSet<String>, options: &RunOptions, root: &Root, 
         if target == Path::new("/") || taken.into_iter().any(|other| *other == target) {
             continue;
         }
+        // Whoever looks there for what the kernel says must not find what an image says. (CVE-2019-16884)
+        if ["/proc", "/sys", "/dev"].iter().any(|kernel| target.starts_with(kernel)) {
+            return Err(Error::Conflict(format!("the image wants a volume at {}", target.display())));
+        }
         let source = state::layer_path(id).join(format!("volume-{n}"));
         let what = || format!("make the volume {}", target.display());
         step("make-volume", "the image asks for it", what, || fill(root, &target, &source))

@@ -10,6 +10,7 @@
 //! removed after them, and all are found by the id alone: a record that nobody holds locked is what a killed tool left,
 //! and `sweep`, which every command runs, removes what belongs to it.
 
+mod base;
 pub mod containers;
 mod created;
 mod default_capabilities;

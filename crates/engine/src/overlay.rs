@@ -13,7 +13,6 @@ use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
 };
-use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use step::step;
@@ -50,26 +49,6 @@ impl Layer {
         self.mount(shown, || {
             let (upper, work) = self.directories(lower, part)?;
             mount_overlay(lower, &upper, &work)
-        })
-    }
-
-    /// An overlay of this layer over one detached mount.
-    pub(crate) fn over_mount(&self, lower: &[OwnedFd], shown: &Path) -> Result<OwnedFd, Error> {
-        self.mount(shown, || {
-            let (upper, work) = self.directories(lower, "")?;
-            match mount_overlay(lower, &upper, &work) {
-                // Before Linux 6.15 a layer must be mounted somewhere: in a mount namespace of its own, it is.
-                Err(Errno::INVAL) => {
-                    let mounts: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
-                    let again = || {
-                        let (upper, work) =
-                            (open_directory(&self.path.join("upper"))?, open_directory(&self.path.join("work"))?);
-                        mount_overlay(lower, &upper, &work)
-                    };
-                    image::attached(&mounts, again).map_err(|error| error.source)?
-                }
-                done => done,
-            }
         })
     }
 
@@ -138,16 +117,9 @@ fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
 fn mount_overlay(lower: &[OwnedFd], upper: &OwnedFd, work: &OwnedFd) -> Result<OwnedFd, Errno> {
     let fs = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&fs, c"source", c"mycontainer")?;
-    // By descriptor: a path may hold the `:` and `,` that overlay's options are split at, or be longer than the 255
-    // bytes that fsconfig takes.
-    let path = |dir: &OwnedFd| CString::new(format!("/proc/self/fd/{}", dir.as_raw_fd())).map_err(|_| Errno::INVAL);
-    match lower {
-        [only] => fsconfig_set_string(&fs, c"lowerdir", &path(only)?)?,
-        // One at a time, the topmost first: a list of more than a dozen would be too long. [since Linux 6.5]
-        several => several.iter().rev().try_for_each(|dir| fsconfig_set_string(&fs, c"lowerdir+", &path(dir)?))?,
-    }
-    fsconfig_set_string(&fs, c"upperdir", &path(upper)?)?;
-    fsconfig_set_string(&fs, c"workdir", &path(work)?)?;
+    set_lower(&fs, &lower.iter().rev().collect::<Vec<_>>())?;
+    fsconfig_set_string(&fs, c"upperdir", path(upper))?;
+    fsconfig_set_string(&fs, c"workdir", path(work))?;
     fsconfig_set_flag(&fs, c"volatile")?;
     // Where a kernel does these by itself, a renamed directory or a changed mode would be in the upper directory in a
     // way that no layer of an image can say, and `commit` would fail. Docker's overlays are without them, too.
@@ -167,34 +139,32 @@ pub(crate) fn read_only(lower: &[OwnedFd], upper: Option<&Path>, shown: &Path) -
     };
     let mount = || {
         let upper = upper.map(open_directory).transpose()?;
-        mount_read_only(&upper.iter().chain(lower.iter().rev()).collect::<Vec<_>>())
+        let fs = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&fs, c"source", c"mycontainer")?;
+        set_lower(&fs, &upper.iter().chain(lower.iter().rev()).collect::<Vec<_>>())?;
+        fsconfig_create(&fs)?;
+        fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
     };
-    match mount() {
-        // As in `Layer::over_mount`.
-        Err(Errno::INVAL) => {
-            let mounts: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
-            image::attached(&mounts, mount).map_err(|error| error.source).and_then(|done| done).map_err(failed)
-        }
-        done => done.map_err(failed),
+    mount().map_err(failed)
+}
+
+/// Names the layers that are only read, from the topmost on; without an upper directory there must be two.
+fn set_lower(fs: &OwnedFd, layers: &[&OwnedFd]) -> Result<(), Errno> {
+    /// What fsconfig takes in one value, with its end.
+    const MOST: usize = 256;
+    let all = layers.iter().map(|dir| path(dir)).collect::<Vec<_>>().join(":");
+    if all.len() < MOST {
+        fsconfig_set_string(fs, c"lowerdir", all)
+    } else {
+        // Since Linux 6.5.
+        layers.iter().try_for_each(|dir| fsconfig_set_string(fs, c"lowerdir+", path(dir)))
     }
 }
 
-/// `layers` from the topmost on, at least two.
-fn mount_read_only(layers: &[&OwnedFd]) -> Result<OwnedFd, Errno> {
-    /// What fsconfig takes in one value, with its end.
-    const MOST: usize = 256;
-    let fs = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(&fs, c"source", c"mycontainer")?;
-    let path = |dir: &&OwnedFd| format!("/proc/self/fd/{}", dir.as_raw_fd());
-    let all = layers.iter().map(path).collect::<Vec<_>>().join(":");
-    if all.len() < MOST {
-        fsconfig_set_string(&fs, c"lowerdir", all)?;
-    } else {
-        // Since Linux 6.5.
-        layers.iter().try_for_each(|dir| fsconfig_set_string(&fs, c"lowerdir+", path(dir)))?;
-    }
-    fsconfig_create(&fs)?;
-    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
+/// By descriptor: a path may hold the `:` and `,` that overlay's options are split at, or be longer than what fsconfig
+/// takes.
+fn path(dir: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", dir.as_raw_fd())
 }
 
 /// Removes a container's layer, whatever the container put into it.

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use step::step;
 
 /// What ROOT means.
@@ -28,10 +28,10 @@ pub(crate) enum Meant {
     Image(Images, Box<Image>),
 }
 
-/// A root that is ready to be attached, and what has to be kept open for it.
+/// A root that is open, and what has to be kept open for it.
 #[derive(Debug)]
 pub(crate) struct OpenRoot {
-    pub(crate) root: Root,
+    pub(crate) root: Opened,
     pub(crate) trees: Vec<Tree>,
     /// True for a view of the host, which needs its secrets hidden.
     pub(crate) is_host: bool,
@@ -39,9 +39,46 @@ pub(crate) struct OpenRoot {
     pub(crate) held: Vec<OwnedFd>,
 }
 
+/// How far it is.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// Ready to be attached.
+    Ready(Root),
+    /// To be stacked while the container's first process enters its namespaces.
+    Layers(Layers),
+}
+
+/// What a root will be made of, the whole tree of an image being one mount: what has to be looked up, its users above
+/// all, is there before the overlay is.
+#[derive(Debug)]
+pub(crate) struct Layers {
+    layer: Layer,
+    /// The lowest first.
+    lower: Vec<OwnedFd>,
+    tree: Root,
+    shown: PathBuf,
+}
+
 impl OpenRoot {
     fn plain(root: Root) -> OpenRoot {
-        OpenRoot { root, trees: Vec::new(), is_host: false, held: Vec::new() }
+        OpenRoot { root: Opened::Ready(root), trees: Vec::new(), is_host: false, held: Vec::new() }
+    }
+}
+
+impl Opened {
+    /// What is in it as long as nobody has written to it.
+    pub(crate) fn tree(&self) -> &Root {
+        match self {
+            Opened::Ready(root) => root,
+            Opened::Layers(layers) => &layers.tree,
+        }
+    }
+}
+
+impl Layers {
+    /// Mounts the overlay.
+    pub(crate) fn stack(&self) -> Result<OwnedFd, Error> {
+        self.layer.over(&self.lower, &self.shown, "")
     }
 }
 
@@ -131,11 +168,13 @@ fn open_archive(path: &Path, id: &Id) -> Result<OpenRoot, Error> {
 }
 
 fn open_image(images: &Images, image: &Image, shown: &Path, id: &Id) -> Result<OpenRoot, Error> {
-    let lower = images.root(image)?;
-    let layer = Layer::make(id)?;
-    let root = Root::new(match lower.is_mount {
-        true => layer.over_mount(&lower.lower, shown)?,
-        false => layer.over(&lower.lower, shown, "")?,
-    });
-    Ok(OpenRoot { held: lower.lower, ..OpenRoot::plain(root) })
+    let mut lower = images.root(image)?;
+    let tree = match lower.as_slice() {
+        [only] => Some(only.try_clone().map_err(|source| Error::File { what: "open", path: shown.into(), source })?),
+        _ => None,
+    };
+    lower.insert(0, crate::base::open()?);
+    let Some(tree) = tree else { return over(lower, shown, id) };
+    let layers = Layers { layer: Layer::make(id)?, lower, tree: Root::new(tree), shown: shown.to_owned() };
+    Ok(OpenRoot { root: Opened::Layers(layers), trees: Vec::new(), is_host: false, held: Vec::new() })
 }

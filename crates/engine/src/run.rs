@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::files;
 use crate::options::{NetworkMode, RunOptions};
 use crate::relay::{self, Signals};
-use crate::rootfs::{self, Meant, OpenRoot};
+use crate::rootfs::{self, Meant, OpenRoot, Opened};
 use crate::spec::{self, Parts};
 use crate::state::{Id, Record};
 use crate::streams::{self, Streams};
@@ -52,7 +52,11 @@ pub fn run(options: &RunOptions, events: &dyn Events) -> Result<Outcome, Error> 
         || Record::claim(id.clone(), &facts),
     )?;
     let network = network();
-    let ran = live(options, &meant, &id, &network);
+    let ran = live(options, &meant, &id, &network).map_err(|error| match &meant {
+        // What a damaged image makes impossible is not the reason to tell.
+        Meant::Image(images, _) => images.check().map_or_else(Error::from, |()| error),
+        _ => error,
+    });
     let mut notes: Vec<String> = tear_down(options, &record, &network).iter().map(ToString::to_string).collect();
     let mut outcome = ran?;
     outcome.notes.append(&mut notes);
@@ -66,7 +70,7 @@ fn told(id: &Id) -> String {
 /// Everything between the record and the removal.
 fn live(options: &RunOptions, meant: &Meant, id: &Id, network: &Network) -> Result<Outcome, Error> {
     let OpenRoot { root, trees, is_host, held } = rootfs::open(meant, options, id)?;
-    let with_volumes = with_volumes(options, meant, &root, id)?;
+    let with_volumes = with_volumes(options, meant, root.tree(), id)?;
     let options = with_volumes.as_ref().unwrap_or(options);
     let host_resolver = files::host_resolver();
     let lease = match options.network {
@@ -81,12 +85,17 @@ fn live(options: &RunOptions, meant: &Meant, id: &Id, network: &Network) -> Resu
         Some(Streams { fds, pumps }) => (Stdio::Fds(fds), pumps),
         None => (Stdio::Terminal { size: tty::size() }, Vec::new()),
     };
+    let spec = configuration(options, root.tree(), is_host, &hostname)?;
+    let (root, layers) = match root {
+        Opened::Ready(root) => (Rootfs::Mount(root), None),
+        Opened::Layers(layers) => (Rootfs::Given, Some(layers)),
+    };
     let bundle = Bundle {
         id: id.as_str().to_owned(),
         dir: "/".into(),
         cgroup: id.cgroup(),
-        spec: configuration(options, &root, is_host, &hostname)?,
-        root: Rootfs::Mount(root),
+        spec,
+        root,
         trees,
         files,
         seccomp: crate::seccomp::filter(&options.seccomp, options.privileged, &spec::capabilities(options))?,
@@ -94,9 +103,14 @@ fn live(options: &RunOptions, meant: &Meant, id: &Id, network: &Network) -> Resu
         stdio,
         extras: Extras::default(),
     };
-    let mut container = runtime::create(bundle, |newborn| match &lease {
-        None => Ok(()),
-        Some(lease) => connect(network, lease, newborn),
+    let mut container = runtime::create(bundle, |newborn| {
+        if let Some(layers) = &layers {
+            newborn.give_root(layers.stack()?)?;
+        }
+        if let Meant::Image(images, _) = meant {
+            images.check()?;
+        }
+        lease.as_ref().map_or(Ok(()), |lease| connect(network, lease, newborn))
     })?;
     if let Err(error) = container.start() {
         // Before it says what it died of it may have been killed for want of memory.

@@ -7,7 +7,10 @@ use crate::layout::{Images, is_named, names_in, open_directory};
 use crate::lease;
 use crate::remove::remove_tree;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FlockOperation, Mode, OFlags, fdatasync, flock, fsync, mkdirat, openat, renameat, syncfs};
+use rustix::fs::{
+    FlockOperation, Mode, OFlags, RenameFlags, fdatasync, flock, fsync, mkdirat, openat, renameat, renameat_with,
+    syncfs,
+};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -107,7 +110,21 @@ impl Drop for Draft<'_> {
     }
 }
 
-fn remove(images: &Images, name: &str) -> Result<(), Error> {
+/// Moves something that the caller has locked to where unfinished things are; its name there.
+pub(crate) fn rename_into_new(images: &Images, name: &str) -> Result<String, Errno> {
+    images.make_directories("new")?;
+    loop {
+        let new = format!("new/{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        match renameat_with(&images.dir, name, &images.dir, &new, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(new),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Removes something in `new/`.
+pub(crate) fn remove(images: &Images, name: &str) -> Result<(), Error> {
     let (parent, name) = name.rsplit_once('/').unwrap_or((".", name));
     let dir = open_directory(images.dir.as_fd(), Path::new(parent))
         .map_err(|source| Error::Remove { path: images.path.join(parent), source })?;

@@ -2,9 +2,10 @@
 //!
 //! Needed is what the index names, what running commands have leased (`lease`), and what the caller says that containers
 //! need. Marking and removing happen under the store's exclusive lock, and nobody begins to need something without the
-//! shared one, so nothing goes between the two. A layer or merged tree that is mounted may go: the mount holds the files
-//! for as long as it lives. A directory is locked by its users, and stays.
+//! shared one, so nothing goes between the two. A layer or merged tree that is mounted may go, and its mount goes with it
+//! (`kept`); a container that runs holds the files for as long as it lives. A directory is locked by its users, and stays.
 
+use crate::draft;
 use crate::error::Error;
 use crate::layout::{Images, names_in, open_directory};
 use crate::lease;
@@ -13,8 +14,10 @@ use registry::{Descriptor, Digest, Manifest};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, FileType, FlockOperation, flock, statat};
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::Path;
 
 /// What was removed.
@@ -43,13 +46,64 @@ pub struct Usage {
 const SWEPT: [(&str, bool); 5] =
     [("blobs/sha256", false), ("blobs/sha512", false), ("layers", false), ("merged", false), ("partial", true)];
 
+/// What has lost its name and still takes room on the disk.
+#[derive(Debug, Default)]
+pub struct Later {
+    /// Files, which are gone when they are closed.
+    files: Vec<File>,
+    /// Trees, under `new/`: their names, and their locks, without which the next command removes them.
+    trees: Vec<(String, File)>,
+}
+
+impl Later {
+    /// Sees to it that this goes, without the caller waiting for it: in a process of its own. If that is killed nothing
+    /// is lost, for the kernel closes its files, and a tree that is not locked is removed by the next command. For a
+    /// process of one thread.
+    pub fn remove(self, images: &Images) {
+        if self.files.is_empty() && self.trees.is_empty() {
+            return;
+        }
+        let spawned = pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from).and_then(|(wait, ours)| {
+            let held = self.files.iter().chain(self.trees.iter().map(|(_, lock)| lock)).map(AsFd::as_fd);
+            let keep: Vec<_> = held.chain([images.dir.as_fd(), wait.as_fd()]).collect();
+            sys::detach::spawn_detached(c"mc-remove", &keep, || {
+                self.remove_trees(images);
+                // Until its maker has closed the files: whoever does so last has the work.
+                let _ = rustix::io::read(&wait, &mut [0]);
+            })?;
+            Ok(ours)
+        });
+        if spawned.is_err() {
+            self.remove_trees(images);
+        }
+        drop(self);
+        drop(spawned);
+    }
+
+    fn remove_trees(&self, images: &Images) {
+        for (name, _) in &self.trees {
+            // What cannot be removed is told by the sweep of the next command.
+            let _ = draft::remove(images, name);
+        }
+    }
+}
+
 impl Images {
     /// Removes what nobody needs; `containers` tells the manifests of images that containers are made of. What was begun
     /// to be fetched goes only with `partial`. Goes on after an error and returns them all.
-    pub fn collect(&self, containers: &dyn Fn() -> Vec<Digest>, partial: bool) -> Result<(Freed, Vec<Error>), Error> {
+    ///
+    /// With `later` the files and trees have lost their names when it returns, and what takes its time is in there: the
+    /// kernel frees some gigabytes of a file in a second.
+    pub fn collect(
+        &self,
+        containers: &dyn Fn() -> Vec<Digest>,
+        partial: bool,
+        mut later: Option<&mut Later>,
+    ) -> Result<(Freed, Vec<Error>), Error> {
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         let needed = self.needed(containers)?;
-        let (mut freed, mut errors) = (Freed::default(), Vec::new());
+        let mut freed = Freed::default();
+        let mut errors = self.drop_kept_but(|hex| needed.contains(hex))?;
         for (directory, begun) in SWEPT {
             if begun && !partial {
                 continue;
@@ -58,7 +112,7 @@ impl Images {
                 if needed.contains(name.strip_suffix(".erofs").unwrap_or(&name)) {
                     continue;
                 }
-                match self.remove_unused(directory, &name, begun) {
+                match self.remove_unused(directory, &name, begun, later.as_deref_mut()) {
                     Ok(Some(bytes)) => {
                         freed.bytes += bytes;
                         freed.things += 1;
@@ -160,24 +214,36 @@ impl Images {
     }
 
     /// Removes one thing, unless somebody has it locked; how many bytes that frees.
-    fn remove_unused(&self, directory: &str, name: &str, begun: bool) -> Result<Option<u64>, Error> {
+    fn remove_unused(
+        &self,
+        directory: &str,
+        name: &str,
+        begun: bool,
+        later: Option<&mut Later>,
+    ) -> Result<Option<u64>, Error> {
         let full = format!("{directory}/{name}");
         let path = || self.path.join(&full);
         let failed = |source| Error::Remove { path: path(), source };
         let stat = statat(&self.dir, full.as_str(), AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         // Held until it is gone.
-        let _held = if is_directory || begun {
-            let file = self.open_file(&full).map_err(failed)?;
-            match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => Some(file),
+        let held = self.open_file(&full).map_err(failed)?;
+        if is_directory || begun {
+            match flock(held.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => return Ok(None),
                 Err(error) => return Err(failed(error)),
             }
-        } else {
-            None
-        };
+        }
         let bytes = self.bytes_of(&full);
+        match later {
+            Some(later) if is_directory => {
+                later.trees.push((draft::rename_into_new(self, &full).map_err(failed)?, held));
+                return Ok(Some(bytes));
+            }
+            Some(later) => later.files.push(held),
+            None => {}
+        }
         let dir = open_directory(self.dir.as_fd(), Path::new(directory)).map_err(failed)?;
         remove_tree(dir.as_fd(), OsStr::new(name))?;
         Ok(Some(bytes))

@@ -56,10 +56,12 @@ impl Images {
     /// The image that these words mean: a name, `NAME@DIGEST`, an id, or the beginning of one.
     pub fn find(&self, words: &str) -> Result<Option<Image>, Error> {
         let index = self.index()?;
-        match find_entry(self, &index, words)? {
-            Some(entry) => self.load(&index, &entry).map(Some),
-            None => Ok(None),
+        let found = find_entry(self, &index, words)?.map(|entry| self.load(&index, &entry)).transpose();
+        // That it is damaged is the better reason.
+        if found.is_err() {
+            self.check()?;
         }
+        found
     }
 
     /// As [`Images::find`]; that there is none is an error.

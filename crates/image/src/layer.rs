@@ -12,15 +12,19 @@
 
 use crate::draft::{Draft, sync_directory};
 use crate::error::{Error, Fault};
-use crate::input::{CHUNK, Decompressed, decompressed, read_buffered};
+use crate::input::{Decompressed, decompressed, read_buffered};
 use crate::layout::{Images, blob_name, is_named};
 use crate::pipe::{PipeReader, PipeWriter, Stopped, pipe};
 use crate::progress::{Events, State};
 use crate::transfer::Source;
+use crate::write_behind::WriteBehind;
 use crate::{erofs, unpack_layer};
 use registry::{Descriptor, Digest, Hasher};
 use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fdatasync, flock, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, XattrFlags, fdatasync, fgetxattr, flock, fsetxattr, openat, renameat,
+    unlinkat,
+};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
@@ -80,9 +84,9 @@ impl Fetch<'_> {
         let has_tree = self.images.has_tree(wanted.diff_id, self.form);
         let mut is_damaged = false;
         if self.images.has_blob(wanted.descriptor) {
-            if !has_tree {
+            if !(has_tree && self.images.is_known_to_be(&wanted.descriptor.digest, wanted.diff_id)) {
                 self.events.layer_state(wanted.index, State::Moving);
-                match self.convert(wanted) {
+                match self.convert(wanted, has_tree) {
                     Err(error) if error.is_of_the_content() && self.images.is_damaged(wanted.descriptor)? => {
                         is_damaged = true;
                     }
@@ -116,7 +120,7 @@ impl Fetch<'_> {
     fn complete(&self, wanted: &Wanted<'_>, mut partial: Partial<'_>, has_tree: bool) -> Result<(), Error> {
         loop {
             match self.run(wanted, Some(&partial), has_tree) {
-                Ok(()) => return partial.keep(),
+                Ok(()) => return partial.keep(wanted.diff_id),
                 Err(error) if error.is_of_the_content() && partial.have > 0 => partial.begin_again()?,
                 Err(error) => {
                     if !error.is_of_the_source() || partial.is_empty() {
@@ -129,24 +133,23 @@ impl Fetch<'_> {
     }
 
     /// Makes the tree of a layer whose blob is there.
-    pub(crate) fn convert(&self, wanted: &Wanted<'_>) -> Result<(), Error> {
-        self.run(wanted, None, false)
+    fn convert(&self, wanted: &Wanted<'_>, has_tree: bool) -> Result<(), Error> {
+        self.run(wanted, None, has_tree)?;
+        let blob = self.images.open_blob(&wanted.descriptor.digest)?;
+        known_to_be(&blob, wanted.diff_id);
+        Ok(())
     }
 
-    /// The threads. Without a partial blob the blob itself is read.
+    /// The threads. Without a partial blob the blob itself is read. What has a tree by its diff id is uncompressed and
+    /// hashed all the same: the tree may be that of another image's layer, of which this image only says that it is its
+    /// own.
     fn run(&self, wanted: &Wanted<'_>, partial: Option<&Partial<'_>>, has_tree: bool) -> Result<(), Error> {
-        if has_tree {
-            return self.fetch(wanted, partial, None).map_err(|ended| match ended {
-                Ended::Failed(error) => error,
-                Ended::Stopped => Error::Interrupted,
-            });
-        }
         let (to_decoder, from_fetch) = pipe();
         std::thread::scope(|scope| {
-            let fetch = scope.spawn(move || self.fetch(wanted, partial, Some(to_decoder)));
+            let fetch = scope.spawn(move || self.fetch(wanted, partial, to_decoder));
             let (to_tree, from_decoder) = pipe();
             let decode = scope.spawn(move || decode(from_fetch, to_tree));
-            let tree = self.tree(wanted, from_decoder);
+            let tree = if has_tree { self.hash(wanted, from_decoder) } else { self.tree(wanted, from_decoder) };
             let join = |thread: std::thread::ScopedJoinHandle<'_, Result<(), Ended>>| {
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
@@ -157,21 +160,23 @@ impl Fetch<'_> {
                 // What the decoder found has been told to the reader of the tar, who knows where it was.
                 (_, _, Err(Ended::Failed(error))) => Err(error),
                 // Only now is all of it known to be right.
-                (Ok(()), Ok(()), Ok(draft)) => draft.keep(&layer_name(wanted.diff_id, self.form)),
+                (Ok(()), Ok(()), Ok(draft)) => {
+                    draft.map_or(Ok(()), |draft| draft.keep(&layer_name(wanted.diff_id, self.form)))
+                }
                 _ => Err(Error::Interrupted),
             }
         })
     }
 
     /// Step 1: the blob's bytes, from what is there of them and then from the source.
-    fn fetch(&self, wanted: &Wanted<'_>, partial: Option<&Partial<'_>>, to: Option<PipeWriter>) -> Result<(), Ended> {
+    fn fetch(&self, wanted: &Wanted<'_>, partial: Option<&Partial<'_>>, to: PipeWriter) -> Result<(), Ended> {
         let descriptor = wanted.descriptor;
         let (file, have) = match partial {
             Some(partial) => (partial.at_its_start().map_err(|e| partial.failed(e))?, partial.have),
             None => (self.images.open_blob(&descriptor.digest)?, descriptor.size),
         };
         let mut hasher = descriptor.digest.hasher();
-        let mut pump = Pump { to, spare: Vec::new(), done: 0 };
+        let mut pump = Pump { to, done: 0 };
         let mut old = Read::take(&file, have);
         let blob_failed = |source| Error::Blob { path: self.images.path.join(blob_name(&descriptor.digest)), source };
         loop {
@@ -189,6 +194,7 @@ impl Fetch<'_> {
         if done < descriptor.size {
             let mut content = self.source.blob(descriptor, done)?;
             let shown = || format!("{} of {}", descriptor.digest, self.source.shown());
+            let mut behind = WriteBehind::default();
             loop {
                 self.go_on()?;
                 self.events.layer_progress(wanted.index, pump.done);
@@ -205,6 +211,7 @@ impl Fetch<'_> {
                     }
                     hasher.update(&buffer[..length]);
                     (&file).write_all(&buffer[..length]).map_err(|e| self.images.write_failed("partial", e))?;
+                    behind.written(&file, before + length as u64);
                     Ok(length)
                 })?;
                 if read == 0 {
@@ -221,7 +228,7 @@ impl Fetch<'_> {
         if got != descriptor.digest {
             return Err(Error::Mismatch { what: self.source.shown(), wanted: descriptor.digest.clone(), got }.into());
         }
-        pump.to.map_or(Ok(()), |to| to.finish().map_err(|Stopped| Ended::Stopped))
+        pump.to.finish().map_err(|Stopped| Ended::Stopped)
     }
 
     /// That another layer failed is not this one's fault: what came of it so far is kept.
@@ -230,8 +237,8 @@ impl Fetch<'_> {
     }
 
     /// Step 3: the tree.
-    fn tree(&self, wanted: &Wanted<'_>, from: PipeReader) -> Result<Draft<'_>, Ended> {
-        let mut tar = Hashing { inner: from, hasher: wanted.diff_id.hasher(), pending: 0 };
+    fn tree(&self, wanted: &Wanted<'_>, from: PipeReader) -> Result<Option<Draft<'_>>, Ended> {
+        let mut tar = Hashing::new(wanted, from);
         let draft = match self.form {
             Form::Erofs => Draft::file(self.images)?,
             Form::Directory => Draft::directory(self.images)?,
@@ -249,12 +256,28 @@ impl Fetch<'_> {
             fault => Error::Layer { digest: wanted.descriptor.digest.clone(), source: Box::new(fault) },
         })?;
         // The tar reader stops nowhere but at the very end.
-        let got = tar.hasher.finish();
-        if got != *wanted.diff_id {
-            let layer = wanted.descriptor.digest.clone();
-            return Err(Error::DiffId { layer, wanted: wanted.diff_id.clone(), got }.into());
+        tar.finish(wanted)?;
+        Ok(Some(draft))
+    }
+
+    /// Step 3 where the tree is there: only its digest.
+    fn hash(&self, wanted: &Wanted<'_>, from: PipeReader) -> Result<Option<Draft<'_>>, Ended> {
+        let (mut tar, limit) = (Hashing::new(wanted, from), most_bytes(wanted.descriptor.size)?);
+        let failed = |source| Error::Layer { digest: wanted.descriptor.digest.clone(), source: Box::new(source) };
+        let mut done = 0;
+        loop {
+            let piece = tar.fill_buf().map_err(|error| failed(Fault::read(done, error)))?.len();
+            if piece == 0 {
+                break;
+            }
+            tar.consume(piece);
+            done += piece as u64;
+            if done > limit {
+                return Err(failed(Fault::TooBig { entry: "(its tar)".into(), limit }).into());
+            }
         }
-        Ok(draft)
+        tar.finish(wanted)?;
+        Ok(None)
     }
 }
 
@@ -275,6 +298,24 @@ pub(crate) fn setting(name: &str) -> Option<String> {
     Some(std::env::var_os(name)?.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
 }
 
+/// The attribute of a blob that says what it was when it was uncompressed.
+const DIFF_ID: &str = "user.mycontainer.diff-id";
+
+/// Writes down that a blob is a layer with this diff id, so that nobody has to find it out again. Where a file system has
+/// no room for that, it is found out.
+fn known_to_be(blob: &File, diff_id: &Digest) {
+    let _ = fsetxattr(blob, DIFF_ID, diff_id.as_str().as_bytes(), XattrFlags::empty());
+}
+
+impl Images {
+    /// True when the blob was once found to be a layer with this diff id.
+    fn is_known_to_be(&self, blob: &Digest, diff_id: &Digest) -> bool {
+        let mut value = [0; 256];
+        let known = self.open_blob(blob).ok().and_then(|blob| fgetxattr(&blob, DIFF_ID, &mut value[..]).ok());
+        known.is_some_and(|length| &value[..length] == diff_id.as_str().as_bytes())
+    }
+}
+
 fn read_some(from: &mut impl Read, to: &mut [u8]) -> io::Result<usize> {
     loop {
         match from.read(to) {
@@ -284,23 +325,15 @@ fn read_some(from: &mut impl Read, to: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Sends pieces on to a pipe, if there is one.
+/// Sends pieces on to a pipe, and counts them.
 struct Pump {
-    to: Option<PipeWriter>,
-    /// For pieces that go nowhere.
-    spare: Vec<u8>,
+    to: PipeWriter,
     done: u64,
 }
 
 impl Pump {
     fn piece(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<usize, Error>) -> Result<usize, Ended> {
-        let length = match &self.to {
-            Some(to) => to.send(fill).map_err(|Stopped| Ended::Stopped)??,
-            None => {
-                self.spare.resize(CHUNK, 0);
-                fill(&mut self.spare)?
-            }
-        };
+        let length = self.to.send(fill).map_err(|Stopped| Ended::Stopped)??;
         self.done += length as u64;
         Ok(length)
     }
@@ -347,6 +380,21 @@ struct Hashing<R> {
     hasher: Hasher,
     /// Bytes of the current piece that are hashed and not consumed.
     pending: usize,
+}
+
+impl Hashing<PipeReader> {
+    fn new(wanted: &Wanted<'_>, inner: PipeReader) -> Hashing<PipeReader> {
+        Hashing { inner, hasher: wanted.diff_id.hasher(), pending: 0 }
+    }
+
+    /// Whether it was what the image says that it is.
+    fn finish(self, wanted: &Wanted<'_>) -> Result<(), Error> {
+        let got = self.hasher.finish();
+        if got == *wanted.diff_id {
+            return Ok(());
+        }
+        Err(Error::DiffId { layer: wanted.descriptor.digest.clone(), wanted: wanted.diff_id.clone(), got })
+    }
 }
 
 impl<R: BufRead> Read for Hashing<R> {
@@ -441,7 +489,8 @@ impl<'a> Partial<'a> {
     }
 
     /// It is whole and right: it becomes a blob.
-    fn keep(self) -> Result<(), Error> {
+    fn keep(self, diff_id: &Digest) -> Result<(), Error> {
+        known_to_be(&self.file, diff_id);
         let name = blob_name(&self.descriptor.digest);
         let failed = |source| Error::Keep { path: self.images.path.join(&name), source };
         fdatasync(&self.file).map_err(failed)?;

@@ -8,6 +8,7 @@
 //!   blobs/sha256/HEX         manifests, configurations and compressed layers, each held against its digest
 //!   layers/HEX.erofs, HEX/   a layer ready to be mounted, by the digest of its uncompressed tar (its diff id)
 //!   merged/HEX.erofs         the tree of all layers of an image, by their chain id: metadata that points into layers/
+//!   mounts/HEX/              where the tree of an image is mounted, by its id: see `kept`
 //!   partial/HEX              a blob that is being fetched, or was: the next one who wants it goes on where it ends
 //!   new/PID-N                what is being written, locked by who writes it
 //!   leases/PID-N             what a running command needs although no image names it yet; locked by the command
@@ -32,6 +33,7 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// The annotation of `index.json` that names an image.
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -50,6 +52,8 @@ const DIRECTORIES: [&str; 6] = ["blobs/sha256", "layers", "merged", "partial", "
 pub struct Images {
     pub(crate) path: PathBuf,
     pub(crate) dir: OwnedFd,
+    /// What was read and is still to be held against its digest, where that is put off.
+    unchecked: Option<Mutex<Vec<(Digest, Vec<u8>)>>>,
 }
 
 impl Images {
@@ -57,7 +61,7 @@ impl Images {
     pub fn existing(data_dir: &Path) -> Result<Option<Images>, Error> {
         let path = absolute(data_dir)?.join("images");
         match open_directory(rustix::fs::CWD, &path) {
-            Ok(dir) => Ok(Some(Images { path, dir })),
+            Ok(dir) => Ok(Some(Images { path, dir, unchecked: None })),
             Err(Errno::NOENT) => Ok(None),
             Err(source) => Err(Error::Prepare { path, source: source.into() }),
         }
@@ -76,12 +80,30 @@ impl Images {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
         let dir = open_directory(rustix::fs::CWD, &path).map_err(|error| failed(error.into()))?;
-        let images = Images { path: path.clone(), dir };
+        let images = Images { path: path.clone(), dir, unchecked: None };
         for name in DIRECTORIES {
             images.make_directories(name).map_err(|error| failed(error.into()))?;
         }
         images.write_small(MARK, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         Ok(images)
+    }
+
+    /// The same store, for a command that starts a container: manifests and configurations that are read from it are held
+    /// against their digests only by [`Images::check`]. The caller does that before the program runs, while it would wait
+    /// for something else. (What is in the way is less the hashing than the question whether the processor can do it: five
+    /// CPUID, of which each costs 12 µs in a virtual machine.)
+    pub fn checked_later(self) -> Images {
+        Images { unchecked: Some(Mutex::default()), ..self }
+    }
+
+    /// Holds against their digests what was read since [`Images::checked_later`].
+    pub fn check(&self) -> Result<(), Error> {
+        let Some(unchecked) = &self.unchecked else { return Ok(()) };
+        let read = std::mem::take(&mut *unchecked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        match read.into_iter().find(|(digest, bytes)| !digest.is_of(bytes)) {
+            Some((digest, _)) => Err(Error::Damaged { path: self.path.join(blob_name(&digest)) }),
+            None => Ok(()),
+        }
     }
 
     /// Where the store is.
@@ -143,8 +165,13 @@ impl Images {
         let path = || self.path.join(blob_name(digest));
         let read = read_whole(self.open_blob(digest)?, MANIFEST_MAX + 1);
         let bytes = read.map_err(|source| Error::Blob { path: path(), source })?;
-        if !digest.is_of(&bytes) {
-            return Err(Error::Damaged { path: path() });
+        match &self.unchecked {
+            Some(later) => {
+                let mut later = later.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                later.push((digest.clone(), bytes.clone()));
+            }
+            None if digest.is_of(&bytes) => {}
+            None => return Err(Error::Damaged { path: path() }),
         }
         Ok(bytes)
     }

@@ -1,18 +1,16 @@
-//! EROFS images become mounts: detached, in no mount table, gone with the last descriptor.
+//! EROFS images become mounts: detached, in no mount table, gone with the last descriptor unless they are attached
+//! (`kept`).
 //!
 //! Since Linux 6.12 the kernel mounts an image from its file. Before, it takes block devices only, and says so with
 //! `ENOTBLK`: then each file gets a loop device, read-only, which the kernel frees with the mount (autoclear), whoever
 //! is gone by then.
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
 };
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use sys::fork::{Namespaces, unshare};
 
 /// How the kernel gets at the images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +34,7 @@ pub struct MountError {
     pub source: Errno,
 }
 
-/// Mounts the EROFS image in `image`, read-only and detached. `devices` are the layers of a merged image, the lowest
+/// Mounts the EROFS image in `image`: read-only, without rights for set-user-ID programs and devices, and detached. `devices` are the layers of a merged image, the lowest
 /// first, and none for a layer alone. The files may be open in any way, also with `O_PATH`.
 ///
 /// # Errors
@@ -65,7 +63,9 @@ fn mount(source: BorrowedFd<'_>, devices: &[BorrowedFd<'_>]) -> Result<OwnedFd, 
     }
     fsconfig_set_flag(&fs, "ro").map_err(failed("make the image read-only"))?;
     fsconfig_create(&fs).map_err(failed("read the image"))?;
-    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY).map_err(failed("mount the image"))
+    let rights =
+        MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, rights).map_err(failed("mount the image"))
 }
 
 /// A loop device that shows `file`, until the descriptor and what was mounted from it are gone.
@@ -97,43 +97,6 @@ fn loop_device(file: BorrowedFd<'_>) -> Result<OwnedFd, MountError> {
 
 fn errno(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
-}
-
-/// Calls `make`, which makes an overlay of `mounts`, where the kernel accepts them: before Linux 6.15 overlay takes no
-/// detached mount as its layer, so for the time of the call they are attached in a mount namespace of their own. The
-/// overlay holds on to what it is made of, so that it outlives that namespace.
-///
-/// For a process with one thread: it is in another namespace meanwhile. Directories of the host that `make` hands to
-/// overlay it must open itself, by path, for a descriptor from outside is as foreign there as a detached mount. The way
-/// back leads to the namespace's own root: whoever did a chroot must not call this.
-///
-/// # Errors
-/// The step that failed; what `make` returns is handed through.
-pub fn attached<T>(mounts: &[BorrowedFd<'_>], make: impl FnOnce() -> T) -> Result<T, MountError> {
-    let failed = |act| move |source| MountError { act, source };
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let namespace = open("/proc/thread-self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let namespace = namespace.map_err(failed("open the mount namespace"))?;
-    let here = open(".", flags, Mode::empty()).map_err(failed("open the working directory"))?;
-    unshare(Namespaces::MOUNT).map_err(|error| failed("make a mount namespace")(errno(&error)))?;
-    let made = attach(mounts).map(|()| make());
-    // Whatever came of it. This takes a process that has its working directory to itself, as one of one thread has.
-    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
-        .map_err(failed("go back to the mount namespace"))?;
-    rustix::process::fchdir(&here).map_err(failed("go back to the working directory"))?;
-    made
-}
-
-fn attach(mounts: &[BorrowedFd<'_>]) -> Result<(), MountError> {
-    let failed = |act| move |source| MountError { act, source };
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    mount_change("/", private).map_err(failed("make the mount namespace private"))?;
-    for mount in mounts {
-        // Over the root: that is there on every host, and nobody looks at it from here. What `make` opens by path
-        // starts at the root below.
-        move_mount(mount, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(failed("attach an image"))?;
-    }
-    Ok(())
 }
 
 /// Whether this kernel has EROFS: it may load it for the question.

@@ -71,8 +71,13 @@ impl Images {
         lease.need(parts.digests().iter())?;
         let wanted = parts.wanted();
         let fetch = Fetch { images: self, source, form: form()?, events: order.events, stop: AtomicBool::new(false) };
+        let is_repaired = wanted.iter().any(|layer| !self.has_tree(layer.diff_id, fetch.form));
         fetch_all(&fetch, &wanted)?;
         self.merge_layers(&parts.config, fetch.form)?;
+        if is_repaired {
+            // What is mounted may be the damaged one.
+            self.drop_kept(parts.manifest.config.digest.hex())?;
+        }
         self.keep_small(&parts.manifest.config.digest, &parts.config_bytes)?;
         self.keep_small(&parts.descriptor.digest, &parts.manifest_bytes)?;
         if parts.top_digest != parts.descriptor.digest {
@@ -141,15 +146,18 @@ pub(crate) fn merged_name(config: &ImageConfig) -> String {
 
 /// How layers are kept here: as EROFS images where the kernel has EROFS, unless `MYCONTAINER_LAYERS` says otherwise.
 pub(crate) fn form() -> Result<Form, Error> {
+    let by_kernel = || if mount::has_erofs() { Form::Erofs } else { Form::Directory };
+    Ok(form_asked_for()?.unwrap_or_else(by_kernel))
+}
+
+/// What `MYCONTAINER_LAYERS` says, if it says something.
+pub(crate) fn form_asked_for() -> Result<Option<Form>, Error> {
     const NAME: &str = "MYCONTAINER_LAYERS";
-    match setting(NAME) {
-        None if mount::has_erofs() => Ok(Form::Erofs),
-        None => Ok(Form::Directory),
-        Some(value) => match value.as_str() {
-            "directories" => Ok(Form::Directory),
-            "erofs" => Ok(Form::Erofs),
-            _ => Err(Error::Setting { name: NAME, value, expected: "erofs or directories" }),
-        },
+    let Some(value) = setting(NAME) else { return Ok(None) };
+    match value.as_str() {
+        "directories" => Ok(Some(Form::Directory)),
+        "erofs" => Ok(Some(Form::Erofs)),
+        _ => Err(Error::Setting { name: NAME, value, expected: "erofs or directories" }),
     }
 }
 

@@ -58,6 +58,9 @@ pub enum Rootfs {
     /// A detached mount (`open_tree(OPEN_TREE_CLONE)` or `fsmount`): it is attached in the container's own mount namespace
     /// and nowhere else, so a crash leaves no mount behind.
     Mount(Root),
+    /// As [`Rootfs::Mount`], handed over by [`crate::Newborn::give_root`] once the first process is there: making the mount
+    /// and entering the namespaces take their time side by side.
+    Given,
     /// A directory that the container's first process opens: for a caller that may not clone mounts itself, and for a
     /// container in the mount namespace of others.
     Directory(PathBuf),

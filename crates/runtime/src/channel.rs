@@ -77,6 +77,7 @@ impl Order {
     const ALL: [Order; 4] = [Order::Placed, Order::Hooked, Order::LiveOn, Order::Start];
 }
 
+const ROOT: u8 = b'R';
 const BORN: u8 = b'B';
 const BUILT: u8 = b'M';
 const TERMINAL: u8 = b'T';
@@ -94,6 +95,11 @@ pub(crate) fn pair() -> Result<(Channel, Channel), Error> {
 }
 
 impl Channel {
+    /// One more descriptor of this end.
+    pub(crate) fn try_clone(&self) -> Result<Channel, Errno> {
+        rustix::io::fcntl_dupfd_cloexec(&self.0, 3).map(Channel)
+    }
+
     /// The tool's or the child's end, from a connection that another made.
     pub(crate) fn from_connection(connection: OwnedFd) -> Channel {
         Channel(connection)
@@ -102,6 +108,20 @@ impl Channel {
     /// Parent to child: go on.
     pub(crate) fn send(&self, order: Order) -> Result<(), Errno> {
         rustix::net::send(&self.0, &[order as u8], SendFlags::NOSIGNAL).map(drop)
+    }
+
+    /// Parent to child: the root file system's mount.
+    pub(crate) fn send_root(&self, root: &OwnedFd) -> Result<(), Errno> {
+        self.send_with(&[ROOT], root)
+    }
+
+    /// Child: waits for its root. None when the parent is gone, or says something else.
+    pub(crate) fn receive_root(&self) -> Option<OwnedFd> {
+        let mut byte = [0u8; 1];
+        match self.receive_with(&mut byte) {
+            Ok((1, Some(root))) if byte[0] == ROOT => Some(root),
+            _ => None,
+        }
     }
 
     /// Child: waits for the next order. None when the parent is gone, or says what nobody knows.
@@ -183,18 +203,17 @@ impl Channel {
         let _ = rustix::net::send(&self.0, &bytes, SendFlags::NOSIGNAL);
     }
 
-    /// Parent: the next thing that the child tells.
-    pub(crate) fn receive(&self) -> Result<Told, Error> {
-        let mut bytes = [0u8; LONGEST];
+    /// The next record: its length, and the descriptor that came with it.
+    fn receive_with(&self, bytes: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let got = loop {
-            let mut slices = [IoSliceMut::new(&mut bytes)];
+            let mut slices = [IoSliceMut::new(bytes)];
             match rustix::net::recvmsg(&self.0, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 // The child ended with our start unread. The kernel says so once, before what the child sent as its last
                 // word, which comes next. [net/core/datagram.c: the socket's error first, then its queue]
                 Err(Errno::INTR | Errno::CONNRESET) => {}
-                Err(errno) => return Err(Error::Channel(errno)),
+                Err(errno) => return Err(errno),
                 Ok(got) => break got.bytes,
             }
         };
@@ -202,6 +221,13 @@ impl Channel {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
+        Ok((got, fd))
+    }
+
+    /// Parent: the next thing that the child tells.
+    pub(crate) fn receive(&self) -> Result<Told, Error> {
+        let mut bytes = [0u8; LONGEST];
+        let (got, fd) = self.receive_with(&mut bytes).map_err(Error::Channel)?;
         match (bytes[..got].split_first(), fd) {
             (None, _) => Ok(Told::Closed),
             (Some((&BORN, &[a, b, c, d])), Some(fd)) => Ok(Told::Born(i32::from_le_bytes([a, b, c, d]), fd)),
@@ -331,6 +357,10 @@ mod tests {
         assert!(matches!(ours.receive().unwrap(), Told::Socket(_)));
         assert!(matches!(ours.receive().unwrap(), Told::Listener(_)));
         assert!(matches!(ours.receive().unwrap(), Told::Ready));
+        ours.send_root(&fd).unwrap();
+        assert!(theirs.receive_root().is_some());
+        ours.send(Order::Start).unwrap();
+        assert!(theirs.receive_root().is_none(), "not what was waited for");
         for order in Order::ALL {
             ours.send(order).unwrap();
             assert_eq!(theirs.next_order(), Some(order));

@@ -41,6 +41,8 @@ pub struct Newborn {
     pid: i32,
     proc: Procfs,
     cgroup: cgroup::Location,
+    /// The line to its first process, when that waits for its root.
+    line: Option<Channel>,
 }
 
 impl Newborn {
@@ -52,6 +54,16 @@ impl Newborn {
     /// Where its control group is.
     pub fn cgroup(&self) -> &cgroup::Location {
         &self.cgroup
+    }
+
+    /// Hands over the root file system of a bundle that has [`Rootfs::Given`].
+    pub fn give_root(&self, root: OwnedFd) -> Result<(), Error> {
+        let line = self.line.as_ref().ok_or_else(|| Error::Invalid("it has a root already".into()))?;
+        match line.send_root(&root) {
+            // The process is gone; why is told by its last words.
+            Err(Errno::PIPE | Errno::CONNRESET) => Err(Error::Vanished),
+            done => done.map_err(Error::Channel),
+        }
     }
 
     /// The container's network namespace.
@@ -104,7 +116,15 @@ pub fn create<E: From<Error>>(
     };
     let pid = process.pid();
     let mut container = Container { process, cgroup, shares: None };
-    let newborn = Newborn { pid, proc, cgroup: container.cgroup.location().clone() };
+    let line = matches!(bundle.root, Rootfs::Given).then(|| container.process.line()).transpose();
+    let line = match line {
+        Ok(line) => line,
+        Err(error) => {
+            container.abandon();
+            return Err(error.into());
+        }
+    };
+    let newborn = Newborn { pid, proc, cgroup: container.cgroup.location().clone(), line };
     let raised = raise(&mut container, &plan, &bundle, &newborn).map_err(E::from).and_then(|()| {
         with_devices(&plan, &newborn, || {
             meanwhile(&newborn)?;

@@ -126,15 +126,19 @@ pub(crate) struct Streams {
 /// Mounts all that the container sees, and enters it.
 fn build_root(birth: &Birth<'_>, parent: &Channel) -> Result<Streams, Error> {
     let Birth { plan, bundle, .. } = birth;
+    let own_sources = if birth.sources.is_none() { mounts::open_sources(&plan.mounts)? } else { Vec::new() };
     let opened;
     let root = match &bundle.root {
         Rootfs::Mount(root) => root,
+        Rootfs::Given => {
+            opened = Root::new(parent.receive_root().ok_or(Error::Vanished)?);
+            &opened
+        }
         Rootfs::Directory(path) => {
             opened = mounts::open_root(path).map_err(|source| Error::MountSource { path: path.clone(), source })?;
             &opened
         }
     };
-    let own_sources = if birth.sources.is_none() { mounts::open_sources(&plan.mounts)? } else { Vec::new() };
     mounts::detach_from_host()?;
     mounts::attach_root(root, plan.root_propagation)?;
     attach_trees(root, &bundle.trees)?;

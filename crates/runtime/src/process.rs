@@ -173,6 +173,11 @@ impl Process {
         }
     }
 
+    /// One more descriptor of the line to it.
+    pub(crate) fn line(&self) -> Result<Channel, Error> {
+        self.channel.try_clone().map_err(Error::Channel)
+    }
+
     /// The failure that it told before it ended, if it has ended or is about to.
     pub(crate) fn why_it_died(&self) -> Option<Error> {
         // It waits for its start on this channel, so closing our side of the conversation ends it at once.

@@ -9,7 +9,6 @@ use crate::rootfs::{self, Meant};
 use crate::state::{DATA_DIR, Facts, Id, Record};
 use image::Events;
 use rustix::fs::{Mode, OFlags};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use step::step;
 
@@ -44,6 +43,7 @@ pub fn create(options: &CreateOptions, events: &dyn Events) -> Result<(String, V
     // Until the record says that the image is needed, this does.
     let making = match &meant {
         Meant::Image(images, image) => {
+            images.check()?;
             let making = images.make()?;
             making.base(image)?;
             Some(making)
@@ -75,7 +75,7 @@ fn make(meant: &Meant, facts: &mut Facts, id: &Id) -> Result<(), Error> {
     let layer = Layer::make(id)?;
     let root = PathBuf::from(&facts.root);
     let top = match meant {
-        Meant::Image(images, image) => top_of(images.root(image)?.lower),
+        Meant::Image(images, image) => images.root(image)?.pop(),
         Meant::Archive => {
             let unpacked = image::Store::open(Path::new(DATA_DIR))?.archive(&root)?;
             facts.archive = Some(unpacked.digest);
@@ -92,10 +92,6 @@ fn make(meant: &Meant, facts: &mut Facts, id: &Id) -> Result<(), Error> {
     }
     let what = || format!("write {}/created.json", layer.path().display());
     step("write-created", "from here on it stays", what, || created::write(id, facts))
-}
-
-fn top_of(mut lower: Vec<OwnedFd>) -> Option<OwnedFd> {
-    lower.pop()
 }
 
 fn write_cidfile(path: &Path, id: &Id) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use super::Found;
 use crate::error::Error;
 use crate::overlay;
 use crate::state::{self, DATA_DIR, Facts, Id, RootKind};
-use image::{Image, ImageRoot, Images, Store};
+use image::{Image, Images, Store};
 use registry::Digest;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -41,7 +41,8 @@ pub(super) fn of_container(found: &Found) -> Result<OpenTree, Error> {
     match facts.kind {
         RootKind::Image => {
             let (images, image) = image_of(facts)?;
-            let ImageRoot { lower, .. } = images.root(&image)?;
+            let mut lower = images.root(&image)?;
+            lower.insert(0, crate::base::open()?);
             let top = overlay::read_only(&lower, Some(&upper), Path::new(&facts.root))?;
             Ok(OpenTree { top, _held: lower })
         }
@@ -61,7 +62,7 @@ pub(super) fn of_container(found: &Found) -> Result<OpenTree, Error> {
 
 /// The tree of an image.
 pub(super) fn of_image(images: &Images, image: &Image) -> Result<OpenTree, Error> {
-    let ImageRoot { mut lower, .. } = images.root(image)?;
+    let mut lower = images.root(image)?;
     if lower.len() == 1
         && let Some(top) = lower.pop()
     {

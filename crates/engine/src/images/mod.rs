@@ -32,12 +32,13 @@ pub fn store() -> Result<Images, Error> {
     Ok(images)
 }
 
-/// The image that ROOT names, if the store has it, or `--pull always` asks the registry for it first.
+/// The image that ROOT names, if the store has it, or `--pull always` asks the registry for it first. Whoever runs it has
+/// to call [`Images::check`].
 pub(crate) fn wanted(options: &RunOptions, events: &dyn Events) -> Result<Option<(Images, Image)>, Error> {
     if options.pull == PullPolicy::Always {
         return missing(options, events).map(Some);
     }
-    let Some(images) = Images::existing(Path::new(DATA_DIR))? else { return Ok(None) };
+    let Some(images) = Images::existing(Path::new(DATA_DIR))?.map(Images::checked_later) else { return Ok(None) };
     let found = images.find(&options.root)?;
     Ok(found.filter(|image| fits(options, image)).map(|image| (images, image)))
 }

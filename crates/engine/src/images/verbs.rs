@@ -3,7 +3,7 @@
 use super::{inspect, remote};
 use crate::error::Error;
 use crate::state;
-use image::{Events, Freed, Image, Images, Order, Received, Removed, Usage};
+use image::{Events, Freed, Image, Images, Later, Order, Received, Removed, Usage};
 use registry::{Digest, Platform, Reference};
 
 /// What is asked of `pull` beside the image.
@@ -102,7 +102,10 @@ pub fn name_to_give(words: &str) -> Result<Reference, Error> {
 pub fn remove(images: &Images, words: &str, force: bool) -> Result<Vec<Removed>, Error> {
     let removed = images.remove(words, force, &container_of)?;
     if removed.iter().any(|removed| matches!(removed, Removed::Deleted(_))) {
-        collect(images, false)?;
+        let mut later = Later::default();
+        let collected = images.collect(&needed, false, Some(&mut later));
+        later.remove(images);
+        collected?;
     }
     Ok(removed)
 }
@@ -163,7 +166,7 @@ pub(super) fn or_freed<T>(images: &Images, came: Result<T, image::Error>) -> Res
 }
 
 fn collect(images: &Images, partial: bool) -> Result<(Freed, Vec<image::Error>), Error> {
-    Ok(images.collect(&needed, partial)?)
+    Ok(images.collect(&needed, partial, None)?)
 }
 
 /// The manifests that containers are made of.

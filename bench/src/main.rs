@@ -117,8 +117,8 @@ fn bench(options: &Options) -> Result<()> {
     if contenders.first().is_none_or(|first| first.name != "floor") {
         bail!("the floor does not work here, and without it there is nothing to compare with");
     }
-    let hot = timer::measure(&contenders, Mode::Hot, rounds, &mut workers);
-    let idle = timer::measure(&contenders, Mode::Idle, rounds, &mut workers);
+    let hot = timer::measure(&contenders, Mode::Hot, worker::Until::End, rounds, &mut workers);
+    let idle = timer::measure(&contenders, Mode::Idle, worker::Until::End, rounds, &mut workers);
     contenders::clean_up(&contenders);
 
     let report = report::Report { machine, rows: report::rows(contenders, hot?, idle?), absent, rounds };

@@ -4,7 +4,7 @@
 //! and nobody always runs in the wake of the same neighbour. A slow contender takes part in every nth round only.
 
 use crate::contenders::Contender;
-use crate::worker::{Request, View, Worker};
+use crate::worker::{Request, Until, View, Worker};
 use anyhow::Result;
 use std::collections::HashMap;
 use std::path::Path;
@@ -68,7 +68,8 @@ impl Workers {
     /// Runs a command once in `view`, untimed, and says on failure what it wrote to stderr last.
     pub(crate) fn try_once(&mut self, view: View, argv: &[String], stderr: &Path) -> Result<Result<u64, String>> {
         let stderr = Some(stderr.to_owned());
-        self.try_request(view, &Request { argv: argv.to_vec(), timeout_s: 120, stderr, setup: String::new() })
+        let (argv, setup) = (argv.to_vec(), String::new());
+        self.try_request(view, &Request { argv, timeout_s: 120, stderr, setup, until: Until::End })
     }
 
     /// As [`Workers::try_once`], with all that can be asked.
@@ -115,6 +116,7 @@ impl Samples {
 pub(crate) fn measure(
     contenders: &[Contender],
     mode: Mode,
+    until: Until,
     rounds: usize,
     workers: &mut Workers,
 ) -> Result<Vec<Samples>> {
@@ -132,8 +134,8 @@ pub(crate) fn measure(
                 continue;
             }
             std::thread::sleep(mode.pause());
-            let request =
-                Request { argv: contender.argv.clone(), timeout_s: TIMEOUT_S, stderr: None, setup: String::new() };
+            let (argv, setup) = (contender.argv.clone(), String::new());
+            let request = Request { argv, timeout_s: TIMEOUT_S, stderr: None, setup, until };
             let timing = workers.with(contender.view)?.time(&request)?;
             if round.is_some() {
                 let samples = &mut samples[index];

@@ -5,7 +5,8 @@
 //! are never touched. Requests and answers are JSON lines on the worker's stdin and stdout, outside of what is timed.
 //!
 //! The time is from just before the spawn to the moment the kernel says that the process has ended, both on the
-//! monotonic clock. The commands' standard streams are /dev/null.
+//! monotonic clock; or to the first byte that it writes. The commands' standard streams are /dev/null, but for the
+//! output that is waited for.
 
 use crate::images;
 use anyhow::{Context, Result, bail};
@@ -59,6 +60,18 @@ pub(crate) struct Request {
     pub(crate) stderr: Option<PathBuf>,
     /// A shell script that runs before, untimed; nothing when empty.
     pub(crate) setup: String,
+    /// What is timed.
+    pub(crate) until: Until,
+}
+
+/// To which moment a command is timed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Until {
+    /// Its end.
+    #[default]
+    End,
+    /// The first byte that it writes: a container's program that runs.
+    Output,
 }
 
 /// How one run went.
@@ -173,7 +186,8 @@ fn run(request: &Request) -> Result<Timing> {
         return Ok(Timing { micros: 0, failure: Some(failure) });
     }
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+    let stdout = if request.until == Until::Output { Stdio::piped() } else { Stdio::null() };
+    command.args(arguments).stdin(Stdio::null()).stdout(stdout).process_group(0);
     command.stderr(stderr.map_or_else(Stdio::null, Stdio::from));
 
     let start = Instant::now();
@@ -182,8 +196,14 @@ fn run(request: &Request) -> Result<Timing> {
         Err(e) => return Ok(Timing { micros: 0, failure: Some(format!("cannot start {program}: {e}")) }),
     };
     let pid = child.id() as i32;
+    // The end of the output comes with the end of who could write, so that there is nothing to wait for without one.
+    let output = child.stdout.take().map(|mut output| std::io::Read::read(&mut output, &mut [0]).map(|_| output));
+    let spoke = start.elapsed();
     let in_time = ends_within(pid, Duration::from_secs(request.timeout_s.into()))?;
-    let took = start.elapsed();
+    let took = match output.transpose().context("cannot read a command's output")? {
+        Some(_) => spoke,
+        None => start.elapsed(),
+    };
     if !in_time && let Some(group) = Pid::from_raw(pid) {
         kill_process_group(group, Signal::KILL).context("cannot kill a command that took too long")?;
     }
@@ -233,7 +253,7 @@ mod tests {
 
     fn request(words: &[&str], timeout_s: u16, setup: &str) -> Request {
         let argv = words.iter().map(|word| (*word).to_owned()).collect();
-        Request { argv, timeout_s, stderr: None, setup: setup.to_owned() }
+        Request { argv, timeout_s, stderr: None, setup: setup.to_owned(), until: Until::End }
     }
 
     #[test]
@@ -256,6 +276,13 @@ mod tests {
         assert!(timing.failure.is_none() && timing.micros < 400_000, "{timing:?}");
         let failure = run(&request(&["/bin/true"], 10, "exit 3")).unwrap().failure;
         assert_eq!(failure.as_deref(), Some("its preparation failed: exit status: 3"));
+    }
+
+    #[test]
+    fn a_time_can_end_with_the_first_output() {
+        let request = Request { until: Until::Output, ..request(&["/bin/sh", "-c", "echo; sleep 0.5"], 10, "") };
+        let timing = run(&request).unwrap();
+        assert!(timing.failure.is_none() && timing.micros < 400_000, "{timing:?}");
     }
 
     #[test]

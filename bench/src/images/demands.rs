@@ -5,6 +5,7 @@ use super::rounds::Outcome;
 use super::tasks::Who;
 use crate::report::three_digits;
 use crate::timer::Samples;
+use crate::worker::Until;
 
 /// One demand.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +66,7 @@ impl Report {
 
     fn start_demands(&self) -> Vec<Demand> {
         let Some(directory) = self.starts.first() else { return Vec::new() };
-        let images = self.starts.iter().filter(|start| start.name.starts_with("an image"));
+        let images = self.starts.iter().filter(|s| s.until == Until::Output && s.name.starts_with("an image"));
         let mut demands = Vec::new();
         for start in images {
             for (when, own, base) in [
@@ -73,7 +74,7 @@ impl Report {
                 ("after 50 ms of idleness", &start.idle, &directory.idle),
             ] {
                 if let Some((own, base)) = own.median_ms().zip(base.median_ms()) {
-                    let what = format!("run of {}, {when}: ms more than of a directory", start.name);
+                    let what = format!("run of {} to its first word, {when}: ms more than of a directory", start.name);
                     demands.push(at_most(what, "0.3 or less", own - base, 0.3));
                 }
             }

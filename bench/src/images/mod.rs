@@ -19,7 +19,7 @@ use crate::contenders::{Contender, version, which};
 use crate::machine::Machine;
 use crate::rootfs::{Scratch, make_programs};
 use crate::timer::{self, Mode, Samples, Workers};
-use crate::worker::{Request, View, Worker};
+use crate::worker::{Request, Until, View, Worker};
 use anyhow::{Context, Result, bail};
 use layers::{Cache, Image};
 use rounds::Absent;
@@ -47,10 +47,11 @@ pub(crate) struct Report {
     absent: Vec<Absent>,
 }
 
-/// The times of one root, started again and again.
+/// The times of one root, started again and again: to its program's first word, or to the end of all.
 #[derive(Clone, Debug)]
 pub(crate) struct Start {
     name: &'static str,
+    until: Until,
     hot: Samples,
     idle: Samples,
 }
@@ -179,7 +180,8 @@ fn pull(
     scratch: &Scratch,
     workers: &mut Workers,
 ) -> Result<()> {
-    let request = Request { argv: site.pull(image), timeout_s: 600, stderr: Some(scratch.path("stderr")), setup };
+    let stderr = Some(scratch.path("stderr"));
+    let request = Request { argv: site.pull(image), timeout_s: 600, stderr, setup, until: Until::End };
     match workers.try_request(view, &request)? {
         Ok(_) => Ok(()),
         Err(why) => bail!("mycontainer cannot pull {}: {why}", image.name()),
@@ -206,15 +208,19 @@ fn starts(site: &Site<'_>, rounds: usize, workers: &mut Workers) -> Result<Vec<S
                 .map(str::to_owned)
                 .into_iter()
                 .chain(root)
-                .chain(["true".to_owned()])
+                .chain(["echo".to_owned()])
                 .collect(),
             view: View::Warm,
             is_slow: false,
             peak_kib: 0,
         })
         .collect();
-    let hot = timer::measure(&contenders, Mode::Hot, rounds, workers)?;
-    let idle = timer::measure(&contenders, Mode::Idle, rounds, workers)?;
-    let samples = hot.into_iter().zip(idle);
-    Ok(contenders.into_iter().zip(samples).map(|(c, (hot, idle))| Start { name: c.name, hot, idle }).collect())
+    let mut starts = Vec::new();
+    for until in [Until::Output, Until::End] {
+        let hot = timer::measure(&contenders, Mode::Hot, until, rounds, workers)?;
+        let idle = timer::measure(&contenders, Mode::Idle, until, rounds, workers)?;
+        let samples = contenders.iter().zip(hot.into_iter().zip(idle));
+        starts.extend(samples.map(|(c, (hot, idle))| Start { name: c.name, until, hot, idle }));
+    }
+    Ok(starts)
 }

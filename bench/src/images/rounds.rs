@@ -4,7 +4,7 @@
 use super::tasks::{Part, Task, Who};
 use crate::rootfs::Scratch;
 use crate::timer::{Dice, Samples, Workers};
-use crate::worker::{Request, View};
+use crate::worker::{Request, Until, View};
 use anyhow::{Context, Result};
 
 /// As long as a pull may take on a machine that is busy.
@@ -93,7 +93,7 @@ fn run(part: &Part, view: View, scratch: &Scratch, workers: &mut Workers) -> Res
     let program = crate::contenders::which(&part.argv[0]).unwrap_or_else(|| part.argv[0].clone());
     let argv = [peak, file.clone(), program].into_iter().chain(part.argv[1..].iter().cloned()).collect();
     let stderr = Some(scratch.path("stderr"));
-    let request = Request { argv, timeout_s: TIMEOUT_S, stderr, setup: part.setup.clone() };
+    let request = Request { argv, timeout_s: TIMEOUT_S, stderr, setup: part.setup.clone(), until: Until::End };
     let done = workers.try_request(view, &request)?;
     if done.is_err() {
         return Ok((done, 0));

@@ -31,7 +31,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, statat};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::Read;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -53,8 +53,11 @@ pub struct Images {
     pub(crate) path: PathBuf,
     pub(crate) dir: OwnedFd,
     /// What was read and is still to be held against its digest, where that is put off.
-    unchecked: Option<Mutex<Vec<(Digest, Vec<u8>)>>>,
+    unchecked: Option<Mutex<Vec<Read>>>,
 }
+
+/// A blob's digest, and what was read in its place.
+type Read = (Digest, Vec<u8>);
 
 impl Images {
     /// The store in `data_dir`, if there is one yet.

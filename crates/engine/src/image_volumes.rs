@@ -21,8 +21,9 @@ pub(crate) fn make(paths: &BTreeSet<String>, options: &RunOptions, root: &Root, 
         if target == Path::new("/") || taken.into_iter().any(|other| *other == target) {
             continue;
         }
-        // Whoever looks there for what the kernel says must not find what an image says. (CVE-2019-16884)
-        if ["/proc", "/sys", "/dev"].iter().any(|kernel| target.starts_with(kernel)) {
+        // In place of the kernel's own, which a container has at these; what is below /proc the runtime refuses.
+        // (CVE-2019-16884)
+        if ["/proc", "/sys", "/dev"].iter().any(|kernel| target == Path::new(kernel)) {
             return Err(Error::Conflict(format!("the image wants a volume at {}", target.display())));
         }
         let source = state::layer_path(id).join(format!("volume-{n}"));

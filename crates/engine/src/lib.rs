@@ -34,6 +34,7 @@ mod streams;
 mod sweep;
 mod tty;
 mod user;
+pub mod volumes;
 
 pub use error::Error;
 pub use foreground::{Foreground, window};

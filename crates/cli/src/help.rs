@@ -100,7 +100,7 @@ pub(crate) fn of(verb: &dyn Entry) -> String {
 }
 
 /// The verb's own flags and those of all verbs, with heading and spelling.
-fn each_flag(verb: &dyn Entry, see: &mut dyn FnMut(&'static str, &str, &'static Face)) {
+pub(crate) fn each_flag(verb: &dyn Entry, see: &mut dyn FnMut(&'static str, &str, &'static Face)) {
     let mut letters = Vec::new();
     verb.each_flag(&mut |heading, _, face| {
         letters.extend(face.short);

@@ -5,6 +5,7 @@
 //! program that cannot be executed, 127 for one that is not there, 128 and the signal's number for a death by signal.
 //! Under the name `mycontainer-runtime`, or after the word `runtime`, the words are an OCI runtime's (`oci`).
 
+mod completion;
 mod containers;
 mod help;
 mod images;

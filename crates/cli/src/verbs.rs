@@ -1,5 +1,6 @@
 //! Every verb, in the order of the overview; the one place that knows them all.
 
+use crate::completion;
 use crate::containers;
 use crate::help;
 use crate::images;
@@ -52,7 +53,15 @@ pub(crate) static ALL: Verbs = &[
     ),
     ("Registries", &[known(&login::LOGIN), known(&login::LOGOUT)]),
     ("This machine", &[known(&images::DF), known(&images::SYSTEM_PRUNE)]),
-    ("The tool itself", &[Known { about: &RUNTIME.about, verb: &RUNTIME }, known(&help::HELP), known(&VERSION)]),
+    (
+        "The tool itself",
+        &[
+            Known { about: &RUNTIME.about, verb: &RUNTIME },
+            known(&help::HELP),
+            known(&completion::COMPLETION),
+            known(&VERSION),
+        ],
+    ),
 ];
 
 /// The words that a verb's name of two words may begin with, with what the overview says of each.
@@ -96,6 +105,9 @@ fn find_in(verbs: Verbs, nouns: Nouns, words: &[OsString]) -> Result<Asked, Fail
     let named = |name: &str| named_in(verbs, name);
     let word = |n: usize| words.get(n).map(|word| word.to_string_lossy()).unwrap_or_default();
     let first = word(0);
+    if first == completion::COMPLETE.about.name {
+        return Ok(Asked::Verb(&completion::COMPLETE, 1));
+    }
     let Some((noun, _)) = nouns.iter().find(|(noun, _)| *noun == first) else {
         return named(&first).map(|verb| Asked::Verb(verb, 1)).ok_or_else(|| unknown(verbs, nouns, &first, ""));
     };

@@ -110,6 +110,11 @@ fn all() -> Vec<Found> {
     all
 }
 
+/// What every container can be called by.
+pub fn names() -> Vec<String> {
+    all().iter().map(|found| found.shown().to_owned()).collect()
+}
+
 /// What a record of a container says.
 pub(crate) fn facts(options: &RunOptions, meant: &Meant, id: &Id) -> Facts {
     let image = match meant {

@@ -32,6 +32,11 @@ pub fn store() -> Result<Images, Error> {
     Ok(images)
 }
 
+/// The store of this machine, if there is one.
+pub fn existing() -> Result<Option<Images>, Error> {
+    Ok(Images::existing(Path::new(DATA_DIR))?)
+}
+
 /// The image that ROOT names, if the store has it, or `--pull always` asks the registry for it first. Whoever runs it has
 /// to call [`Images::check`].
 pub(crate) fn wanted(options: &RunOptions, events: &dyn Events) -> Result<Option<(Images, Image)>, Error> {

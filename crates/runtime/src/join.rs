@@ -1,4 +1,4 @@
-//! A process joins a running container: the OCI verb `exec`.
+//! A process joins a running container: the verb `exec`, of OCI's callers ([`Known::exec`]) and of the engine ([`join()`]).
 //!
 //! The tool clones a stage into the container's control group; the stage enters the container's namespaces by a pidfd of
 //! its first process, which cannot have become another process's, and clones the real one, since a pid namespace is
@@ -55,16 +55,74 @@ pub struct Joining {
     pub window: Option<(u16, u16)>,
 }
 
+/// A process that is to join a container, for a caller who knows by himself what the container is.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// The process, by the specification's section of that name.
+    pub process: oci_spec::runtime::Process,
+    /// The container's first process, whose program runs: before that it may not be in the container's root yet.
+    pub init: First,
+    /// The namespaces that it shares with the first process.
+    pub namespaces: Namespaces,
+    /// The container's control group.
+    pub cgroup: Cgroup,
+    /// The compiled system call filter.
+    pub seccomp: Option<seccomp::Program>,
+    /// Standard input, output and error.
+    pub stdio: Stdio,
+    /// It lives on when the tool ends.
+    pub detach: bool,
+}
+
+/// A container's first process.
+#[derive(Debug)]
+pub struct First {
+    /// Its id, as this process sees it.
+    pub pid: i32,
+    /// It and no other.
+    pub pidfd: OwnedFd,
+}
+
 /// All that the child needs.
-struct Arrival<'a> {
-    process: &'a PlannedProcess,
-    init: OwnedFd,
+struct Arrival {
+    process: PlannedProcess,
+    init: First,
     namespaces: Namespaces,
     cgroup: Cgroup,
+    /// The group was asked for by name: it must be this one.
+    is_exact: bool,
     filter: Option<seccomp::Program>,
     stdio: Stdio,
     detach: bool,
     preserve_fds: u32,
+    rootless: bool,
+}
+
+/// Runs one more process in a container that runs. Returns when its program runs, or with the reason why it does not. The
+/// caller must be single-threaded.
+pub fn join(newcomer: Newcomer) -> Result<Process, Error> {
+    let arrival = Arrival {
+        process: process_in(&newcomer.process, newcomer.namespaces)?,
+        init: newcomer.init,
+        namespaces: newcomer.namespaces,
+        cgroup: newcomer.cgroup,
+        is_exact: false,
+        filter: newcomer.seccomp,
+        stdio: newcomer.stdio,
+        detach: newcomer.detach,
+        preserve_fds: 0,
+        rootless: false,
+    };
+    arrive(arrival, None, |_| Ok(()))
+}
+
+/// What is planned for a process, with the capabilities that it can be given.
+fn process_in(asked: &oci_spec::runtime::Process, namespaces: Namespaces) -> Result<PlannedProcess, Error> {
+    let mut process = plan::planned_process(asked)?;
+    if !namespaces.contains(Namespaces::USER) {
+        process.capabilities = credentials::available(&process.capabilities)?;
+    }
+    Ok(process)
 }
 
 impl Known {
@@ -80,44 +138,29 @@ impl Known {
         }
         let (spec, filter) = self.spec_and_filter()?;
         let asked = with_labels(&joining.process, &spec);
-        let mut process = plan::planned_process(&asked)?;
-        let init = self.pidfd()?.ok_or_else(|| Error::NoSuchContainer(self.id().to_owned()))?;
+        let (pid, pidfd) = (self.pid()?, self.pidfd()?);
+        let pidfd = pidfd.ok_or_else(|| Error::NoSuchContainer(self.id().to_owned()))?;
         let namespaces = plan::namespaces(&spec)?;
-        if !namespaces.contains(Namespaces::USER) {
-            process.capabilities = credentials::available(&process.capabilities)?;
-        }
+        let process = process_in(&asked, namespaces)?;
         let agent = Agent::of(&spec, self.state()?)?;
         let cgroup = self.cgroup()?;
         let cgroup = match &joining.cgroup {
             Some(sub) => cgroup.open_inner(sub)?,
             None => cgroup,
         };
-        if let Some(cpus) = &process.affinity.initial {
-            scheduling::set_affinity(cpus)?;
-        }
-        let mut arrival = Arrival {
-            process: &process,
-            init,
+        let arrival = Arrival {
+            process,
+            init: First { pid, pidfd },
             namespaces,
             cgroup,
+            is_exact: joining.cgroup.is_some(),
             filter,
             stdio: stdio(&asked, joining)?,
             detach: joining.detach,
             preserve_fds: joining.preserve_fds,
+            rootless: self.is_rootless(),
         };
-        let mut joined = match arrive(&arrival, agent.clone()) {
-            // The container has made groups inside its own, as a systemd does, and then none may live in its own.
-            // [cgroup-v2.rst "No Internal Process Constraint"]
-            Err(Error::Clone(e)) if Errno::from_io_error(&e) == Some(Errno::BUSY) && joining.cgroup.is_none() => {
-                arrival.cgroup = self.group_of_init(&arrival.cgroup)?;
-                arrive(&arrival, agent)?
-            }
-            arrived => arrived?,
-        };
-        let proc = Procfs::host()?;
-        crate::create::set_oom_score(&proc, joined.pid(), process.oom_score_adj, self.is_rootless())?;
-        let begin = |joined: &mut Process| -> Result<(), Error> {
-            joined.start()?;
+        arrive(arrival, agent, |joined| {
             if let Some(path) = &joining.console_socket {
                 launch::send_terminal(path, joined)?;
             }
@@ -125,27 +168,7 @@ impl Known {
                 launch::write_pid(path, joined.pid())?;
             }
             joining.pidfd_socket.as_ref().map_or(Ok(()), |path| launch::send_pidfd(path, joined))
-        };
-        if let Err(error) = begin(&mut joined) {
-            let _ = joined.kill(rustix::process::Signal::KILL);
-            let _ = joined.wait();
-            return Err(error);
-        }
-        Ok(joined)
-    }
-
-    /// The control group, inside the container's own, that its first process is in.
-    fn group_of_init(&mut self, own: &Cgroup) -> Result<Cgroup, Error> {
-        let missing = || Error::NoSuchContainer(self.id().to_owned());
-        let root = own.paths().remove("").ok_or_else(missing)?;
-        let pid = self.pid()?;
-        let listed = Procfs::host()?.read(&format!("{pid}/cgroup")).map_err(Error::Proc)?;
-        // `0::PATH` is v2's line. [cgroups(7)]
-        let path = listed.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-        let inner = Path::new("/sys/fs/cgroup").join(path);
-        let inner = inner.strip_prefix(&root).ok().and_then(Path::to_str).filter(|inner| !inner.is_empty());
-        let inner = inner.ok_or_else(|| Error::Clone(std::io::Error::from(Errno::BUSY)))?;
-        Ok(own.open_inner(inner)?)
+        })
     }
 }
 
@@ -179,7 +202,48 @@ fn stdio(process: &oci_spec::runtime::Process, joining: &Joining) -> Result<Stdi
     launch::own_streams()
 }
 
-fn arrive(arrival: &Arrival<'_>, agent: Option<Agent>) -> Result<Process, Error> {
+/// Makes the process, has it run its program, and tells whoever is to know; when one of them fails it is ended.
+fn arrive(
+    mut arrival: Arrival,
+    agent: Option<Agent>,
+    tell: impl FnOnce(&Process) -> Result<(), Error>,
+) -> Result<Process, Error> {
+    if let Some(cpus) = &arrival.process.affinity.initial {
+        scheduling::set_affinity(cpus)?;
+    }
+    let mut joined = match bear(&arrival, agent.clone()) {
+        // The container has made groups inside its own, as a systemd does, and then none may live in its own.
+        // [cgroup-v2.rst "No Internal Process Constraint"]
+        Err(Error::Clone(e)) if Errno::from_io_error(&e) == Some(Errno::BUSY) && !arrival.is_exact => {
+            arrival.cgroup = group_of(arrival.init.pid, &arrival.cgroup)?;
+            bear(&arrival, agent)?
+        }
+        born => born?,
+    };
+    let proc = Procfs::host()?;
+    crate::create::set_oom_score(&proc, joined.pid(), arrival.process.oom_score_adj, arrival.rootless)?;
+    if let Err(error) = joined.start().and_then(|()| tell(&joined)) {
+        let _ = joined.kill(rustix::process::Signal::KILL);
+        let _ = joined.wait();
+        return Err(error);
+    }
+    Ok(joined)
+}
+
+/// The control group, inside the container's own, that its first process is in.
+fn group_of(pid: i32, own: &Cgroup) -> Result<Cgroup, Error> {
+    let busy = || Error::Clone(std::io::Error::from(Errno::BUSY));
+    let root = own.paths().remove("").ok_or_else(busy)?;
+    let listed = Procfs::host()?.read(&format!("{pid}/cgroup")).map_err(Error::Proc)?;
+    // `0::PATH` is v2's line. [cgroups(7)]
+    let path = listed.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let inner = Path::new("/sys/fs/cgroup").join(path);
+    let inner = inner.strip_prefix(&root).ok().and_then(Path::to_str).filter(|inner| !inner.is_empty());
+    Ok(own.open_inner(inner.ok_or_else(busy)?)?)
+}
+
+/// Clones the stage, which clones the process.
+fn bear(arrival: &Arrival, agent: Option<Agent>) -> Result<Process, Error> {
     let (ours, theirs) = channel::pair()?;
     let mut ours = Some(ours);
     let clone = || match clone_into(Namespaces::default(), arrival.cgroup.clone_into())? {
@@ -199,9 +263,9 @@ fn arrive(arrival: &Arrival<'_>, agent: Option<Agent>) -> Result<Process, Error>
 }
 
 /// Enters the container, then clones the real process as a child of the tool.
-fn stage(arrival: &Arrival<'_>, parent: &Channel) -> ! {
+fn stage(arrival: &Arrival, parent: &Channel) -> ! {
     step::enter_container();
-    let bear = || -> Result<(), Error> {
+    let go = || -> Result<(), Error> {
         init::die_with_parent(parent)?;
         arrival.cgroup.join_after_clone()?;
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::process("hide from other processes"))?;
@@ -219,7 +283,7 @@ fn stage(arrival: &Arrival<'_>, parent: &Channel) -> ! {
             }
         }
     };
-    if let Err(error) = bear() {
+    if let Err(error) = go() {
         parent.send_failure(&error);
         sys::fork::exit_now(1);
     }
@@ -228,8 +292,8 @@ fn stage(arrival: &Arrival<'_>, parent: &Channel) -> ! {
 
 /// First with the caller's rights, which on the host are enough for all; else with those of the container's user
 /// namespace.
-fn enter(arrival: &Arrival<'_>) -> Result<(), Error> {
-    let (init, all) = (arrival.init.as_fd(), arrival.namespaces);
+fn enter(arrival: &Arrival) -> Result<(), Error> {
+    let (init, all) = (arrival.init.pidfd.as_fd(), arrival.namespaces);
     let user = Namespaces(all.0 & Namespaces::USER.0);
     let enter = |which: Namespaces| if which.is_empty() { Ok(()) } else { sys::fork::enter(init, which) };
     step(
@@ -245,8 +309,8 @@ fn enter(arrival: &Arrival<'_>) -> Result<(), Error> {
     .map_err(Error::Join)
 }
 
-fn become_program(arrival: &Arrival<'_>, parent: &Channel) -> Result<Infallible, Error> {
-    let process = arrival.process;
+fn become_program(arrival: &Arrival, parent: &Channel) -> Result<Infallible, Error> {
+    let process = &arrival.process;
     init::die_with_parent(parent)?;
     // Nothing is said before the stage has said who this is.
     init::wait_for(parent, channel::Order::Placed)?;
@@ -277,7 +341,7 @@ fn become_program(arrival: &Arrival<'_>, parent: &Channel) -> Result<Infallible,
 }
 
 /// Closes what this process does not need and the container must not get at.
-fn let_go(arrival: &Arrival<'_>, parent: &Channel) -> Result<(), Error> {
+fn let_go(arrival: &Arrival, parent: &Channel) -> Result<(), Error> {
     let mut kept = vec![parent.as_fd(), rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     if let Stdio::Fds(fds) = &arrival.stdio {
         kept.extend(fds.iter().map(AsFd::as_fd));
@@ -287,7 +351,7 @@ fn let_go(arrival: &Arrival<'_>, parent: &Channel) -> Result<(), Error> {
         .map_err(|source| Error::Process { what: "close the tool's descriptors".into(), source })
 }
 
-fn take_streams(arrival: &Arrival<'_>, parent: &Channel) -> Result<(), Error> {
+fn take_streams(arrival: &Arrival, parent: &Channel) -> Result<(), Error> {
     let root = || Root::open_host(Path::new("/")).map_err(|source| Error::Root { what: "open the root", source });
     let streams = match &arrival.stdio {
         Stdio::Terminal { size } => {

@@ -6,7 +6,8 @@
 //!
 //! There are two ways in, and one way on. The engine hands a [`Bundle`] in memory to [`create()`]. A caller of the OCI
 //! runtime hands a directory to [`Runtime::create`] or [`Runtime::run`] (`launch`), which keep a record on disk
-//! (`record`) and call the same [`create()`]; every later verb finds the container by that record ([`Known`]).
+//! (`record`) and call the same [`create()`]; every later verb finds the container by that record ([`Known`]). One more
+//! process joins a container in the same two ways, [`join()`] and [`Known::exec`], and goes on by one.
 //!
 //! Always true here:
 //! - This crate knows nothing of images or networks. What the network needs, its caller does between clone and start.
@@ -93,7 +94,7 @@ pub use config::process as parse_process;
 pub use copyup::copy as copy_tree;
 pub use create::{Container, Newborn, create};
 pub use error::Error;
-pub use join::Joining;
+pub use join::{First, Joining, Newcomer, join};
 pub use known::Known;
 pub use launch::{Launch, Running};
 pub use process::{Exit, Process};

@@ -54,6 +54,12 @@ impl Root {
         Ok(Root::new(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
     }
 
+    /// The root of a process, by descriptor. It was that process's, and not one's that got its number later, if the process
+    /// lives still when this returns.
+    pub fn of_process(pid: i32) -> Result<Root, Error> {
+        crate::procfs::Procfs::host()?.root(pid).map_err(Error::Proc)
+    }
+
     /// Remembers what was mounted at `place`. From now on, paths below it are resolved below this very mount, and not by
     /// asking the root once more: in a directory that others can write to, `/proc` may be something else by then, and
     /// what was to be masked would stay open.

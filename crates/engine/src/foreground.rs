@@ -2,7 +2,7 @@
 //! terminal, if it has one, is this process's.
 
 use crate::error::Error;
-use crate::relay::{self, Signals};
+use crate::relay::{self, Pump, Signals};
 use crate::tty::Console;
 use runtime::Process;
 
@@ -18,19 +18,25 @@ impl Foreground {
 
     /// Passes signals on until the process has ended; relays its terminal.
     pub fn attend(&self, process: &Process) -> Result<(), Error> {
-        if process.terminal().is_none() {
-            return self.wait(process);
-        }
-        let (mut console, mut pumps) = Console::connect(process, true)?;
-        let relayed = relay::run(process, &self.0, &mut pumps, Some(&mut console));
-        console.leave();
-        relayed
+        attend(process, true, &self.0, &mut [])
     }
 
     /// Passes signals on until the process has ended; its terminal is another's.
     pub fn wait(&self, process: &Process) -> Result<(), Error> {
         relay::run(process, &self.0, &mut [], None)
     }
+}
+
+/// Relays streams and signals until the end. Its terminal, if it has one, is this process's, and with `interactive` it is
+/// typed into.
+pub(crate) fn attend(process: &Process, interactive: bool, signals: &Signals, pumps: &mut [Pump]) -> Result<(), Error> {
+    if process.terminal().is_none() {
+        return relay::run(process, signals, pumps, None);
+    }
+    let (mut console, mut pumps) = Console::connect(process, interactive)?;
+    let relayed = relay::run(process, signals, &mut pumps, Some(&mut console));
+    console.leave();
+    relayed
 }
 
 /// Columns and rows of this process's terminal, if it has one.

@@ -11,6 +11,7 @@
 //! and `sweep`, which every command runs, removes what belongs to it.
 
 mod base;
+mod confines;
 pub mod containers;
 mod created;
 mod default_capabilities;

@@ -1,16 +1,18 @@
 //! `run`: from the flags to the exit code. The order of things stands in [`run`]; read it first.
 
+use crate::confines::Confines;
 use crate::containers;
 use crate::error::Error;
 use crate::files;
+use crate::foreground;
 use crate::options::{NetworkMode, RunOptions};
-use crate::relay::{self, Signals};
+use crate::relay::Signals;
 use crate::rootfs::{self, Meant, OpenRoot, Opened};
 use crate::spec::{self, Parts};
 use crate::state::{self, Id, Record};
 use crate::streams::{self, Streams};
 use crate::sweep::network;
-use crate::tty::{self, Console};
+use crate::tty;
 use crate::user;
 use crate::{image_config, image_volumes, volumes};
 use image::Events;
@@ -44,7 +46,8 @@ pub fn run(options: &RunOptions, events: &dyn Events) -> Result<Outcome, Error> 
         _ => None,
     };
     let id = Id::random()?;
-    let facts = containers::facts(options, &meant, &id);
+    let confines = Confines::of(options)?;
+    let facts = containers::facts(options, &meant, &id, confines.clone());
     let options = of_image.as_ref().unwrap_or(options);
     let record = step(
         "write-record",
@@ -53,7 +56,7 @@ pub fn run(options: &RunOptions, events: &dyn Events) -> Result<Outcome, Error> 
         || Record::claim(id.clone(), &facts),
     )?;
     let network = network();
-    let ran = live(options, &meant, &id, &network).map_err(|error| match &meant {
+    let ran = live(options, &confines, &meant, &id, &network).map_err(|error| match &meant {
         // What a damaged image makes impossible is not the reason to tell.
         Meant::Image(images, _) => images.check().map_or_else(Error::from, |()| error),
         _ => error,
@@ -69,7 +72,13 @@ fn told(id: &Id) -> String {
 }
 
 /// Everything between the record and the removal.
-fn live(options: &RunOptions, meant: &Meant, id: &Id, network: &Network) -> Result<Outcome, Error> {
+fn live(
+    options: &RunOptions,
+    confines: &Confines,
+    meant: &Meant,
+    id: &Id,
+    network: &Network,
+) -> Result<Outcome, Error> {
     let OpenRoot { root, mut trees, is_host, held } = rootfs::open(meant, options, id)?;
     let with_volumes = with_volumes(options, meant, root.tree(), id, &mut trees)?;
     let options = with_volumes.as_ref().unwrap_or(options);
@@ -78,15 +87,15 @@ fn live(options: &RunOptions, meant: &Meant, id: &Id, network: &Network) -> Resu
         NetworkMode::Bridge => Some(network.lease(id.as_str(), Owner::this_process()?, &host_resolver)?),
         NetworkMode::None | NetworkMode::Host => None,
     };
-    let hostname = hostname(options, id);
-    let files = files::files(options, &hostname, lease.as_ref(), &host_resolver);
+    let hostname = confines.hostname(id);
+    let files = files::files(options, hostname, lease.as_ref(), &host_resolver);
     let streams = choose_streams(options)?;
     let signals = Signals::hold()?;
     let (stdio, mut pumps) = match streams {
         Some(Streams { fds, pumps }) => (Stdio::Fds(fds), pumps),
         None => (Stdio::Terminal { size: tty::size() }, Vec::new()),
     };
-    let spec = configuration(options, root.tree(), is_host, &hostname)?;
+    let spec = configuration(options, confines, root.tree(), is_host, hostname)?;
     let (root, layers) = match root {
         Opened::Ready(root) => (Rootfs::Mount(root), None),
         Opened::Layers(layers) => (Rootfs::Given, Some(layers)),
@@ -99,7 +108,7 @@ fn live(options: &RunOptions, meant: &Meant, id: &Id, network: &Network) -> Resu
         root,
         trees,
         files,
-        seccomp: crate::seccomp::filter(&options.seccomp, options.privileged, &spec::capabilities(options))?,
+        seccomp: confines.filter()?,
         init: options.init,
         stdio,
         extras: Extras::default(),
@@ -122,7 +131,7 @@ fn live(options: &RunOptions, meant: &Meant, id: &Id, network: &Network) -> Resu
     // While the program runs, what others left behind is cleared away.
     let mut notes: Vec<String> = crate::sweep::sweep(id).iter().map(|e| format!("cannot clean up: {e}")).collect();
     notes.extend(lease.and_then(|lease| lease.warning).map(str::to_owned));
-    let relayed = attend(options, &container, &signals, &mut pumps);
+    let relayed = foreground::attend(container.process(), options.interactive, &signals, &mut pumps);
     let outcome = finish(container, relayed, notes);
     drop(held);
     outcome
@@ -155,22 +164,6 @@ fn with_volumes(
 fn connect(network: &Network, lease: &Lease, newborn: &runtime::Newborn) -> Result<(), Error> {
     let namespace = newborn.network_namespace()?;
     Ok(network.connect(lease, std::os::fd::AsFd::as_fd(&namespace))?)
-}
-
-/// Relays streams and signals until the end.
-fn attend(
-    options: &RunOptions,
-    container: &Container,
-    signals: &Signals,
-    pumps: &mut [relay::Pump],
-) -> Result<(), Error> {
-    if !options.tty {
-        return relay::run(container.process(), signals, pumps, None);
-    }
-    let (mut console, mut pumps) = Console::connect(container.process(), options.interactive)?;
-    let relayed = relay::run(container.process(), signals, &mut pumps, Some(&mut console));
-    console.leave();
-    relayed
 }
 
 fn finish(container: Container, relayed: Result<(), Error>, mut notes: Vec<String>) -> Result<Outcome, Error> {
@@ -255,19 +248,22 @@ fn online_cpus() -> u64 {
     list.trim().split(',').filter_map(range).sum::<u64>().max(1)
 }
 
-fn hostname(options: &RunOptions, id: &Id) -> String {
-    options.hostname.clone().unwrap_or_else(|| id.host_name().to_owned())
-}
-
 fn choose_streams(options: &RunOptions) -> Result<Option<Streams>, Error> {
     if options.tty { Ok(None) } else { streams::choose(options.interactive).map(Some) }
 }
 
 /// The OCI configuration, with what has to be looked up in the root.
-fn configuration(options: &RunOptions, root: &Root, is_host_view: bool, hostname: &str) -> Result<Spec, Error> {
+fn configuration(
+    options: &RunOptions,
+    confines: &Confines,
+    root: &Root,
+    is_host_view: bool,
+    hostname: &str,
+) -> Result<Spec, Error> {
     let identity = user::resolve(root, options.user.as_deref())?;
     spec::spec(Parts {
         options,
+        confines,
         hostname,
         identity: &identity,
         command: command(options, root)?,

@@ -1,8 +1,6 @@
-//! Which system call filter a container gets.
+//! The system call filters that a container can have.
 
-use crate::default_capabilities::DEFAULT;
 use crate::error::Error;
-use crate::options::SeccompChoice;
 use oci_spec::runtime::Capability;
 use seccomp::{Arch, Program};
 use std::collections::HashSet;
@@ -11,42 +9,23 @@ use std::collections::HashSet;
 /// instructions.
 const EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/default.bpf"));
 
-/// The filter for a container with these capabilities; none when it is unconfined.
-pub(crate) fn filter(
-    choice: &SeccompChoice,
-    privileged: bool,
-    capabilities: &HashSet<Capability>,
-) -> Result<Option<Program>, Error> {
-    match choice {
-        SeccompChoice::Unconfined => Ok(None),
-        // As Docker: --privileged lifts the default profile, but not one that was asked for.
-        SeccompChoice::Default if privileged => Ok(None),
-        SeccompChoice::Default if is_default(capabilities) => embedded().map(Some),
-        SeccompChoice::Default => {
-            let arch = native()?;
-            let profile = seccomp::default_profile(capabilities, kernel(), arch);
-            Ok(Some(seccomp::compile(&profile, arch)?))
-        }
-        SeccompChoice::File(path) => {
-            let text = std::fs::read_to_string(path).map_err(|source| Error::File {
-                what: "read the seccomp profile",
-                path: path.clone(),
-                source,
-            })?;
-            let arch = native()?;
-            let profile = seccomp::parse_docker_profile(&text, capabilities, kernel(), arch)?;
-            Ok(Some(seccomp::compile(&profile, arch)?))
-        }
-    }
-}
-
-fn embedded() -> Result<Program, Error> {
+/// That of Docker's profile for a container with the default capabilities.
+pub(crate) fn embedded() -> Result<Program, Error> {
     let (flags, instructions) = EMBEDDED.split_first_chunk().unwrap_or((&[0; 4], &[]));
     Ok(Program::from_bytes(instructions, u32::from_le_bytes(*flags))?)
 }
 
-fn is_default(capabilities: &HashSet<Capability>) -> bool {
-    capabilities.len() == DEFAULT.len() && DEFAULT.iter().all(|c| capabilities.contains(c))
+/// That of Docker's profile for these.
+pub(crate) fn default(capabilities: &HashSet<Capability>) -> Result<Program, Error> {
+    let arch = native()?;
+    Ok(seccomp::compile(&seccomp::default_profile(capabilities, kernel(), arch), arch)?)
+}
+
+/// That of a profile in Docker's format.
+pub(crate) fn of_profile(text: &str, capabilities: &HashSet<Capability>) -> Result<Program, Error> {
+    let arch = native()?;
+    let profile = seccomp::parse_docker_profile(text, capabilities, kernel(), arch)?;
+    Ok(seccomp::compile(&profile, arch)?)
 }
 
 fn native() -> Result<Arch, Error> {

@@ -1,13 +1,13 @@
 //! Flags become an OCI configuration. Docker's defaults stand here, once, as data.
 
-use crate::default_capabilities::DEFAULT;
+use crate::confines::{Confines, Wanted, environment};
 use crate::error::Error;
 use crate::hostview;
 use crate::options::{NetworkMode, RunOptions, Tmpfs, Volume};
 use crate::user::Identity;
 use oci_spec::runtime::{
-    Capability, Linux, LinuxCapabilities, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace,
-    LinuxNamespaceType, LinuxResources, Mount, PosixRlimitBuilder, Process, Root, Spec, User,
+    Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount,
+    Process, Root, Spec,
 };
 use rustix::fs::FileType;
 use std::collections::{HashMap, HashSet};
@@ -42,39 +42,18 @@ const MASKED: &[&str] = &[
 
 const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const SHM_SIZE: u64 = 64 << 20;
 
 /// What the configuration is made of, beside the flags.
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
     pub(crate) options: &'a RunOptions,
+    pub(crate) confines: &'a Confines,
     pub(crate) hostname: &'a str,
     pub(crate) identity: &'a Identity,
     pub(crate) command: Vec<String>,
     pub(crate) is_host_view: bool,
     pub(crate) has_swap_limit: bool,
-}
-
-/// The capabilities of a container: Docker's default, all for --privileged, changed by --cap-add and --cap-drop.
-pub(crate) fn capabilities(options: &RunOptions) -> HashSet<Capability> {
-    let everything = || runtime::capabilities::ALL.into_iter().collect::<HashSet<_>>();
-    if options.privileged {
-        return everything();
-    }
-    let drop_all = options.cap_drop.contains(&None);
-    let mut set: HashSet<Capability> = if options.cap_add.contains(&None) {
-        everything()
-    } else if drop_all {
-        HashSet::new()
-    } else {
-        DEFAULT.into_iter().collect()
-    };
-    for dropped in options.cap_drop.iter().flatten() {
-        set.remove(dropped);
-    }
-    set.extend(options.cap_add.iter().flatten().filter(|added| !options.cap_drop.contains(&Some(**added))));
-    set
 }
 
 /// The whole configuration.
@@ -88,62 +67,22 @@ pub(crate) fn spec(parts: Parts<'_>) -> Result<Spec, Error> {
     // In the host's own uts namespace there is no name to set.
     spec.set_hostname(Some(parts.hostname.to_owned()));
     spec.set_mounts(Some(mounts(&parts)?));
-    spec.set_process(Some(process(&parts)?));
+    spec.set_process(Some(process(&parts)));
     spec.set_linux(Some(linux(&parts, nodes, rules)));
     Ok(spec)
 }
 
-fn process(parts: &Parts<'_>) -> Result<Process, Error> {
+fn process(parts: &Parts<'_>) -> Process {
     let Parts { options, identity, .. } = parts;
-    let mut user = User::default();
-    user.set_uid(identity.uid);
-    user.set_gid(identity.gid);
-    user.set_additional_gids((!identity.groups.is_empty()).then(|| identity.groups.clone()));
-    let mut process = Process::default();
-    process.set_terminal(Some(options.tty));
-    process.set_user(user);
-    process.set_args(Some(parts.command.clone()));
-    process.set_env(Some(environment(parts)));
-    process.set_cwd(options.workdir.clone().unwrap_or_else(|| "/".into()));
-    process.set_no_new_privileges(Some(options.no_new_privileges));
-    process.set_capabilities(Some(capability_sets(options, identity)));
-    let limits = options.ulimits.iter().map(|ulimit| {
-        let limit = PosixRlimitBuilder::default().typ(ulimit.kind).soft(ulimit.soft).hard(ulimit.hard).build();
-        limit.map_err(|e| Error::Conflict(format!("--ulimit: {e}")))
-    });
-    let limits = limits.collect::<Result<Vec<_>, _>>()?;
-    process.set_rlimits(Some(limits));
-    Ok(process)
-}
-
-/// Inheritable and ambient sets stay empty: file capabilities of the image give nothing more. (CVE-2022-24769)
-fn capability_sets(options: &RunOptions, identity: &Identity) -> LinuxCapabilities {
-    let set = capabilities(options);
-    // A user that is not root starts without any, and can gain those of the bounding set by set-uid programs only.
-    let own = if identity.uid == 0 { set.clone() } else { HashSet::new() };
-    let mut sets = LinuxCapabilities::default();
-    sets.set_bounding(Some(set));
-    sets.set_effective(Some(own.clone()));
-    sets.set_permitted(Some(own));
-    sets.set_inheritable(None);
-    sets.set_ambient(None);
-    sets
-}
-
-/// Docker's few variables, then the image's, then the person's, of which the last with a name wins.
-fn environment(parts: &Parts<'_>) -> Vec<String> {
-    let mut env = vec![PATH.to_owned(), format!("HOSTNAME={}", parts.hostname)];
-    if parts.options.tty {
-        env.push("TERM=xterm".into());
-    }
-    env.push(format!("HOME={}", parts.identity.home));
-    let options = parts.options;
-    for wanted in options.env_of_image.iter().chain(&options.env_of_files).chain(&options.env) {
-        let name = wanted.split('=').next().unwrap_or_default();
-        env.retain(|known| known.split('=').next() != Some(name));
-        env.push(wanted.clone());
-    }
-    env
+    let wanted = options.env_of_image.iter().chain(&options.env_of_files).chain(&options.env);
+    parts.confines.process(Wanted {
+        identity,
+        words: parts.command.clone(),
+        env: environment(parts.hostname, options.tty, &identity.home, wanted),
+        cwd: options.workdir.as_deref().unwrap_or(Path::new("/")),
+        tty: options.tty,
+        privileged: options.privileged,
+    })
 }
 
 fn linux(parts: &Parts<'_>, nodes: Vec<LinuxDevice>, rules: Vec<LinuxDeviceCgroup>) -> Linux {
@@ -328,23 +267,6 @@ fn host_devices(source: &Path, target: &Path) -> Result<Vec<LinuxDevice>, Error>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn options(add: &[Option<Capability>], drop: &[Option<Capability>]) -> RunOptions {
-        RunOptions { cap_add: add.into(), cap_drop: drop.into(), ..RunOptions::default() }
-    }
-
-    #[test]
-    fn capabilities_add_up_as_dockers_do() {
-        use Capability::{Chown, NetAdmin, SysAdmin};
-        assert_eq!(capabilities(&options(&[], &[])).len(), 14);
-        assert!(capabilities(&options(&[Some(NetAdmin)], &[])).contains(&NetAdmin));
-        assert!(!capabilities(&options(&[], &[Some(Chown)])).contains(&Chown));
-        assert_eq!(capabilities(&options(&[Some(Chown)], &[None])), [Chown].into());
-        let all_but = capabilities(&options(&[None], &[Some(SysAdmin)]));
-        assert!(all_but.len() == 40 && !all_but.contains(&SysAdmin));
-        let privileged = RunOptions { privileged: true, ..RunOptions::default() };
-        assert_eq!(capabilities(&privileged).len(), 41);
-    }
 
     #[test]
     fn a_tmpfs_is_noexec_unless_told_otherwise() {

@@ -9,6 +9,7 @@
 //! process until it execs, and a tool that was killed while that is still at work would count as alive. Its price: it
 //! ends when this process closes any descriptor of the file, so nobody looks at a record of his own.
 
+use crate::confines::Confines;
 use crate::created;
 use crate::error::Error;
 use image::RunConfig;
@@ -62,7 +63,12 @@ impl Id {
 
     /// Its control group.
     pub(crate) fn cgroup(&self) -> cgroup::Location {
-        cgroup::Location::Path(format!("mycontainer-{}", self.0))
+        cgroup::Location::Path(self.group_name())
+    }
+
+    /// That one's name.
+    pub(crate) fn group_name(&self) -> String {
+        format!("mycontainer-{}", self.0)
     }
 }
 
@@ -91,6 +97,9 @@ pub(crate) struct Facts {
     pub(crate) created: String,
     /// What an image made of it says about running it.
     pub(crate) config: RunConfig,
+    /// What its processes may. None in the record of a release that did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) confines: Option<Confines>,
     /// Who runs it, or is making it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tool_pid: Option<u32>,

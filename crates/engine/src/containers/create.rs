@@ -1,6 +1,7 @@
 //! `create`: a container that does not run yet. What is on disk, and in which order, see `created`.
 
 use super::facts;
+use crate::confines::Confines;
 use crate::created;
 use crate::error::Error;
 use crate::options::RunOptions;
@@ -51,7 +52,7 @@ pub fn create(options: &CreateOptions, events: &dyn Events) -> Result<(String, V
         _ => None,
     };
     let id = Id::random()?;
-    let mut facts = facts(&options.run, &meant, &id);
+    let mut facts = facts(&options.run, &meant, &id, Confines::of(&options.run)?);
     facts.being_created = true;
     let what = || format!("record container {}", id.host_name());
     let record = step("write-record", "the next command finds what a killed tool leaves", what, || {

@@ -16,6 +16,7 @@ pub use create::{CreateOptions, create};
 pub use export::export;
 pub use remove::{remove, tidy};
 
+use crate::confines::Confines;
 use crate::created;
 use crate::error::Error;
 use crate::image_config;
@@ -116,7 +117,7 @@ pub fn names() -> Vec<String> {
 }
 
 /// What a record of a container says.
-pub(crate) fn facts(options: &RunOptions, meant: &Meant, id: &Id) -> Facts {
+pub(crate) fn facts(options: &RunOptions, meant: &Meant, id: &Id, confines: Confines) -> Facts {
     let image = match meant {
         Meant::Image(_, image) => Some(image),
         _ => None,
@@ -141,6 +142,7 @@ pub(crate) fn facts(options: &RunOptions, meant: &Meant, id: &Id) -> Facts {
         volumes: crate::volumes::named(options),
         created: image::archive::timestamp(std::time::SystemTime::now()),
         config,
+        confines: Some(confines),
         tool_pid: Some(std::process::id()),
         being_created: false,
     }

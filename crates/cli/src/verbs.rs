@@ -19,6 +19,7 @@ pub(crate) static ALL: Verbs = &[
         &[
             known(&run::RUN),
             known(&run::CREATE),
+            known(&containers::EXEC),
             known(&containers::EXPORT),
             known(&containers::COMMIT),
             known(&containers::RM),

@@ -135,6 +135,26 @@ pub enum Error {
         /// Name or id.
         container: String,
     },
+    /// It was created, and runs not.
+    #[error("the container {container} is not running")]
+    NotRunning {
+        /// Name or id.
+        container: String,
+    },
+    /// Its processes stand still, and one that joined would, too.
+    #[error("the container {container} is paused")]
+    IsPaused {
+        /// Name or id.
+        container: String,
+    },
+    /// Its record does not say what its processes may.
+    #[error(
+        "the container {container} was started by another release, which did not write down what its processes may"
+    )]
+    OtherRelease {
+        /// Name or id.
+        container: String,
+    },
     /// A record that cannot be understood.
     #[error("cannot understand {path}: {source}")]
     BadRecord {
@@ -235,6 +255,11 @@ impl Error {
             Error::VolumeInUse { .. } => "end or remove that container first",
             Error::NameTaken { .. } => "choose another --name, or end or remove that container first",
             Error::IsRunning { .. } => "end it first, or kill and remove it with --force",
+            Error::NotRunning { .. } => {
+                "`mycontainer run` makes one that runs: one that was created cannot be started yet"
+            }
+            Error::IsPaused { .. } => "let it run on first",
+            Error::OtherRelease { .. } => "use the release that started it, or run it anew",
             Error::ContainerBusy { .. } => "wait until that command has ended",
             Error::NoShell => "name a command after ROOT",
             Error::NotATerminal => "leave -t away, or run it from a terminal",

@@ -243,10 +243,7 @@ impl RunOptions {
 
     /// `--env-file FILE`.
     pub fn add_env_file(&mut self, path: &str) -> Result<(), ParseError> {
-        let text = std::fs::read_to_string(path).map_err(|e| ParseError::new(path, format!("cannot read it: {e}")))?;
-        for line in text.lines().map(|line| line.trim_start()).filter(|l| !l.is_empty() && !l.starts_with('#')) {
-            self.env_of_files.extend(parse::env(line)?);
-        }
+        self.env_of_files.extend(parse::env_file(path)?);
         Ok(())
     }
 

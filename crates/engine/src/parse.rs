@@ -107,6 +107,13 @@ pub(crate) fn env(text: &str) -> Result<Option<String>, ParseError> {
     Ok(std::env::var(text).ok().map(|value| format!("{text}={value}")))
 }
 
+/// The variables of a file, one a line.
+pub(crate) fn env_file(path: &str) -> Result<Vec<String>, ParseError> {
+    let text = std::fs::read_to_string(path).map_err(|e| ParseError::new(path, format!("cannot read it: {e}")))?;
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.filter_map(|line| env(line).transpose()).collect()
+}
+
 pub(crate) fn volume(text: &str) -> Result<Mount, ParseError> {
     let wrong = |reason: &str| ParseError::new(text, reason);
     let in_container =

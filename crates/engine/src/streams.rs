@@ -20,15 +20,20 @@ pub(crate) struct Streams {
 /// Chooses the streams. Without `interactive` standard input is empty.
 pub(crate) fn choose(interactive: bool) -> Result<Streams, Error> {
     let mut pumps = Vec::new();
-    let input = if interactive {
-        input_of(&mut pumps)?
-    } else {
-        rustix::fs::openat(CWD, c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(Error::file("open", "/dev/null"))?
-    };
+    let input = if interactive { input_of(&mut pumps)? } else { null(OFlags::RDONLY)? };
     let output = output_of(rustix::stdio::stdout(), "output", &mut pumps)?;
     let error = output_of(rustix::stdio::stderr(), "error", &mut pumps)?;
     Ok(Streams { fds: [input, output, error], pumps })
+}
+
+/// Streams that lead nowhere, for a program that nobody attends to.
+pub(crate) fn nowhere() -> Result<[OwnedFd; 3], Error> {
+    Ok([null(OFlags::RDONLY)?, null(OFlags::WRONLY)?, null(OFlags::WRONLY)?])
+}
+
+fn null(way: OFlags) -> Result<OwnedFd, Error> {
+    rustix::fs::openat(CWD, c"/dev/null", way | OFlags::CLOEXEC, Mode::empty())
+        .map_err(Error::file("open", "/dev/null"))
 }
 
 fn input_of(pumps: &mut Vec<Pump>) -> Result<OwnedFd, Error> {

@@ -86,6 +86,18 @@ impl Console {
     }
 }
 
+/// Keeps a terminal open to which nobody attends, and reads what is printed there, until no program has it open any more:
+/// without its controlling side the programs on it would be hung up. By a small process of its own, for this one ends.
+pub(crate) fn keep_open(process: &Process) -> Result<(), Error> {
+    let terminal = process.terminal().ok_or(Error::NotATerminal)?;
+    let read_on = || {
+        let mut space = [0u8; 4096];
+        while !matches!(rustix::io::retry_on_intr(|| rustix::io::read(terminal, &mut space)), Ok(0) | Err(_)) {}
+    };
+    sys::detach::spawn_detached(c"mc-terminal", &[terminal], read_on)
+        .map_err(|source| Error::Terminal { what: "start who keeps the terminal open", source })
+}
+
 impl Raw {
     fn enter(terminal: BorrowedFd<'static>, change: impl FnOnce(&mut Termios)) -> Result<Raw, Error> {
         let before = tcgetattr(terminal).map_err(Error::terminal("read the terminal's settings"))?;

@@ -6,13 +6,16 @@
 
 mod commit;
 mod create;
+mod exec;
 mod export;
 mod pause;
+mod process;
 mod remove;
 mod tree;
 
 pub use commit::{CommitOrder, commit};
 pub use create::{CreateOptions, create};
+pub use exec::{ExecOptions, exec};
 pub use export::export;
 pub use remove::{remove, tidy};
 

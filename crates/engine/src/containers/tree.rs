@@ -3,16 +3,14 @@
 //! Of one that was created: its layer over its root, mounted read-only and nowhere. Of one that runs: a copy of its root
 //! mount, taken in its mount namespace, to which its first process's pidfd leads; the copy has no mounts below it.
 
-use super::Found;
+use super::{Found, process};
 use crate::error::Error;
 use crate::overlay;
 use crate::state::{self, DATA_DIR, Facts, Id, RootKind};
 use image::{Image, Images, Store};
 use registry::Digest;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{OpenTreeFlags, open_tree};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -98,7 +96,7 @@ fn archive_of(facts: &Facts) -> Result<image::Unpacked, Error> {
 
 /// A copy of the root mount of a container that runs, without what is mounted in it.
 fn of_running(id: &Id, facts: &Facts) -> Result<OwnedFd, Error> {
-    let init = first_process(id, facts)?;
+    let init = process::first(id, &process::group(id)?, facts)?.pidfd;
     let failed = |what| Error::file(what, "the container's mount namespace");
     let system = |error: std::io::Error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
     let what = || format!("copy the root mount of {}", id.host_name());
@@ -116,27 +114,4 @@ fn of_running(id: &Id, facts: &Facts) -> Result<OwnedFd, Error> {
         rustix::process::fchdir(&here).map_err(Error::file("go back to", "the working directory"))?;
         copied.map_err(Error::file("copy", "the container's root mount"))
     })
-}
-
-/// The container's first process, by pidfd: in its group, a child of its tool, and process 1 of a namespace.
-fn first_process(id: &Id, facts: &Facts) -> Result<OwnedFd, Error> {
-    let wrap = |error| Error::from(runtime::Error::from(error));
-    let group = cgroup::Host::detect().and_then(|host| cgroup::Cgroup::open(&host, &id.cgroup())).map_err(wrap)?;
-    for pid in group.processes().map_err(wrap)? {
-        let Some(Ok(pidfd)) = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty())) else { continue };
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        let is_child = field("PPid:").and_then(|ppid| ppid.parse().ok()) == facts.tool_pid;
-        let is_first = field("NSpid:").is_some_and(|pids| pids.split_whitespace().skip(1).last() == Some("1"));
-        // Were it gone by now, what was read might be of another process with its number.
-        if is_child && is_first && is_alive(&pidfd) {
-            return Ok(pidfd);
-        }
-    }
-    Err(Error::NoProcess { container: facts.shown().to_owned() })
-}
-
-fn is_alive(pidfd: &OwnedFd) -> bool {
-    let mut wanted = [PollFd::new(pidfd, PollFlags::IN)];
-    matches!(poll(&mut wanted, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
 }

@@ -1,0 +1,106 @@
+//! The first process of a container that runs.
+
+use crate::error::Error;
+use crate::state::{Facts, Id};
+use cgroup::Cgroup;
+use runtime::First;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::os::fd::OwnedFd;
+
+/// A process that was cloned and has not become another program yet: the kernel's PF_FORKNOEXEC. [proc_pid_stat(5), flags]
+const NO_PROGRAM_YET: u64 = 0x40;
+
+/// Its control group.
+pub(super) fn group(id: &Id) -> Result<Cgroup, Error> {
+    let open = cgroup::Host::detect().and_then(|host| Cgroup::open(&host, &id.cgroup()));
+    open.map_err(|error| runtime::Error::from(error).into())
+}
+
+/// The process, by pidfd: in the container's group, a child of its tool, process 1 of a namespace, and no longer the tool
+/// itself: while it is that, its root may still be the host's.
+pub(super) fn first(id: &Id, group: &Cgroup, facts: &Facts) -> Result<First, Error> {
+    let known = |pid: i32| open(pid, id, facts);
+    // To ask for the group's processes is to walk all hierarchies of v1. A list of children can miss one while another
+    // ends. [proc_tid_children(5)]
+    if let Some(first) = facts.tool_pid.and_then(|tool| children(tool).into_iter().find_map(known)) {
+        return Ok(first);
+    }
+    let all = group.processes().map_err(|error| Error::from(runtime::Error::from(error)))?;
+    all.into_iter().find_map(known).ok_or_else(|| Error::NoProcess { container: facts.shown().to_owned() })
+}
+
+/// None on a kernel that does not list them.
+fn children(tool: u32) -> Vec<i32> {
+    let listed = std::fs::read_to_string(format!("/proc/{tool}/task/{tool}/children")).unwrap_or_default();
+    listed.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// This process, if it is the container's first one.
+fn open(pid: i32, id: &Id, facts: &Facts) -> Option<First> {
+    let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let status = read("status");
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let is_child = field("PPid:").and_then(|ppid| ppid.parse().ok()) == facts.tool_pid;
+    let is_first = field("NSpid:").is_some_and(|pids| pids.split_whitespace().skip(1).last() == Some("1"));
+    let is_it = is_child && is_first && has_program(&read("stat")) && is_in_group(&read("cgroup"), id);
+    // Were it gone by now, what was read might be of another process with its number.
+    (is_it && is_alive(&pidfd)).then_some(First { pid, pidfd })
+}
+
+/// By /proc/PID/cgroup. The container may have made groups inside its own.
+fn is_in_group(listed: &str, id: &Id) -> bool {
+    let name = id.group_name();
+    listed.lines().any(|line| line.split('/').any(|part| part == name))
+}
+
+/// By the 9th word of /proc/PID/stat, whose second is the name in brackets and may hold anything.
+fn has_program(stat: &str) -> bool {
+    let rest = stat.rfind(')').and_then(|end| stat.get(end + 1..)).unwrap_or_default();
+    let flags = rest.split_whitespace().nth(6).and_then(|word| word.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & NO_PROGRAM_YET == 0)
+}
+
+/// Whether the process has not ended.
+pub(super) fn is_alive(pidfd: &OwnedFd) -> bool {
+    let mut wanted = [PollFd::new(pidfd, PollFlags::IN)];
+    matches!(poll(&mut wanted, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_known_by_its_whole_name() {
+        let id = Id::from_file_name(&[b'a'; 64]).unwrap();
+        let name = id.group_name();
+        for (listed, expected) in [
+            (format!("9:pids:/{name}\n0::/\n"), true),
+            (format!("0::/{name}/init.scope\n"), true),
+            (format!("0::/above/{name}\n"), true),
+            (format!("0::/{name}0\n"), false),
+            ("0::/\n".into(), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(is_in_group(&listed, &id), expected, "{listed}");
+        }
+    }
+
+    #[test]
+    fn a_clone_has_no_program_yet() {
+        let cases = [
+            ("7 (sh) S 1 1 1 0 -1 4194560 1 2", true),
+            ("7 (tool) S 1 1 1 0 -1 4194624 1 2", false),
+            ("7 (a) S 1 1 1 0 -1 64 9) S 1 1 1 0 -1 0 9", true),
+            ("7 (x) S 1", false),
+            ("", false),
+        ];
+        for (stat, expected) in cases {
+            assert_eq!(has_program(stat), expected, "{stat}");
+        }
+        // In the kernel's own words.
+        assert!(has_program(&std::fs::read_to_string("/proc/self/stat").unwrap()));
+    }
+}

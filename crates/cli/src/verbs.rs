@@ -17,6 +17,7 @@ pub(crate) static ALL: Verbs = &[
         &[
             known(&run::RUN),
             known(&run::CREATE),
+            known(&containers::PS),
             known(&containers::EXPORT),
             known(&containers::COMMIT),
             known(&containers::RM),

@@ -17,6 +17,7 @@ mod default_capabilities;
 mod error;
 mod files;
 mod foreground;
+mod given;
 mod hostview;
 mod image_config;
 mod image_volumes;

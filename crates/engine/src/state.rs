@@ -11,6 +11,7 @@
 
 use crate::created;
 use crate::error::Error;
+use crate::given::Given;
 use image::RunConfig;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, fcntl_lock, flock};
 use rustix::io::Errno;
@@ -26,7 +27,7 @@ pub(crate) const RUN_DIR: &str = "/run/mycontainer";
 pub(crate) const DATA_DIR: &str = "/var/lib/mycontainer";
 
 /// A container's id: 64 hex digits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Id(String);
 
 impl Id {
@@ -94,6 +95,9 @@ pub(crate) struct Facts {
     /// It is not to be found before it is whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) being_created: bool,
+    /// How it was asked to run; None in records of older releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) given: Option<Given>,
 }
 
 /// What ROOT was.

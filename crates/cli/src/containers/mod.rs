@@ -1,9 +1,11 @@
-//! The verbs of containers that do not run a program: what they do stands in `engine::containers`.
+//! The verbs of containers, but for those that run a program: what they do stands in `engine::containers`.
 
 mod commit;
 mod export;
+mod list;
 mod remove;
 
 pub(crate) use commit::COMMIT;
 pub(crate) use export::EXPORT;
+pub(crate) use list::PS;
 pub(crate) use remove::RM;

@@ -14,7 +14,7 @@ mod pull;
 mod push;
 mod remove;
 mod save;
-mod shown;
+pub(crate) mod shown;
 mod tag;
 mod usage;
 

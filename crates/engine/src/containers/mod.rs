@@ -7,6 +7,7 @@
 mod commit;
 mod create;
 mod export;
+mod list;
 mod pause;
 mod remove;
 mod tree;
@@ -14,16 +15,19 @@ mod tree;
 pub use commit::{CommitOrder, commit};
 pub use create::{CreateOptions, create};
 pub use export::export;
+pub use list::{Listed, State, id_of, list};
 pub use remove::{remove, tidy};
 
 use crate::created;
 use crate::error::Error;
+use crate::given::Given;
 use crate::image_config;
 use crate::options::RunOptions;
 use crate::rootfs::Meant;
 use crate::state::{self, Facts, Held, Id, RootKind};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat};
 use rustix::io::Errno;
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 
 /// A container.
@@ -96,18 +100,30 @@ fn get(words: &str) -> Result<Found, Error> {
 fn all() -> Vec<Found> {
     let mut all: Vec<Found> = Vec::new();
     // First those that run: see `state::images_in_use`.
-    let running: Vec<(Id, Facts)> =
-        state::all().into_iter().filter_map(|id| Some((id.clone(), state::facts(&id)?))).collect();
+    let records = records();
     for (id, facts) in created::all() {
         all.push(Found { id, facts: facts.ok(), is_running: false });
     }
-    for (id, facts) in running {
-        let is_known = facts.being_created || all.iter().any(|found| found.id == id);
-        if !is_known && matches!(state::try_hold(&id), Ok(Held::Alive)) {
-            all.push(Found { id, facts: Some(facts), is_running: true });
-        }
-    }
+    let known: HashSet<Id> = all.iter().map(|found| found.id.clone()).collect();
+    all.extend(alive(records, |id| known.contains(id)));
     all
+}
+
+/// Those that run, but for the known ones.
+fn running(is_known: impl Fn(&Id) -> bool) -> Vec<Found> {
+    alive(records(), is_known).collect()
+}
+
+fn records() -> Vec<(Id, Facts)> {
+    state::all().into_iter().filter_map(|id| Some((id.clone(), state::facts(&id)?))).collect()
+}
+
+fn alive(records: Vec<(Id, Facts)>, is_known: impl Fn(&Id) -> bool) -> impl Iterator<Item = Found> {
+    let is_alive = move |(id, facts): &(Id, Facts)| {
+        !facts.being_created && !is_known(id) && matches!(state::try_hold(id), Ok(Held::Alive))
+    };
+    let found = |(id, facts)| Found { id, facts: Some(facts), is_running: true };
+    records.into_iter().filter(is_alive).map(found)
 }
 
 /// What a record of a container says.
@@ -137,5 +153,6 @@ pub(crate) fn facts(options: &RunOptions, meant: &Meant, id: &Id) -> Facts {
         config,
         tool_pid: Some(std::process::id()),
         being_created: false,
+        given: Some(Given::of(options)),
     }
 }

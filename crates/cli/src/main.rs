@@ -8,6 +8,7 @@
 mod containers;
 mod help;
 mod images;
+mod inspect;
 mod login;
 mod oci;
 mod parse;

@@ -3,6 +3,7 @@
 use crate::containers;
 use crate::help;
 use crate::images;
+use crate::inspect;
 use crate::login;
 use crate::oci;
 use crate::report::{Failure, suggestion};
@@ -18,6 +19,8 @@ pub(crate) static ALL: Verbs = &[
             known(&run::RUN),
             known(&run::CREATE),
             known(&containers::PS),
+            known(&inspect::INSPECT),
+            known(&inspect::OF_CONTAINER),
             known(&containers::EXPORT),
             known(&containers::COMMIT),
             known(&containers::RM),
@@ -31,7 +34,7 @@ pub(crate) static ALL: Verbs = &[
             known(&images::IMAGES),
             known(&images::RMI),
             known(&images::TAG),
-            known(&images::INSPECT),
+            known(&inspect::OF_IMAGE),
             known(&images::HISTORY),
             known(&images::SAVE),
             known(&images::LOAD),

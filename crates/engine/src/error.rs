@@ -95,6 +95,12 @@ pub enum Error {
         /// As typed.
         words: String,
     },
+    /// It was created, and what was asked for is for one that runs.
+    #[error("the container {container} is not running")]
+    NotRunning {
+        /// Name or id.
+        container: String,
+    },
     /// It runs, and was to be removed without force.
     #[error("the container {container} is running")]
     IsRunning {
@@ -218,6 +224,8 @@ impl Error {
             }
             Error::Starved => "give it more with --memory",
             Error::NameTaken { .. } => "choose another --name, or end or remove that container first",
+            Error::NoSuchContainer { .. } => "`mycontainer ps -a` shows those that are here",
+            Error::NothingNamed { .. } => "`mycontainer ps -a` and `mycontainer images` show what is here",
             Error::IsRunning { .. } => "end it first, or kill and remove it with --force",
             Error::ContainerBusy { .. } => "wait until that command has ended",
             Error::NoShell => "name a command after ROOT",

@@ -276,7 +276,7 @@ fn command(options: &RunOptions, root: &Root) -> Result<Vec<String>, Error> {
 }
 
 /// Whether memory and swap together can be limited here: on v1 only where swap is accounted.
-fn has_swap_limit() -> bool {
+pub(crate) fn has_swap_limit() -> bool {
     let v1 = Path::new("/sys/fs/cgroup/memory");
     if v1.exists() { v1.join("memory.memsw.limit_in_bytes").exists() } else { Path::new("/proc/swaps").exists() }
 }

@@ -6,7 +6,6 @@
 mod copy;
 mod history;
 mod import;
-mod inspect;
 mod list;
 mod load;
 mod prune;
@@ -21,7 +20,6 @@ mod usage;
 pub(crate) use copy::COPY;
 pub(crate) use history::HISTORY;
 pub(crate) use import::IMPORT;
-pub(crate) use inspect::INSPECT;
 pub(crate) use list::IMAGES;
 pub(crate) use load::LOAD;
 pub(crate) use prune::{PRUNE, SYSTEM_PRUNE};

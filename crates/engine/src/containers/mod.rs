@@ -4,9 +4,11 @@
 //! it holds a lock: on the directory of one that was created, on the record of one that runs; `rm` alone, `commit` of
 //! one that runs alone, all others together.
 
+mod alive;
 mod commit;
 mod create;
 mod export;
+mod inspect;
 mod list;
 mod pause;
 mod remove;
@@ -15,6 +17,9 @@ mod tree;
 pub use commit::{CommitOrder, commit};
 pub use create::{CreateOptions, create};
 pub use export::export;
+pub use inspect::{
+    ShownContainer, ShownEndpoint, ShownHost, ShownMount, ShownNetwork, ShownState, ShownWords, inspect,
+};
 pub use list::{Listed, State, id_of, list};
 pub use remove::{remove, tidy};
 

@@ -119,7 +119,7 @@ fn of_running(id: &Id, facts: &Facts) -> Result<OwnedFd, Error> {
 }
 
 /// The container's first process, by pidfd: in its group, a child of its tool, and process 1 of a namespace.
-fn first_process(id: &Id, facts: &Facts) -> Result<OwnedFd, Error> {
+pub(super) fn first_process(id: &Id, facts: &Facts) -> Result<OwnedFd, Error> {
     let wrap = |error| Error::from(runtime::Error::from(error));
     let group = cgroup::Host::detect().and_then(|host| cgroup::Cgroup::open(&host, &id.cgroup())).map_err(wrap)?;
     for pid in group.processes().map_err(wrap)? {

@@ -127,6 +127,22 @@ pub enum Error {
         /// Name or id.
         container: String,
     },
+    /// A process of a container, or its tool.
+    #[error("cannot {what} {container}: {source}")]
+    Process {
+        /// What was tried.
+        what: &'static str,
+        /// Name or id.
+        container: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Its tool was killed.
+    #[error("nobody knows how the container {container} ended: the tool that ran it was killed")]
+    NoExitCode {
+        /// Name or id.
+        container: String,
+    },
     /// A record that cannot be understood.
     #[error("cannot understand {path}: {source}")]
     BadRecord {
@@ -194,6 +210,11 @@ impl Error {
     pub(crate) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(Errno) -> Error {
         let path = path.into();
         move |source| Error::File { what, path, source: source.into() }
+    }
+
+    pub(crate) fn process(what: &'static str, container: impl Into<String>) -> impl FnOnce(Errno) -> Error {
+        let container = container.into();
+        move |source| Error::Process { what, container, source: source.into() }
     }
 
     pub(crate) fn terminal(what: &'static str) -> impl FnOnce(Errno) -> Error {

@@ -57,6 +57,7 @@ pub fn run(options: &RunOptions, events: &dyn Events) -> Result<Outcome, Error> 
         Meant::Image(images, _) => images.check().map_or_else(Error::from, |()| error),
         _ => error,
     });
+    record.ended(ran.as_ref().map_or_else(|error| error.exit_code().into(), |outcome| outcome.exit_code));
     let mut notes: Vec<String> = tear_down(options, &record, &network).iter().map(ToString::to_string).collect();
     let mut outcome = ran?;
     outcome.notes.append(&mut notes);

@@ -1,7 +1,7 @@
 //! The records of containers, and who holds them.
 //!
-//! `containers/ID` is a JSON file under a lock that the tool holds as long as it lives: a record that can be locked is
-//! what a killed tool left behind. `names/NAME` is a symbolic link whose target is the id; making it fails when it
+//! `containers/ID` is a line of JSON, and a line more for the exit code when it has ended, under a lock that the tool
+//! holds as long as it lives: a record that can be locked is what a killed tool left behind. `names/NAME` is a symbolic link whose target is the id; making it fails when it
 //! exists, which is what makes names unique; a container that was created and does not run has its name by its own
 //! record (see `created`), which is looked at by whoever has made that link. Everything else that belongs to a container is found by its id.
 //!
@@ -140,7 +140,32 @@ impl Facts {
 
 /// What a record says; nothing when it is gone, or so new that it says nothing yet.
 pub(crate) fn facts(id: &Id) -> Option<Facts> {
-    serde_json::from_slice(&std::fs::read(record_path(id)).ok()?).ok()
+    let text = std::fs::read(record_path(id)).ok()?;
+    let mut lines = text.split(|byte| *byte == b'\n');
+    serde_json::from_slice(lines.next()?).ok()
+}
+
+/// What is added to a record later, a line each.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct News {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i32>,
+}
+
+/// Opens a record to read the exit code later, when it may have been removed.
+pub(crate) fn open(id: &Id) -> Result<OwnedFd, Error> {
+    let path = record_path(id);
+    rustix::fs::openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(Error::file("open the record", path))
+}
+
+/// The exit code that its tool has written into an open record, if it came to that.
+pub(crate) fn exit_code(record: OwnedFd) -> Option<i32> {
+    let mut text = Vec::new();
+    std::io::Read::read_to_end(&mut std::fs::File::from(record), &mut text).ok()?;
+    let news = text.split(|byte| *byte == b'\n').skip(1);
+    news.filter_map(|line| serde_json::from_slice::<News>(line).ok()?.exit_code).last()
 }
 
 /// A container's record, held by this process.
@@ -182,6 +207,14 @@ impl Record {
         }
     }
 
+    /// Notes how the container ended, for who waits for it and has the record open. That it cannot be noted is told to
+    /// nobody: whoever waits hears that the code is not known.
+    pub(crate) fn ended(&self, exit_code: i32) {
+        let text = serde_json::to_vec(&News { exit_code: Some(exit_code) }).unwrap_or_default();
+        // One write, so that a line is there whole or not at all.
+        let _ = rustix::io::write(&self.lock, &[b"\n".as_slice(), &text].concat());
+    }
+
     /// Gives up name and record: the last thing that is done for a container.
     pub(crate) fn remove(&self) -> Vec<Error> {
         let mut errors = Vec::new();
@@ -196,7 +229,7 @@ impl Record {
 /// Creates a file and locks it. A sweep that comes between the two takes the file for a dead one's and removes it; then
 /// it is made once more. Nothing else of the container exists yet, so the sweep can do no harm.
 fn create_locked(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::APPEND | OFlags::CLOEXEC;
     for _ in 0..MOST_SWEEPS {
         match with_directory("containers", || rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o600))) {
             Ok(file) => {

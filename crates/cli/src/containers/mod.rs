@@ -1,11 +1,13 @@
 //! The verbs of containers, but for those that run a program: what they do stands in `engine::containers`.
 
 mod commit;
+mod end;
 mod export;
 mod list;
 mod remove;
 
 pub(crate) use commit::COMMIT;
+pub(crate) use end::{KILL, STOP, WAIT};
 pub(crate) use export::EXPORT;
 pub(crate) use list::PS;
 pub(crate) use remove::RM;

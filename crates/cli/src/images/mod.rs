@@ -35,12 +35,12 @@ use std::io::Write;
 use std::process::ExitCode;
 
 /// Says something on standard output at once; a reader that has seen enough does not matter.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Does something for each word, also after a failure; a failure is told, and is the exit code in the end.
-fn for_each(words: &[String], mut act: impl FnMut(&str) -> Result<(), Failure>) -> ExitCode {
+pub(crate) fn for_each(words: &[String], mut act: impl FnMut(&str) -> Result<(), Failure>) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for word in words {
         if let Err(failure) = act(word) {

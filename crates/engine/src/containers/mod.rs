@@ -7,6 +7,7 @@
 mod alive;
 mod commit;
 mod create;
+mod end;
 mod export;
 mod inspect;
 mod list;
@@ -16,6 +17,7 @@ mod tree;
 
 pub use commit::{CommitOrder, commit};
 pub use create::{CreateOptions, create};
+pub use end::{StopOrder, Waiting, kill, stop};
 pub use export::export;
 pub use inspect::{
     ShownContainer, ShownEndpoint, ShownHost, ShownMount, ShownNetwork, ShownState, ShownWords, inspect,

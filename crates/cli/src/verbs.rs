@@ -24,6 +24,8 @@ pub(crate) static ALL: Verbs = &[
             known(&containers::STOP),
             known(&containers::KILL),
             known(&containers::WAIT),
+            known(&containers::PAUSE),
+            known(&containers::UNPAUSE),
             known(&containers::EXPORT),
             known(&containers::COMMIT),
             known(&containers::RM),

@@ -127,6 +127,18 @@ pub enum Error {
         /// Name or id.
         container: String,
     },
+    /// It stands still already.
+    #[error("the container {container} is paused")]
+    IsPaused {
+        /// Name or id.
+        container: String,
+    },
+    /// It does not stand still.
+    #[error("the container {container} is not paused")]
+    NotPaused {
+        /// Name or id.
+        container: String,
+    },
     /// A process of a container, or its tool.
     #[error("cannot {what} {container}: {source}")]
     Process {

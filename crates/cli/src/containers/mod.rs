@@ -4,10 +4,12 @@ mod commit;
 mod end;
 mod export;
 mod list;
+mod pause;
 mod remove;
 
 pub(crate) use commit::COMMIT;
 pub(crate) use end::{KILL, STOP, WAIT};
 pub(crate) use export::EXPORT;
 pub(crate) use list::PS;
+pub(crate) use pause::{PAUSE, UNPAUSE};
 pub(crate) use remove::RM;

@@ -9,6 +9,7 @@ mod commit;
 mod create;
 mod end;
 mod export;
+mod freeze;
 mod inspect;
 mod list;
 mod pause;
@@ -19,6 +20,7 @@ pub use commit::{CommitOrder, commit};
 pub use create::{CreateOptions, create};
 pub use end::{StopOrder, Waiting, kill, stop};
 pub use export::export;
+pub use freeze::set_paused;
 pub use inspect::{
     ShownContainer, ShownEndpoint, ShownHost, ShownMount, ShownNetwork, ShownState, ShownWords, inspect,
 };

@@ -9,12 +9,17 @@ const NARROWEST: usize = 10;
 
 /// Lines of cells with tabs between them, with the columns one below the other.
 pub(crate) fn aligned(lines: &str) -> String {
+    aligned_by(lines, NARROWEST)
+}
+
+/// As [`aligned`], with no column narrower than this, but for the last.
+pub(crate) fn aligned_by(lines: &str, narrowest: usize) -> String {
     let rows: Vec<Vec<&str>> = lines.lines().map(|line| line.split('\t').collect()).collect();
     let mut widths: Vec<usize> = Vec::new();
     for row in &rows {
         for (n, cell) in row[..row.len() - 1].iter().enumerate() {
             if n == widths.len() {
-                widths.push(NARROWEST);
+                widths.push(narrowest);
             }
             widths[n] = widths[n].max(cell.chars().count() + GAP);
         }

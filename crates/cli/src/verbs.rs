@@ -26,6 +26,8 @@ pub(crate) static ALL: Verbs = &[
             known(&containers::WAIT),
             known(&containers::PAUSE),
             known(&containers::UNPAUSE),
+            known(&containers::TOP),
+            known(&containers::RENAME),
             known(&containers::EXPORT),
             known(&containers::COMMIT),
             known(&containers::RM),

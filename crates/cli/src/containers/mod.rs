@@ -6,6 +6,8 @@ mod export;
 mod list;
 mod pause;
 mod remove;
+mod rename;
+mod top;
 
 pub(crate) use commit::COMMIT;
 pub(crate) use end::{KILL, STOP, WAIT};
@@ -13,3 +15,5 @@ pub(crate) use export::EXPORT;
 pub(crate) use list::PS;
 pub(crate) use pause::{PAUSE, UNPAUSE};
 pub(crate) use remove::RM;
+pub(crate) use rename::RENAME;
+pub(crate) use top::TOP;

@@ -13,7 +13,9 @@ mod freeze;
 mod inspect;
 mod list;
 mod pause;
+mod processes;
 mod remove;
+mod rename;
 mod tree;
 
 pub use commit::{CommitOrder, commit};
@@ -25,7 +27,9 @@ pub use inspect::{
     ShownContainer, ShownEndpoint, ShownHost, ShownMount, ShownNetwork, ShownState, ShownWords, inspect,
 };
 pub use list::{Listed, State, id_of, list};
+pub use processes::{ProcessInfo, processes};
 pub use remove::{remove, tidy};
+pub use rename::rename;
 
 use crate::created;
 use crate::error::Error;

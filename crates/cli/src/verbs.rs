@@ -28,6 +28,7 @@ pub(crate) static ALL: Verbs = &[
             known(&containers::UNPAUSE),
             known(&containers::TOP),
             known(&containers::RENAME),
+            known(&containers::DIFF),
             known(&containers::EXPORT),
             known(&containers::COMMIT),
             known(&containers::RM),

@@ -127,6 +127,12 @@ pub enum Error {
         /// Name or id.
         container: String,
     },
+    /// There is nothing that its changes could be held against.
+    #[error("the container {container} is made of no image, so nothing tells what it has changed")]
+    NoImageOf {
+        /// Name or id.
+        container: String,
+    },
     /// It stands still already.
     #[error("the container {container} is paused")]
     IsPaused {

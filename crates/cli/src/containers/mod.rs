@@ -1,6 +1,7 @@
 //! The verbs of containers, but for those that run a program: what they do stands in `engine::containers`.
 
 mod commit;
+mod diff;
 mod end;
 mod export;
 mod list;
@@ -10,6 +11,7 @@ mod rename;
 mod top;
 
 pub(crate) use commit::COMMIT;
+pub(crate) use diff::DIFF;
 pub(crate) use end::{KILL, STOP, WAIT};
 pub(crate) use export::EXPORT;
 pub(crate) use list::PS;

@@ -13,10 +13,10 @@ pub(crate) static TOP: Verb<()> = Verb {
     about: About {
         also: &["container top"],
         flags: Flags::First,
-        intro: "Shows the processes of a container that runs, with their numbers on the host and times in UTC. No ps is run for\n\
-                it: of the options of ps there are -ef, which is the default, and -o.",
-        outro: "Columns for -o, as in -o pid,user,args: args (or cmd), c, comm, cputime (or time), etime, ni, nlwp, pcpu, pgid,\n\
-                pid, ppid, rss, s, sid, stime, tty (or tt), uid, user, vsz.",
+        intro: "Shows the processes of a container that runs, with their numbers on the host and times in UTC. No ps is run\n\
+                for it: of the options of ps there are -ef, which is the default, and -o.",
+        outro: "Columns for -o, as in -o pid,user,args: args (or cmd), c, comm, cputime (or time), etime, ni, nlwp, pcpu,\n\
+                pgid, pid, ppid, rss, s, sid, stime, tty (or tt), uid, user, vsz.",
         example: "top NAME -o pid,cmd",
         ..About::new("top", "CONTAINER [OPTION...]", "Show the processes of a container")
     },

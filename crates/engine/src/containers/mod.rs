@@ -7,6 +7,7 @@
 mod alive;
 mod commit;
 mod create;
+mod diff;
 mod end;
 mod export;
 mod freeze;
@@ -20,6 +21,7 @@ mod tree;
 
 pub use commit::{CommitOrder, commit};
 pub use create::{CreateOptions, create};
+pub use diff::diff;
 pub use end::{StopOrder, Waiting, kill, stop};
 pub use export::export;
 pub use freeze::set_paused;

@@ -29,6 +29,7 @@ pub(crate) static ALL: Verbs = &[
             known(&containers::TOP),
             known(&containers::RENAME),
             known(&containers::DIFF),
+            known(&containers::STATS),
             known(&containers::EXPORT),
             known(&containers::COMMIT),
             known(&containers::RM),

@@ -8,6 +8,7 @@ mod list;
 mod pause;
 mod remove;
 mod rename;
+mod stats;
 mod top;
 
 pub(crate) use commit::COMMIT;
@@ -18,4 +19,5 @@ pub(crate) use list::PS;
 pub(crate) use pause::{PAUSE, UNPAUSE};
 pub(crate) use remove::RM;
 pub(crate) use rename::RENAME;
+pub(crate) use stats::STATS;
 pub(crate) use top::TOP;

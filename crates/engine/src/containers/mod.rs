@@ -17,6 +17,7 @@ mod pause;
 mod processes;
 mod remove;
 mod rename;
+mod stats;
 mod tree;
 
 pub use commit::{CommitOrder, commit};
@@ -32,6 +33,7 @@ pub use list::{Listed, State, id_of, list};
 pub use processes::{ProcessInfo, processes};
 pub use remove::{remove, tidy};
 pub use rename::rename;
+pub use stats::{Usage, Watched};
 
 use crate::created;
 use crate::error::Error;

@@ -144,7 +144,7 @@ pub(crate) fn facts(id: &Id) -> Option<Facts> {
     let text = std::fs::read(record_path(id)).ok()?;
     let mut lines = text.split(|byte| *byte == b'\n');
     let mut facts: Facts = serde_json::from_slice(lines.next()?).ok()?;
-    if let Some(name) = lines.filter_map(|line| serde_json::from_slice::<News>(line).ok()?.name).last() {
+    if let Some(name) = lines.filter_map(|line| serde_json::from_slice::<News>(line).ok()?.name).next_back() {
         facts.name = Some(name);
     }
     Some(facts)

@@ -55,6 +55,7 @@ test-vm: test-binary
 			$(CARGO) test -q -p mycontainer-cgroup --test systemd && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer --test limits --test inside && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer-image --test image mounting && \
+		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer --test image_mounts && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 600" $(CARGO) test -q -p mycontainer --test checkpoint && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 600" \
 			$(CARGO) test -q -p mycontainer --test podman --test containerd checkpointed; \

@@ -20,6 +20,7 @@ mod template;
 mod time;
 mod verb;
 mod verbs;
+mod volumes;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

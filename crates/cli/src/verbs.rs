@@ -9,6 +9,7 @@ use crate::oci;
 use crate::report::{Failure, suggestion};
 use crate::run;
 use crate::verb::{About, Entry, Foreign, Known, Verb, known};
+use crate::volumes;
 use std::ffi::OsString;
 
 /// Every verb, under the heading that it has in the overview.
@@ -52,6 +53,16 @@ pub(crate) static ALL: Verbs = &[
             known(&images::PRUNE),
         ],
     ),
+    (
+        "Volumes",
+        &[
+            known(&volumes::CREATE),
+            known(&volumes::LS),
+            known(&volumes::INSPECT),
+            known(&volumes::RM),
+            known(&volumes::PRUNE),
+        ],
+    ),
     ("Registries", &[known(&login::LOGIN), known(&login::LOGOUT)]),
     ("This machine", &[known(&images::DF), known(&images::SYSTEM_PRUNE)]),
     ("The tool itself", &[Known { about: &RUNTIME.about, verb: &RUNTIME }, known(&help::HELP), known(&VERSION)]),
@@ -62,6 +73,7 @@ pub(crate) const NOUNS: &[(&str, &str)] = &[
     ("container", "What can be done with containers"),
     ("image", "What can be done with images"),
     ("system", "What can be done with all there is"),
+    ("volume", "What can be done with volumes"),
 ];
 
 static RUNTIME: Foreign = Foreign {

@@ -61,6 +61,20 @@ pub enum Error {
     /// The kernel has no overlay file system.
     #[error("this kernel has no overlay file system, which {0} needs")]
     NoOverlay(PathBuf),
+    /// There is no such volume.
+    #[error("there is no volume {name:?}")]
+    NoSuchVolume {
+        /// As typed.
+        name: String,
+    },
+    /// A volume that is to be removed is used.
+    #[error("the volume {name:?} is used by container {container}")]
+    VolumeInUse {
+        /// Its name.
+        name: String,
+        /// Who uses it.
+        container: String,
+    },
     /// A name of an image that cannot be one, or not here.
     #[error("{name:?}: {reason}")]
     BadName {
@@ -262,6 +276,8 @@ impl Error {
                  (not on another overlay or NFS)"
             }
             Error::Starved => "give it more with --memory",
+            Error::NoSuchVolume { .. } => "`mycontainer volume ls` shows those that are here",
+            Error::VolumeInUse { .. } => "end or remove that container first",
             Error::NameTaken { .. } => "choose another --name, or end or remove that container first",
             Error::NoSuchContainer { .. } => "`mycontainer ps -a` shows those that are here",
             Error::NothingNamed { .. } => "`mycontainer ps -a` and `mycontainer images` show what is here",

@@ -1,4 +1,4 @@
-//! The volumes that an image names: directories of the container's own, outside of its layer, with a copy of what the
+//! The volumes that an image names, and those that the flags want without a name: directories of the container's own, outside of its layer, with a copy of what the
 //! image has at their place. They lie beside the layer, `/var/lib/mycontainer/containers/ID/volume-N`, and go with it.
 
 use crate::error::Error;
@@ -9,11 +9,16 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use step::step;
 
-/// Makes the volumes of an image, but for those whose place the person put something of his own.
-pub(crate) fn make(paths: &BTreeSet<String>, options: &RunOptions, root: &Root, id: &Id) -> Result<Vec<Volume>, Error> {
+/// Makes the volumes at these places, but where the person put something of his own.
+pub(crate) fn make(
+    paths: &BTreeSet<PathBuf>,
+    options: &RunOptions,
+    root: &Root,
+    id: &Id,
+) -> Result<Vec<Volume>, Error> {
     let mut volumes = Vec::new();
     for (n, target) in paths.iter().enumerate() {
         let target = Path::new("/").join(target);
@@ -21,15 +26,16 @@ pub(crate) fn make(paths: &BTreeSet<String>, options: &RunOptions, root: &Root, 
         if target == Path::new("/") || taken.into_iter().any(|other| *other == target) {
             continue;
         }
-        // Whoever looks there for what the kernel says must not find what an image says. (CVE-2019-16884)
-        if ["/proc", "/sys", "/dev"].iter().any(|kernel| target.starts_with(kernel)) {
+        // In place of the kernel's own, which a container has at these; what is below /proc the runtime refuses.
+        // (CVE-2019-16884)
+        if ["/proc", "/sys", "/dev"].iter().any(|kernel| target == Path::new(kernel)) {
             return Err(Error::Conflict(format!("the image wants a volume at {}", target.display())));
         }
         let source = state::layer_path(id).join(format!("volume-{n}"));
         let what = || format!("make the volume {}", target.display());
         step("make-volume", "the image asks for it", what, || fill(root, &target, &source))
             .map_err(Error::file("make the volume", &source))?;
-        volumes.push(Volume { source, target, read_only: false, propagation: None, non_recursive: false });
+        volumes.push(Volume { source, target, ..Volume::default() });
     }
     Ok(volumes)
 }

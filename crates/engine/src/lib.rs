@@ -36,6 +36,7 @@ mod streams;
 mod sweep;
 mod tty;
 mod user;
+pub mod volumes;
 
 pub use error::Error;
 pub use foreground::{Foreground, window};

@@ -45,8 +45,10 @@ pub struct RunOptions {
     pub workdir: Option<PathBuf>,
     /// `-u`.
     pub user: Option<String>,
-    /// `-v` and `--mount type=bind`.
+    /// `-v`, `--mount type=bind` and `type=volume`.
     pub volumes: Vec<Volume>,
+    /// `-v DIR`: volumes without a name, which go with the container.
+    pub anonymous_volumes: Vec<PathBuf>,
     /// `--tmpfs` and `--mount type=tmpfs`.
     pub tmpfs: Vec<Tmpfs>,
     /// `--device`.
@@ -94,11 +96,17 @@ pub struct Limits {
     pub pids: Option<Option<u64>>,
 }
 
-/// A directory or file of the host shown in the container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A directory or file of the host shown in the container, or a named volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Volume {
-    /// Path on the host.
+    /// Path on the host; of a named volume it is found out when the container is made.
     pub source: PathBuf,
+    /// The volume's name, if it has one.
+    pub name: Option<String>,
+    /// The part of the volume that is shown; all of it if there is none.
+    pub subpath: Option<PathBuf>,
+    /// An empty volume stays empty, whatever the image has in its place.
+    pub no_copy: bool,
     /// Path in the container.
     pub target: PathBuf,
     /// Cannot be written through.
@@ -203,13 +211,18 @@ impl NetworkMode {
 impl RunOptions {
     /// `-v SOURCE:TARGET[:OPTIONS]`.
     pub fn add_volume(&mut self, text: &str) -> Result<(), ParseError> {
-        self.volumes.push(parse::volume(text)?);
+        match parse::volume(text)? {
+            parse::Mount::Anonymous(target) => self.anonymous_volumes.push(target),
+            parse::Mount::Bind(volume) => self.volumes.push(volume),
+            parse::Mount::Tmpfs(tmpfs) => self.tmpfs.push(tmpfs),
+        }
         Ok(())
     }
 
     /// `--mount KEY=VALUE,...`.
     pub fn add_mount(&mut self, text: &str) -> Result<(), ParseError> {
         match parse::mount(text)? {
+            parse::Mount::Anonymous(target) => self.anonymous_volumes.push(target),
             parse::Mount::Bind(volume) => self.volumes.push(volume),
             parse::Mount::Tmpfs(tmpfs) => self.tmpfs.push(tmpfs),
         }

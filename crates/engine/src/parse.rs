@@ -21,8 +21,11 @@ impl ParseError {
 }
 
 pub(crate) enum Mount {
+    /// Of a path of the host, or a named volume.
     Bind(Volume),
     Tmpfs(Tmpfs),
+    /// A volume without a name, by its place in the container.
+    Anonymous(PathBuf),
 }
 
 /// A size in bytes: a number, perhaps with a fraction, and a unit of b, k, m, g, t, p (1024 each), `kb` and `kib` alike.
@@ -104,34 +107,39 @@ pub(crate) fn env(text: &str) -> Result<Option<String>, ParseError> {
     Ok(std::env::var(text).ok().map(|value| format!("{text}={value}")))
 }
 
-pub(crate) fn volume(text: &str) -> Result<Volume, ParseError> {
+pub(crate) fn volume(text: &str) -> Result<Mount, ParseError> {
     let wrong = |reason: &str| ParseError::new(text, reason);
+    let in_container =
+        |path| container_path(path).ok_or_else(|| wrong("the container's side must be an absolute path"));
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, words) = match parts[..] {
         [source, target] => (source, target, ""),
         [source, target, words] => (source, target, words),
-        [_] => return Err(wrong("write HOST-PATH:CONTAINER-PATH (anonymous volumes come in a later release)")),
-        _ => return Err(wrong("write HOST-PATH:CONTAINER-PATH[:OPTIONS]")),
+        [target] => return in_container(target).map(Mount::Anonymous),
+        _ => return Err(wrong("write VOLUME-OR-PATH:CONTAINER-PATH[:OPTIONS]")),
     };
-    let mut volume = Volume {
-        source: host_path(source).ok_or_else(|| {
-            wrong("the host's side must be a path, as /data or ./data (named volumes come in a later release)")
-        })?,
-        target: container_path(target).ok_or_else(|| wrong("the container's side must be an absolute path"))?,
-        read_only: false,
-        propagation: None,
-        non_recursive: false,
-    };
+    let mut volume = Volume { target: in_container(target)?, ..Volume::default() };
+    match host_path(source) {
+        Some(path) => volume.source = path,
+        None => volume.name = Some(volume_name(text, source)?),
+    }
     for word in words.split(',').filter(|w| !w.is_empty()) {
         volume_word(&mut volume, word).map_err(|reason| wrong(&reason))?;
     }
-    Ok(volume)
+    Ok(Mount::Bind(volume))
+}
+
+fn volume_name(text: &str, source: &str) -> Result<String, ParseError> {
+    let reason =
+        "the first part is a path, as /data or ./data, or the name of a volume: two or more of a-z A-Z 0-9 _ . -";
+    name(source).map_err(|_| ParseError::new(text, reason))
 }
 
 fn volume_word(volume: &mut Volume, word: &str) -> Result<(), String> {
     match word {
         "ro" | "readonly" => volume.read_only = true,
         "rw" => volume.read_only = false,
+        "nocopy" if volume.name.is_some() => volume.no_copy = true,
         "rbind" => volume.non_recursive = false,
         "bind" => volume.non_recursive = true,
         "z" | "Z" if !Path::new("/sys/fs/selinux/enforce").exists() => {}
@@ -174,6 +182,7 @@ pub(crate) fn mount(text: &str) -> Result<Mount, ParseError> {
     let mut propagation = None;
     let mut non_recursive = false;
     let mut tmpfs_options = Vec::new();
+    let (mut no_copy, mut subpath) = (None, None);
     for word in text.split(',') {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
         match key {
@@ -183,6 +192,10 @@ pub(crate) fn mount(text: &str) -> Result<Mount, ParseError> {
             "readonly" | "ro" => read_only = value.is_empty() || boolean(value)?,
             "bind-propagation" => propagation = Some(value.to_owned()),
             "bind-nonrecursive" => non_recursive = value.is_empty() || boolean(value)?,
+            "volume-nocopy" => no_copy = Some(value.is_empty() || boolean(value)?),
+            "volume-subpath" => subpath = Some(PathBuf::from(value)),
+            "volume-driver" if value == "local" => {}
+            "volume-driver" => return Err(wrong("the only driver is local".into())),
             "tmpfs-size" => tmpfs_options.push(format!("size={}", size(value)?)),
             "tmpfs-mode" => tmpfs_options.push(format!("mode={value}")),
             other => return Err(wrong(format!("the key {other:?} is not known"))),
@@ -191,19 +204,42 @@ pub(crate) fn mount(text: &str) -> Result<Mount, ParseError> {
     let target = target
         .and_then(container_path)
         .ok_or_else(|| wrong("it needs target=PATH, the absolute path in the container".into()))?;
+    if kind != "volume" && (no_copy.is_some() || subpath.is_some()) {
+        return Err(wrong("volume-nocopy and volume-subpath are for type=volume".into()));
+    }
+    if kind != "tmpfs" && !tmpfs_options.is_empty() {
+        return Err(wrong("tmpfs-size and tmpfs-mode are for type=tmpfs".into()));
+    }
     match kind {
         "bind" => {
             let source = source
                 .and_then(host_path)
                 .ok_or_else(|| wrong("a bind mount needs source=PATH, a path of the host".into()))?;
-            let mut volume = Volume { source, target, read_only, propagation: None, non_recursive };
+            let mut volume = Volume { source, target, read_only, non_recursive, ..Volume::default() };
             if let Some(word) = &propagation {
                 volume_word(&mut volume, word).map_err(wrong)?;
             }
-            if !tmpfs_options.is_empty() {
-                return Err(wrong("tmpfs-size and tmpfs-mode are for type=tmpfs".into()));
-            }
             Ok(Mount::Bind(volume))
+        }
+        "volume" => {
+            if propagation.is_some() || non_recursive {
+                return Err(wrong("bind-propagation and bind-nonrecursive are for type=bind".into()));
+            }
+            let Some(source) = source else {
+                if read_only || no_copy.is_some() || subpath.is_some() {
+                    return Err(wrong("a volume without a name, source=NAME, can only be written to".into()));
+                }
+                return Ok(Mount::Anonymous(target));
+            };
+            let name = volume_name(text, source)?;
+            Ok(Mount::Bind(Volume {
+                target,
+                read_only,
+                name: Some(name),
+                subpath,
+                no_copy: no_copy.unwrap_or(false),
+                ..Volume::default()
+            }))
         }
         "tmpfs" => {
             if source.is_some() || propagation.is_some() || non_recursive {
@@ -212,8 +248,7 @@ pub(crate) fn mount(text: &str) -> Result<Mount, ParseError> {
             tmpfs_options.extend(read_only.then(|| "ro".to_owned()));
             Ok(Mount::Tmpfs(Tmpfs { target, options: tmpfs_options }))
         }
-        "volume" => Err(wrong("named volumes come in a later release; write type=bind or type=tmpfs".into())),
-        other => Err(wrong(format!("the type {other:?} is not known (bind, tmpfs)"))),
+        other => Err(wrong(format!("the type {other:?} is not known (bind, tmpfs, volume)"))),
     }
 }
 
@@ -316,14 +351,34 @@ mod tests {
 
     #[test]
     fn volumes() {
-        let read = |text: &str| volume(text).map(|v| (v.source, v.target, v.read_only, v.propagation));
+        let bind = |text: &str| match volume(text) {
+            Ok(Mount::Bind(volume)) => Ok(volume),
+            other => Err(format!("{:?}", other.map(|_| "no bind"))),
+        };
+        let read = |text: &str| bind(text).map(|v| (v.source, v.target, v.read_only, v.propagation));
         let plain = |ro| (PathBuf::from("/a"), PathBuf::from("/b"), ro, None);
         assert_eq!(read("/a:/b"), Ok(plain(false)));
         assert_eq!(read("/a:/b:ro"), Ok(plain(true)));
         assert_eq!(read("/a:/b/:rw"), Ok(plain(false)));
         assert_eq!(read("/a:/b:ro,rslave"), Ok(("/a".into(), "/b".into(), true, Some("rslave".into()))));
-        assert_eq!(volume("./x:/b").unwrap().source, std::env::current_dir().unwrap().join("./x"));
-        for bad in ["/a", "name:/b", "/a:b", "/a:/", "/a:/b:wat", "/a:/b:ro:x", ":/b", "/a:"] {
+        assert_eq!(bind("./x:/b").unwrap().source, std::env::current_dir().unwrap().join("./x"));
+        assert!(matches!(volume("/a"), Ok(Mount::Anonymous(target)) if target == Path::new("/a")));
+        let named = bind("name:/b:ro,nocopy").unwrap();
+        assert_eq!((named.name.as_deref(), named.read_only, named.no_copy), (Some("name"), true, true));
+        for bad in [
+            "a",
+            "/",
+            "n:/b",
+            "../:/b:nocopy",
+            ".name:/b",
+            "a/b:/c",
+            "/a:b",
+            "/a:/",
+            "/a:/b:wat",
+            "/a:/b:ro:x",
+            ":/b",
+            "/a:",
+        ] {
             assert!(volume(bad).is_err(), "{bad}");
         }
     }
@@ -337,12 +392,21 @@ mod tests {
         assert!(matches!(mount("type=bind,source=/a,target=/b,readonly=false"), Ok(Mount::Bind(v)) if !v.read_only));
         assert!(matches!(mount("type=tmpfs,dst=/b,tmpfs-size=1m,tmpfs-mode=700"),
             Ok(Mount::Tmpfs(t)) if t.options == ["size=1048576", "mode=700"]));
+        assert!(matches!(mount("src=name,dst=/b,ro,volume-subpath=x/y,volume-nocopy"), Ok(Mount::Bind(v))
+            if v.name.as_deref() == Some("name") && v.read_only && v.no_copy && v.subpath == Some("x/y".into())));
+        assert!(matches!(mount("type=volume,dst=/b"), Ok(Mount::Anonymous(_))));
         for bad in [
             "",
             "type=bind,src=/a",
             "type=bind,dst=/b",
             "src=x,dst=/b",
+            "src=x,dst=/b",
+            "src=name,dst=/b,volume-driver=nfs",
             "type=wat,dst=/b",
+            "type=bind,src=/a,dst=/b,volume-nocopy",
+            "type=volume,src=/a,dst=/b",
+            "type=volume,src=name,dst=/b,tmpfs-size=1",
+            "type=volume,dst=/b,ro",
             "type=tmpfs,dst=/b,src=/a",
             "type=bind,src=/a,dst=/b,wat=1",
             "type=bind,src=/a,dst=/b,bind-propagation=up",

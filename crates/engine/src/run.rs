@@ -7,18 +7,19 @@ use crate::options::{NetworkMode, RunOptions};
 use crate::relay::{self, Signals};
 use crate::rootfs::{self, Meant, OpenRoot, Opened};
 use crate::spec::{self, Parts};
-use crate::state::{Id, Record};
+use crate::state::{self, Id, Record};
 use crate::streams::{self, Streams};
 use crate::sweep::network;
 use crate::tty::{self, Console};
 use crate::user;
-use crate::{image_config, image_volumes};
+use crate::{image_config, image_volumes, volumes};
 use image::Events;
 use network::{Lease, Network, Owner};
 use oci_spec::runtime::Spec;
-use runtime::{Bundle, Container, Exit, Extras, Root, Rootfs, Stdio};
+use runtime::{Bundle, Container, Exit, Extras, Root, Rootfs, Stdio, Tree};
 use rustix::fs::OFlags;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use step::step;
 
 /// What became of a run: the exit code for the shell, and what the person should know beside it.
@@ -70,8 +71,8 @@ fn told(id: &Id) -> String {
 
 /// Everything between the record and the removal.
 fn live(options: &RunOptions, meant: &Meant, id: &Id, network: &Network) -> Result<Outcome, Error> {
-    let OpenRoot { root, trees, is_host, held } = rootfs::open(meant, options, id)?;
-    let with_volumes = with_volumes(options, meant, root.tree(), id)?;
+    let OpenRoot { root, mut trees, is_host, held } = rootfs::open(meant, options, id)?;
+    let with_volumes = with_volumes(options, meant, root.tree(), id, &mut trees)?;
     let options = with_volumes.as_ref().unwrap_or(options);
     let host_resolver = files::host_resolver();
     let lease = match options.network {
@@ -128,14 +129,27 @@ fn live(options: &RunOptions, meant: &Meant, id: &Id, network: &Network) -> Resu
     outcome
 }
 
-/// The options with the volumes that the image asks for, if it does.
-fn with_volumes(options: &RunOptions, meant: &Meant, root: &Root, id: &Id) -> Result<Option<RunOptions>, Error> {
-    let Meant::Image(_, image) = meant else { return Ok(None) };
-    if image.config.config.volumes.is_empty() {
+/// The options with all volumes found and made, if there are any but paths of the host; parts of volumes come to `trees`.
+fn with_volumes(
+    options: &RunOptions,
+    meant: &Meant,
+    root: &Root,
+    id: &Id,
+    trees: &mut Vec<Tree>,
+) -> Result<Option<RunOptions>, Error> {
+    let mut places: BTreeSet<PathBuf> = options.anonymous_volumes.iter().cloned().collect();
+    if let Meant::Image(_, image) = meant {
+        places.extend(image.config.config.volumes.iter().map(PathBuf::from));
+    }
+    if places.is_empty() && options.volumes.iter().all(|volume| volume.name.is_none()) {
         return Ok(None);
     }
     let mut options = options.clone();
-    options.volumes.extend(image_volumes::make(&image.config.config.volumes, &options, root, id)?);
+    trees.extend(volumes::resolve(&mut options.volumes, root)?);
+    if !places.is_empty() {
+        state::make_private_directory(&state::layer_path(id)).map_err(Error::file("make", state::layer_path(id)))?;
+        options.volumes.extend(image_volumes::make(&places, &options, root, id)?);
+    }
     Ok(Some(options))
 }
 
@@ -213,7 +227,7 @@ fn check(options: &RunOptions) -> Result<(), Error> {
     if options.limits.memory_swap.is_some_and(|swap| swap.is_some()) && options.limits.memory.is_none() {
         return Err(Error::Conflict("--memory-swap needs --memory beside it".into()));
     }
-    for volume in &options.volumes {
+    for volume in options.volumes.iter().filter(|volume| volume.name.is_none()) {
         rustix::fs::stat(&volume.source).map_err(Error::file("use the volume", &volume.source))?;
     }
     if options.tty && options.interactive && !rustix::termios::isatty(rustix::stdio::stdin()) {

@@ -86,6 +86,9 @@ pub(crate) struct Facts {
     pub(crate) archive: Option<String>,
     pub(crate) command: Vec<String>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// The named volumes that it uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) volumes: Vec<String>,
     /// RFC 3339.
     pub(crate) created: String,
     /// What an image made of it says about running it.

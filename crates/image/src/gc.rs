@@ -250,7 +250,8 @@ impl Images {
     }
 }
 
-fn directory_bytes(path: &Path) -> u64 {
+/// Bytes on disk of all that is in a directory; what cannot be read counts nothing.
+pub fn directory_bytes(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let mut bytes = 0;
     let mut ahead = vec![path.to_owned()];

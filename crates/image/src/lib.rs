@@ -42,7 +42,7 @@ mod write_behind;
 
 pub use config::{Healthcheck, History, ImageConfig, RootfsConfig, RunConfig};
 pub use error::{Error, Fault, MergeFault};
-pub use gc::{Freed, Later, Usage};
+pub use gc::{Freed, Later, Usage, directory_bytes};
 pub use images::{Image, Removed};
 pub use layer::Form;
 pub use layout::Images;

@@ -99,7 +99,10 @@ fn errno(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
-/// Whether this kernel has EROFS: it may load it for the question.
+/// Whether this kernel has EROFS, and images of several devices, without which merged layers cannot be mounted (since
+/// Linux 5.16). It may load the file system for the question.
 pub(crate) fn has_erofs() -> bool {
-    rustix::mount::fsopen("erofs", rustix::mount::FsOpenFlags::FSOPEN_CLOEXEC).is_ok()
+    // What the device is, it asks only when the image is read.
+    let ask = || fsconfig_set_string(&fsopen(c"erofs", FsOpenFlags::FSOPEN_CLOEXEC)?, "device", "any");
+    ask().is_ok()
 }

@@ -11,7 +11,7 @@ use crate::namespaces::Joined;
 use crate::plan::{Plan, PlannedProcess};
 use crate::procfs::Procfs;
 use crate::record::STARTED;
-use crate::root::{Kind, Root};
+use crate::root::{Kind, Root, is_directory};
 use crate::status::{StateJson, Status};
 use crate::{
     credentials, devices, exec, files, hooks, mask, memory_policy, mounts, personality, scheduling, sysctl, terminal,
@@ -278,13 +278,15 @@ fn raise_loopback(namespaces: Namespaces) -> Result<(), Error> {
         .map_err(|source| Error::Process { what: "bring the loopback interface up".into(), source })
 }
 
-/// What the caller has mounted already, detached: the host's other file systems under a view of the host.
+/// What the caller has mounted already, detached: the host's other file systems under a view of the host, a part of a
+/// volume.
 fn attach_trees(root: &Root, trees: &[Tree]) -> Result<(), Error> {
     trees.iter().try_for_each(|tree| {
         let what = || format!("attach the file system at {}", tree.path.display());
-        step("attach-tree", "a part of the root on a file system of its own", what, || {
-            let target = root.target(&tree.path, Kind::Directory)?;
+        step("attach-tree", "a part of the root on a file system of its own, or of a volume", what, || {
             let failed = |source| Error::Mount { fstype: "overlay".into(), target: tree.path.clone(), source };
+            let kind = if is_directory(tree.mount.as_fd()).map_err(failed)? { Kind::Directory } else { Kind::File };
+            let target = root.target(&tree.path, kind)?;
             mounts::attach(tree.mount.as_fd(), target.as_fd()).map_err(failed)
         })
     })

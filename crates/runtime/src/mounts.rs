@@ -199,7 +199,40 @@ fn bind(root: &Root, mount: &PlannedMount, source: BorrowedFd<'_>) -> Result<(),
     let kind = if is_directory(source).map_err(failed)? { Kind::Directory } else { Kind::File };
     apply(source, &mount.options).map_err(failed)?;
     let target = target(root, mount, kind)?;
+    if !is_procfs(source) {
+        keep_proc(target.as_fd(), &mount.target)?;
+    }
     attach(source, target.as_fd()).map_err(failed)
+}
+
+/// What may be covered in /proc: what LXCFS makes for the container, and some more. [runc, libcontainer: validProcMounts]
+const COVERABLE: [&str; 10] = [
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+    "sys/kernel/ns_last_pid",
+    "sys/crypto/fips_enabled",
+];
+
+/// Refuses to have /proc, or what is in it, covered by something else: a program that asks the kernel there, and who
+/// masks what is there, must not be told by an image or a volume. By the file system and not by the path, to which a
+/// symlink in the image may lead. (CVE-2019-16884, CVE-2019-19921)
+fn keep_proc(target: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
+    let may_be_covered =
+        || path.strip_prefix("/proc").is_ok_and(|path| COVERABLE.iter().any(|may| path == Path::new(may)));
+    if !is_procfs(target) || may_be_covered() {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("{} is in /proc, where nothing else can be mounted", shown(path).display())))
+}
+
+fn is_procfs(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstatfs(fd).is_ok_and(|fs| fs.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
 fn target(root: &Root, mount: &PlannedMount, kind: Kind) -> Result<OwnedFd, Error> {
@@ -267,6 +300,9 @@ fn new_filesystem(root: &Root, mount: &PlannedMount, fstype: &str, place: &Place
     let anchored = matches!(fstype, "proc" | "sysfs") || mount.target == Path::new("/dev");
     let target =
         if anchored { root.target_without_symlinks(&mount.target)? } else { target(root, mount, Kind::Directory)? };
+    if fstype != "proc" {
+        keep_proc(target.as_fd(), &mount.target)?;
+    }
     let failed = |source| Error::Mount { fstype: fstype.into(), target: shown(&mount.target), source };
     if mount.options.copy_up {
         crate::copyup::copy(target.as_fd(), fresh.as_fd()).map_err(failed)?;

@@ -22,7 +22,7 @@ pub(crate) use history::HISTORY;
 pub(crate) use import::IMPORT;
 pub(crate) use list::IMAGES;
 pub(crate) use load::LOAD;
-pub(crate) use prune::{PRUNE, SYSTEM_PRUNE};
+pub(crate) use prune::{PRUNE, SYSTEM_PRUNE, is_agreed};
 pub(crate) use pull::PULL;
 pub(crate) use push::PUSH;
 pub(crate) use remove::RMI;

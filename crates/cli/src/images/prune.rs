@@ -15,9 +15,13 @@ pub(crate) struct Request {
     all: bool,
     force: bool,
     filters: Vec<Filter>,
+    // Of `system prune`.
+    volumes: bool,
 }
 
-const FLAGS: &[Group<Request>] = &[Group {
+const FLAGS: &[Group<Request>] = &[OF_IMAGES];
+
+const OF_IMAGES: Group<Request> = Group {
     heading: "Flags",
     flags: &[
         switch("all", Some('a'), "Remove images that have a name, too, where no container is made of them", |r| {
@@ -39,7 +43,7 @@ const FLAGS: &[Group<Request>] = &[Group {
         ),
         switch("force", Some('f'), "Do not ask first", |r| &mut r.force),
     ],
-}];
+};
 
 /// `mycontainer image prune`.
 pub(crate) static PRUNE: Verb<Request> = Verb {
@@ -54,16 +58,23 @@ pub(crate) static PRUNE: Verb<Request> = Verb {
 /// `mycontainer system prune`.
 pub(crate) static SYSTEM_PRUNE: Verb<Request> = Verb {
     about: About {
-        outro: "So far these are images, layers and what was begun to be fetched. Containers that were created stay: `rm`\n\
-                removes them. There are no volumes as yet.",
+        outro: "These are images, layers and what was begun to be fetched. Containers that were created stay: `rm` removes\n\
+                them.",
         ..About::new("system prune", "", "Remove all that nobody needs")
     },
-    groups: FLAGS,
+    groups: &[
+        OF_IMAGES,
+        Group {
+            heading: "More",
+            flags: &[switch("volumes", None, "Volumes without a name that no container uses, too", |r| &mut r.volumes)],
+        },
+    ],
     act: |request, _| {
         let what = if request.all { "all images without at least one container" } else { "all dangling images" };
+        let volumes = if request.volumes { "  - anonymous volumes not used by at least one container\n" } else { "" };
         prune(
             &request,
-            &format!("WARNING! This will remove:\n  - {what}\n  - layers and downloads that no image needs\n"),
+            &format!("WARNING! This will remove:\n{volumes}  - {what}\n  - layers and downloads that no image needs\n"),
         )
     },
 };
@@ -72,6 +83,8 @@ fn prune(request: &Request, warning: &str) -> Result<ExitCode, Failure> {
     if !request.force && !is_agreed(warning) {
         return Err(Failure::new("nothing was removed: it was not agreed to").hint("-f removes without asking"));
     }
+    let labels: Vec<Filter> = request.filters.iter().filter(|filter| filter.key == "label").cloned().collect();
+    let (bytes, code) = if request.volumes { crate::volumes::delete(false, &labels)? } else { (0, ExitCode::SUCCESS) };
     let store = images::store()?;
     let pruned = images::prune(&store, &PruneOrder { all: request.all }, &|image| !is_meant(&request.filters, image))?;
     if !pruned.removed.is_empty() {
@@ -79,13 +92,13 @@ fn prune(request: &Request, warning: &str) -> Result<ExitCode, Failure> {
         pruned.removed.iter().for_each(|removed| say(&remove::told(removed, ["untagged", "deleted"])));
         say("");
     }
-    say(&format!("Total reclaimed space: {}", size(pruned.freed.bytes)));
+    say(&format!("Total reclaimed space: {}", size(pruned.freed.bytes + bytes)));
     let tell = |_, error: &String| report::failure(&Failure::new(error.as_str()));
-    Ok(pruned.errors.iter().fold(ExitCode::SUCCESS, tell))
+    Ok(pruned.errors.iter().fold(code, tell))
 }
 
 /// Asks; the end of the input means no.
-fn is_agreed(warning: &str) -> bool {
+pub(crate) fn is_agreed(warning: &str) -> bool {
     let _ = write!(std::io::stdout(), "{warning}\nAre you sure you want to continue? [y/N] ");
     let _ = std::io::stdout().flush();
     let mut answer = String::new();

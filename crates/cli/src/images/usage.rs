@@ -19,7 +19,7 @@ pub(crate) struct Request {
 pub(crate) static DF: Verb<Request> = Verb {
     about: About {
         outro: "The size of images is that of their layers, ready to run and as they were fetched, and of what was begun to be\n\
-                fetched. So far only images are told of.\n\
+                fetched.\n\
                 Fields for --format: Type TotalCount Active Size Reclaimable.",
         ..About::new("system df", "", "Show what takes which space on disk")
     },
@@ -50,7 +50,26 @@ fn all(format: Option<&str>) -> Result<ExitCode, Failure> {
         .with("Active", usage.active.to_string())
         .with("Size", short_size(bytes))
         .with("Reclaimable", format!("{} ({percent}%)", short_size(usage.reclaimable)));
-    Ok(show(&list.render(std::slice::from_ref(&row), &row, &[("TotalCount", "TOTAL")])?))
+    let rows = [row, volumes()?];
+    Ok(show(&list.render(&rows, &rows[0], &[("TotalCount", "TOTAL")])?))
+}
+
+fn volumes() -> Result<Data, Failure> {
+    let (listed, errors) = engine::volumes::list()?;
+    errors.iter().for_each(|error| report::note(&error.to_string()));
+    let (mut bytes, mut unused, mut active) = (0, 0, 0);
+    for volume in &listed {
+        let own = engine::volumes::bytes(&volume.known.mountpoint());
+        bytes += own;
+        if volume.containers.is_empty() { unused += own } else { active += 1 }
+    }
+    let percent = (unused * 100).checked_div(bytes).unwrap_or(0);
+    Ok(Data::row()
+        .with("Type", "Local Volumes")
+        .with("TotalCount", listed.len().to_string())
+        .with("Active", active.to_string())
+        .with("Size", short_size(bytes))
+        .with("Reclaimable", format!("{} ({percent}%)", short_size(unused))))
 }
 
 fn each(format: Option<&str>) -> Result<ExitCode, Failure> {

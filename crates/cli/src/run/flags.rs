@@ -108,10 +108,14 @@ pub(super) const FLAGS: &[Group<Request>] = &[
     Group {
         heading: "Files",
         flags: &[
-            value("volume", Some('v'), "HOST:DIR[:ro]", "Show a path of the host in the container", |r, v| {
-                r.options.add_volume(v)
-            }),
-            value("mount", None, "KEY=VALUE,...", "Mount, as type=bind,src=/a,dst=/b,ro or type=tmpfs", |r, v| {
+            value(
+                "volume",
+                Some('v'),
+                "SOURCE:DIR[:ro]",
+                "Show a path of the host, or a volume by its name",
+                |r, v| r.options.add_volume(v),
+            ),
+            value("mount", None, "KEY=VALUE,...", "Mount, as type=bind,src=/a,dst=/b,ro; or volume, tmpfs", |r, v| {
                 r.options.add_mount(v)
             }),
             value("tmpfs", None, "DIR[:OPTIONS]", "Mount a file system in memory", |r, v| r.options.add_tmpfs(v)),

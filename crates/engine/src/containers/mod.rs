@@ -166,6 +166,7 @@ pub(crate) fn facts(options: &RunOptions, meant: &Meant, id: &Id) -> Facts {
         archive: None,
         command,
         labels: config.labels.clone(),
+        volumes: crate::volumes::named(options),
         created: image::archive::timestamp(std::time::SystemTime::now()),
         config,
         tool_pid: Some(std::process::id()),

@@ -149,13 +149,13 @@ fn one_that_runs() {
             ("/HostConfig/Tmpfs", json!({ "/scratch": "" })),
             (
                 "/Mounts/0",
-                json!({ "Type": "bind", "Source": mine, "Destination": "/mine", "Mode": "ro", "RW": false,
+                json!({ "Type": "bind", "Name": "", "Source": mine, "Destination": "/mine", "Mode": "ro", "RW": false,
             "Propagation": "rprivate" }),
             ),
             ("/Mounts/1/Type", json!("tmpfs")),
             (
                 "/Mounts/2",
-                json!({ "Type": "volume", "Source": source, "Destination": "/kept", "Mode": "", "RW": true,
+                json!({ "Type": "volume", "Name": "", "Source": source, "Destination": "/kept", "Mode": "", "RW": true,
             "Propagation": "" }),
             ),
             ("/NetworkSettings/IPAddress", json!("")),
@@ -164,6 +164,27 @@ fn one_that_runs() {
     );
     // What it says of a volume of the image is where that is.
     assert!(peers.path(&source.replacen("/var", "state", 1)).is_dir(), "{source}");
+}
+
+#[test]
+fn volumes_are_where_it_says() {
+    if !has("volumes_are_where_it_says", &[]) {
+        return;
+    }
+    let peers = machine(image());
+    let script = "echo a >/named/file; echo b >/aa/file; echo c >/kept/file; echo ready; sleep 1000";
+    let flags = ["-u", "0", "-v", "vol:/named", "-v", "/aa"];
+    let _guest = Guest::start(&peers, "runs", &flags, "./layout", script);
+    let shown: Value = serde_json::from_str(&peers.ours_ok(&["inspect", "runs"])).unwrap();
+    for (destination, name, content) in [("/named", "vol", "a\n"), ("/aa", "", "b\n"), ("/kept", "", "c\n")] {
+        let mounts = shown[0]["Mounts"].as_array().unwrap();
+        let mount = mounts.iter().find(|mount| mount["Destination"] == destination).unwrap();
+        assert_eq!((&mount["Type"], &mount["Name"]), (&json!("volume"), &json!(name)), "{mount}");
+        let source = mount["Source"].as_str().unwrap().replacen("/var", "state", 1);
+        assert_eq!(std::fs::read_to_string(peers.path(&source).join("file")).unwrap(), content, "{mount}");
+    }
+    assert_eq!(shown[0]["HostConfig"]["Binds"], json!(["vol:/named"]));
+    assert_eq!(peers.ours_ok(&["ps", "--format", "{{.Mounts}}"]), "vol\n");
 }
 
 #[test]

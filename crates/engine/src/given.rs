@@ -24,6 +24,9 @@ pub(crate) struct Given {
     pub(crate) network: String,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) mounts: Vec<GivenMount>,
+    /// Where volumes without a name are, beside those that the image wants.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) anonymous: Vec<String>,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) memory: Option<u64>,
     /// -1 is no limit, here and below.
@@ -39,18 +42,27 @@ pub(crate) struct Given {
     pub(crate) pids_limit: Option<i64>,
 }
 
-/// A path of the host, or a file system in memory.
+/// A path of the host, a named volume, or a file system in memory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct GivenMount {
-    /// None of one in memory.
+    /// The path on the host; none of the other two.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) source: Option<String>,
+    /// The volume's name.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) volume: Option<String>,
     pub(crate) target: String,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) read_only: bool,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) propagation: String,
+}
+
+impl GivenMount {
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.source.is_none() && self.volume.is_none()
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -62,7 +74,8 @@ impl Given {
         let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let limit = |limit: Option<Option<u64>>| limit.map(|limit| limit.map_or(-1, signed));
         let volumes = options.volumes.iter().map(|volume| GivenMount {
-            source: Some(volume.source.to_string_lossy().into_owned()),
+            source: volume.name.is_none().then(|| volume.source.to_string_lossy().into_owned()),
+            volume: volume.name.clone(),
             target: volume.target.to_string_lossy().into_owned(),
             read_only: volume.read_only,
             propagation: volume.propagation.clone().unwrap_or_default(),
@@ -86,6 +99,7 @@ impl Given {
             }
             .to_owned(),
             mounts: volumes.chain(tmpfs).collect(),
+            anonymous: options.anonymous_volumes.iter().map(|dir| dir.to_string_lossy().into_owned()).collect(),
             memory: options.limits.memory,
             memory_swap: limit(options.limits.memory_swap),
             nano_cpus: options.limits.nano_cpus,

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
+use step::step;
 
 /// Its first process.
 pub(super) fn first(found: &Found) -> Result<OwnedFd, Error> {
@@ -40,11 +41,14 @@ pub(super) fn tool(found: &Found) -> Result<OwnedFd, Error> {
 
 /// Sends a signal. False when the process is gone.
 pub(super) fn send(found: &Found, process: &OwnedFd, signal: i32) -> Result<bool, Error> {
-    match sys::signal::send_to_pidfd(process.as_fd(), signal) {
-        Ok(()) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(false),
-        Err(source) => Err(Error::Process { what: "signal", container: found.shown().to_owned(), source }),
-    }
+    let what = || format!("signal {signal} to the first process of {}", found.shown());
+    step("send-signal", "by its pidfd: no other process can get it", what, || {
+        match sys::signal::send_to_pidfd(process.as_fd(), signal) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(false),
+            Err(source) => Err(Error::Process { what: "signal", container: found.shown().to_owned(), source }),
+        }
+    })
 }
 
 /// Waits until one of the processes has ended, or for so long: none of an unlimited time. Whether each has ended.

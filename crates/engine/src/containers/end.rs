@@ -17,6 +17,8 @@ const SIGTERM: i32 = 15;
 
 /// How long `stop` gives a container by default, as Docker does.
 const USUAL: Duration = Duration::from_secs(10);
+/// How long a container may take to have a first process.
+const START: Duration = Duration::from_secs(5);
 /// How long a tool may take to remove a container that has ended. One whose output nobody takes never ends.
 const REMOVAL: Duration = Duration::from_secs(5);
 
@@ -103,11 +105,26 @@ fn begin(words: &str, order: StopOrder) -> Result<Option<Stopping<'_>>, Error> {
     }
     let of_image = signal_number(&found.facts()?.config.stop_signal).filter(|signal| *signal > 0);
     let signal = order.signal.or(of_image).unwrap_or(SIGTERM);
-    let (first, tool) = (alive::first(&found)?, alive::tool(&found)?);
+    let Some((first, tool)) = processes(&found)? else { return Ok(None) };
     let until = order.timeout.unwrap_or(Some(USUAL)).map(|time| Instant::now() + time);
     alive::send(&found, &first, signal)?;
     thaw(&found)?;
     Ok(Some(Stopping { words, found, first, tool, stage: Stage::Asked, until }))
+}
+
+/// Its first process and its tool, which may be only starting; none when it is ending.
+fn processes(found: &Found) -> Result<Option<(OwnedFd, OwnedFd)>, Error> {
+    let until = Instant::now() + START;
+    loop {
+        let tool = match alive::tool(found) {
+            Err(Error::NotRunning { .. }) => return Ok(None),
+            tool => tool?,
+        };
+        match alive::first(found) {
+            Err(Error::NoProcess { .. }) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+            first => return Ok(Some((first?, tool))),
+        }
+    }
 }
 
 fn wait_for_any(left: &[Stopping<'_>]) -> Result<(), Errno> {

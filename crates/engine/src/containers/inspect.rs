@@ -5,13 +5,13 @@ use super::{Found, alive, find};
 use crate::error::Error;
 use crate::given::{Given, GivenMount};
 use crate::images::{ShownConfig, shown_config};
-use crate::state::{self, Facts};
+use crate::state::{self, Facts, RootKind};
 use image::Images;
 use registry::Digest;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 /// What `inspect` shows of a container.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -77,6 +77,8 @@ pub struct ShownHost {
 pub struct ShownMount {
     #[serde(rename = "Type")]
     pub kind: &'static str,
+    /// Of a named volume.
+    pub name: String,
     pub source: String,
     pub destination: String,
     pub mode: &'static str,
@@ -188,10 +190,11 @@ fn image_id(facts: &Facts) -> Option<String> {
 fn host(given: &Given) -> ShownHost {
     let bind = |mount: &GivenMount| {
         let mode = if mount.read_only { ":ro" } else { "" };
-        mount.source.as_ref().map(|source| format!("{source}:{}{mode}", mount.target))
+        let source = mount.source.as_ref().or(mount.volume.as_ref());
+        source.map(|source| format!("{source}:{}{mode}", mount.target))
     };
     let binds: Vec<String> = given.mounts.iter().filter_map(bind).collect();
-    let in_memory = given.mounts.iter().filter(|mount| mount.source.is_none());
+    let in_memory = given.mounts.iter().filter(|mount| mount.is_in_memory());
     let tmpfs: BTreeMap<String, String> = in_memory.map(|mount| (mount.target.clone(), String::new())).collect();
     let twice = |memory: u64| i64::try_from(memory.saturating_mul(2)).unwrap_or(i64::MAX);
     ShownHost {
@@ -215,22 +218,35 @@ fn host(given: &Given) -> ShownHost {
 
 fn mounts(found: &Found, facts: &Facts, given: &Given) -> Vec<ShownMount> {
     let asked_for = given.mounts.iter().map(|mount| ShownMount {
-        kind: if mount.source.is_some() { "bind" } else { "tmpfs" },
-        source: mount.source.clone().unwrap_or_default(),
+        kind: match (&mount.source, &mount.volume) {
+            (Some(_), _) => "bind",
+            (None, Some(_)) => "volume",
+            (None, None) => "tmpfs",
+        },
+        name: mount.volume.clone().unwrap_or_default(),
+        source: match (&mount.source, &mount.volume) {
+            (Some(source), _) => source.clone(),
+            (None, Some(name)) => crate::volumes::mountpoint(name).to_string_lossy().into_owned(),
+            (None, None) => String::new(),
+        },
         destination: mount.target.clone(),
         mode: if mount.read_only { "ro" } else { "" },
         rw: !mount.read_only,
-        propagation: match (&mount.source, mount.propagation.as_str()) {
-            (Some(_), "") => "rprivate".into(),
-            (_, propagation) => propagation.to_owned(),
+        propagation: match mount.propagation.as_str() {
+            "" if mount.source.is_some() => "rprivate".into(),
+            propagation => propagation.to_owned(),
         },
     });
     let taken = |target: &Path| given.mounts.iter().any(|mount| Path::new(&mount.target) == target);
-    let of_image = facts.config.volumes.iter().enumerate().filter_map(|(n, target)| {
+    // Numbered in the order of their places: see `image_volumes`.
+    let of_image = facts.config.volumes.iter().filter(|_| facts.kind == RootKind::Image);
+    let places: BTreeSet<PathBuf> = of_image.chain(&given.anonymous).map(PathBuf::from).collect();
+    let unnamed = places.iter().enumerate().filter_map(|(n, target)| {
         let target = Path::new("/").join(target);
         let source = state::layer_path(&found.id).join(format!("volume-{n}"));
         (found.is_running && !taken(&target)).then(|| ShownMount {
             kind: "volume",
+            name: String::new(),
             source: source.to_string_lossy().into_owned(),
             destination: target.to_string_lossy().into_owned(),
             mode: "",
@@ -238,7 +254,7 @@ fn mounts(found: &Found, facts: &Facts, given: &Given) -> Vec<ShownMount> {
             propagation: String::new(),
         })
     });
-    asked_for.chain(of_image).collect()
+    asked_for.chain(unnamed).collect()
 }
 
 fn words(found: &Found, facts: &Facts, given: &Given) -> ShownWords {

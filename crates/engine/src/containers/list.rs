@@ -33,7 +33,7 @@ pub struct Listed {
     pub ports: Vec<String>,
     /// `bridge`, `none` or `host`; empty where its record does not say.
     pub network: String,
-    /// Paths of the host that it shows.
+    /// Paths of the host that it shows, and named volumes.
     pub mounts: Vec<String>,
 }
 
@@ -104,7 +104,7 @@ fn listed(found: &Found, host: Option<&cgroup::Host>) -> Listed {
         labels: facts.labels.clone(),
         ports: if found.is_running && network == "bridge" { ports(facts) } else { Vec::new() },
         network: network.to_owned(),
-        mounts: mounts.filter_map(|mount| mount.source.clone()).collect(),
+        mounts: mounts.filter_map(|mount| mount.source.clone().or_else(|| mount.volume.clone())).collect(),
         ..nothing
     }
 }

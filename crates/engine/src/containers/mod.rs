@@ -1,8 +1,8 @@
 //! Containers by their names: what the verbs that take one share.
 //!
 //! A container runs (its record is in /run, locked by its tool) or was created (`created`). While a command works on one
-//! it holds a lock: on the directory of one that was created, on the record of one that runs; `rm` alone, `commit` of
-//! one that runs alone, all others together.
+//! it holds a lock: on the directory of one that was created, on the record of one that runs; `rm` and `rename`
+//! alone, `commit` of one that runs alone, others together. What only looks, waits or sends a signal takes none.
 
 mod alive;
 mod commit;

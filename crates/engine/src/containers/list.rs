@@ -5,7 +5,6 @@
 
 use super::{Found, all, running};
 use crate::error::Error;
-use crate::state::Facts;
 use std::collections::BTreeMap;
 
 /// A container in a list.
@@ -66,8 +65,8 @@ pub fn list(every: bool) -> Result<Vec<Listed>, Error> {
     }
     let found = if every { all() } else { running(|_| false) };
     let host = if found.iter().any(|found| found.is_running) { cgroup::Host::detect().ok() } else { None };
-    let mut listed: Vec<Listed> = found.iter().map(|found| listed(found, host.as_ref())).collect();
-    listed.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    let mut listed: Vec<Listed> = found.into_iter().map(|found| listed(found, host.as_ref())).collect();
+    listed.sort_unstable_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
     Ok(listed)
 }
 
@@ -76,7 +75,9 @@ pub fn id_of(words: &str) -> Result<String, Error> {
     super::get(words).map(|found| found.id.as_str().to_owned())
 }
 
-fn listed(found: &Found, host: Option<&cgroup::Host>) -> Listed {
+// By value: of a thousand containers the copies would be what takes the time.
+fn listed(found: Found, host: Option<&cgroup::Host>) -> Listed {
+    let state = state(&found, host);
     let nothing = Listed {
         id: found.id.as_str().to_owned(),
         name: None,
@@ -85,32 +86,28 @@ fn listed(found: &Found, host: Option<&cgroup::Host>) -> Listed {
         manifest: None,
         command: Vec::new(),
         created: String::new(),
-        state: state(found, host),
+        state,
         labels: BTreeMap::new(),
         ports: Vec::new(),
         network: String::new(),
         mounts: Vec::new(),
     };
-    let Some(facts) = &found.facts else { return nothing };
-    let network = facts.given.as_ref().map_or("", |given| &given.network);
-    let mounts = facts.given.iter().flat_map(|given| &given.mounts);
+    let Some(facts) = found.facts else { return nothing };
+    let given = facts.given.unwrap_or_default();
+    let is_reached = found.is_running && given.network == "bridge";
     Listed {
-        name: facts.name.clone(),
-        image: facts.root.clone(),
-        image_name: facts.image_name.clone(),
-        manifest: facts.image.clone(),
-        command: facts.command.clone(),
-        created: facts.created.clone(),
-        labels: facts.labels.clone(),
-        ports: if found.is_running && network == "bridge" { ports(facts) } else { Vec::new() },
-        network: network.to_owned(),
-        mounts: mounts.filter_map(|mount| mount.source.clone().or_else(|| mount.volume.clone())).collect(),
+        name: facts.name,
+        image: facts.root,
+        image_name: facts.image_name,
+        manifest: facts.image,
+        command: facts.command,
+        created: facts.created,
+        labels: facts.labels,
+        ports: if is_reached { facts.config.exposed_ports.into_iter().collect() } else { Vec::new() },
+        network: given.network,
+        mounts: given.mounts.into_iter().filter_map(|mount| mount.source.or(mount.volume)).collect(),
         ..nothing
     }
-}
-
-fn ports(facts: &Facts) -> Vec<String> {
-    facts.config.exposed_ports.iter().cloned().collect()
 }
 
 /// What it does; one whose freezer cannot be read is taken to run.

@@ -6,8 +6,9 @@
 //! thousands of lines on a container host, and the kernel walks all of them. Groups are made at the root of what is
 //! mounted, whichever group this process is in: inside another container that root is that container's own group.
 
-use crate::Error;
 use crate::file;
+use crate::location::{self, Location};
+use crate::{Error, v1, v2};
 use std::path::Path;
 
 /// Where cgroup file systems are mounted (file-hierarchy and cgroups(7)).
@@ -61,6 +62,19 @@ impl Host {
     /// True when all groups are made on cgroup v2.
     pub fn is_v2(&self) -> bool {
         self.v2.is_some()
+    }
+
+    /// As [`crate::Cgroup::is_frozen`], without opening the group: one file is read. For who looks at many groups. A
+    /// location that is no plain path is not looked up.
+    pub fn is_frozen(&self, location: &Location) -> Result<bool, Error> {
+        let Location::Path(path) = location else { return Ok(false) };
+        let path = location::normal(path)?;
+        if let Some(root) = &self.v2 {
+            return v2::is_frozen(&format!("{root}/{path}"));
+        }
+        let has_freezer = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|name| name == "freezer");
+        let mount = self.v1.iter().find(has_freezer).and_then(|hierarchy| hierarchy.mount.as_ref());
+        mount.map_or(Ok(false), |mount| v1::is_frozen(&format!("{mount}/{path}")))
     }
 
     /// True when there is a group at this path below the root of a hierarchy that we use.

@@ -441,7 +441,7 @@ impl Groups {
 const KILL: i32 = 9;
 
 /// By the group's own wish: a parent that is frozen is another matter.
-fn is_frozen(path: &str) -> Result<bool, Error> {
+pub(crate) fn is_frozen(path: &str) -> Result<bool, Error> {
     Ok(file::read_if_there(&format!("{path}/freezer.self_freezing"))?.is_some_and(|text| text.trim() == "1"))
 }
 

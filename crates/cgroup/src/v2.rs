@@ -293,12 +293,17 @@ impl Group {
     }
 
     pub(crate) fn is_frozen(&self) -> Result<bool, Error> {
-        Ok(file::read_if_there(&format!("{}/cgroup.freeze", self.path))?.is_some_and(|text| text.trim() == "1"))
+        is_frozen(&self.path)
     }
 
     pub(crate) fn remove(&self) -> Vec<Error> {
         file::remove(&self.path).err().into_iter().collect()
     }
+}
+
+/// By the group's own wish.
+pub(crate) fn is_frozen(path: &str) -> Result<bool, Error> {
+    Ok(file::read_if_there(&format!("{path}/cgroup.freeze"))?.is_some_and(|text| text.trim() == "1"))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod completion;
 mod containers;
 mod help;
 mod images;
+mod inspect;
 mod login;
 mod oci;
 mod parse;

@@ -9,12 +9,17 @@ const NARROWEST: usize = 10;
 
 /// Lines of cells with tabs between them, with the columns one below the other.
 pub(crate) fn aligned(lines: &str) -> String {
+    aligned_by(lines, NARROWEST)
+}
+
+/// As [`aligned`], with no column narrower than this, but for the last.
+pub(crate) fn aligned_by(lines: &str, narrowest: usize) -> String {
     let rows: Vec<Vec<&str>> = lines.lines().map(|line| line.split('\t').collect()).collect();
     let mut widths: Vec<usize> = Vec::new();
     for row in &rows {
         for (n, cell) in row[..row.len() - 1].iter().enumerate() {
             if n == widths.len() {
-                widths.push(NARROWEST);
+                widths.push(narrowest);
             }
             widths[n] = widths[n].max(cell.chars().count() + GAP);
         }
@@ -55,17 +60,25 @@ pub(crate) fn short_size(bytes: u64) -> String {
     size_with(bytes, 3)
 }
 
-fn size_with(bytes: u64, digits: i32) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let (mut size, mut unit) = (bytes as f64, 0);
-    while size >= 1000.0 && unit + 1 < UNITS.len() {
-        size /= 1000.0;
-        unit += 1;
-    }
-    format!("{}{}", significant(size, digits), UNITS[unit])
+/// A size in units of 1024 with up to four digits: `7.834MiB`, as Docker shows memory.
+pub(crate) fn binary_size(bytes: u64) -> String {
+    in_units(bytes, 1024.0, 4, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
 }
 
-/// As C's `%.4g` of a number from 0 to below 1000, and 1000 where it is rounded up to that.
+fn size_with(bytes: u64, digits: i32) -> String {
+    in_units(bytes, 1000.0, digits, ["B", "kB", "MB", "GB", "TB", "PB", "EB"])
+}
+
+fn in_units(bytes: u64, step: f64, digits: i32, units: [&str; 7]) -> String {
+    let (mut size, mut unit) = (bytes as f64, 0);
+    while size >= step && unit + 1 < units.len() {
+        size /= step;
+        unit += 1;
+    }
+    format!("{}{}", significant(size, digits), units[unit])
+}
+
+/// As C's `%.4g` of a number from 0 to below 1024.
 fn significant(number: f64, digits: i32) -> String {
     let scientific = format!("{number:.*e}", (digits - 1) as usize);
     let exponent: i32 = scientific.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
@@ -163,6 +176,20 @@ mod tests {
             (u64::MAX, "18.45EB", "18.4EB"),
         ] {
             assert_eq!((size(bytes).as_str(), short_size(bytes).as_str()), (long, short), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn memory_is_in_units_of_1024() {
+        for (bytes, expected) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1536, "1.5KiB"),
+            (7 << 20, "7MiB"),
+            (8_323_000_000, "7.751GiB"),
+        ] {
+            assert_eq!(binary_size(bytes), expected, "{bytes}");
         }
     }
 

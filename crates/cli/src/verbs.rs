@@ -4,6 +4,7 @@ use crate::completion;
 use crate::containers;
 use crate::help;
 use crate::images;
+use crate::inspect;
 use crate::login;
 use crate::oci;
 use crate::report::{Failure, suggestion};
@@ -20,6 +21,18 @@ pub(crate) static ALL: Verbs = &[
             known(&run::RUN),
             known(&run::CREATE),
             known(&containers::EXEC),
+            known(&containers::PS),
+            known(&inspect::INSPECT),
+            known(&inspect::OF_CONTAINER),
+            known(&containers::STOP),
+            known(&containers::KILL),
+            known(&containers::WAIT),
+            known(&containers::PAUSE),
+            known(&containers::UNPAUSE),
+            known(&containers::TOP),
+            known(&containers::RENAME),
+            known(&containers::DIFF),
+            known(&containers::STATS),
             known(&containers::EXPORT),
             known(&containers::COMMIT),
             known(&containers::RM),
@@ -33,7 +46,7 @@ pub(crate) static ALL: Verbs = &[
             known(&images::IMAGES),
             known(&images::RMI),
             known(&images::TAG),
-            known(&images::INSPECT),
+            known(&inspect::OF_IMAGE),
             known(&images::HISTORY),
             known(&images::SAVE),
             known(&images::LOAD),

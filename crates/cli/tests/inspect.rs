@@ -86,7 +86,10 @@ fn templates_and_what_is_missing() {
 
     let output = peers.ours(&["inspect", "nothing"]);
     assert_eq!((stdout(&output).as_str(), output.status.code()), ("[]\n", Some(1)));
-    assert!(stderr(&output).starts_with("mycontainer: there is no image \"nothing\"\n  hint: "), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.starts_with("mycontainer: there is no container and no image \"nothing\"\n  hint: "), "{said}");
+    let said = peers.ours_fails(1, &["image", "inspect", "nothing"]);
+    assert!(said.starts_with("mycontainer: there is no image \"nothing\"\n  hint: "), "{said}");
     let output = peers.ours(&["inspect", "-f", "{{.Id}}", "nothing", "localhost/app:1"]);
     assert_eq!((stdout(&output), output.status.code()), (image.id() + "\n", Some(1)));
     let said = peers.ours_fails(1, &["inspect", "-f", "{{.Nonsense}}", "localhost/app:1"]);

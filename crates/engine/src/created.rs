@@ -20,12 +20,18 @@ use std::path::{Path, PathBuf};
 const RECORD: &str = "created.json";
 const DRAFT: &str = "created.json.new";
 
-/// Writes the record, and all of the container, to disk.
+/// Writes the record, and all of the container, to disk. A record that is there is replaced; then the caller has the
+/// container locked.
 pub(crate) fn write(id: &Id, facts: &Facts) -> Result<(), Error> {
     let path = record_path(id);
     let dir = open_directory(&state::layer_path(id)).map_err(Error::file("open", state::layer_path(id)))?;
     let text = serde_json::to_vec_pretty(facts).map_err(|source| Error::BadRecord { path: path.clone(), source })?;
     let write = || {
+        // A draft of a command that was killed.
+        match unlinkat(&dir, DRAFT, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = std::fs::File::from(openat(&dir, DRAFT, flags, Mode::RUSR | Mode::WUSR)?);
         std::io::Write::write_all(&mut &file, &text).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;

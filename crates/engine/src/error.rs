@@ -109,6 +109,12 @@ pub enum Error {
         /// As typed.
         words: String,
     },
+    /// It was created, and what was asked for is for one that runs.
+    #[error("the container {container} is not running")]
+    NotRunning {
+        /// Name or id.
+        container: String,
+    },
     /// It runs, and was to be removed without force.
     #[error("the container {container} is running")]
     IsRunning {
@@ -135,9 +141,9 @@ pub enum Error {
         /// Name or id.
         container: String,
     },
-    /// It was created, and runs not.
-    #[error("the container {container} is not running")]
-    NotRunning {
+    /// There is nothing that its changes could be held against.
+    #[error("the container {container} is made of no image, so nothing tells what it has changed")]
+    NoImageOf {
         /// Name or id.
         container: String,
     },
@@ -152,6 +158,28 @@ pub enum Error {
         "the container {container} was started by another release, which did not write down what its processes may"
     )]
     OtherRelease {
+        /// Name or id.
+        container: String,
+    },
+    /// It does not stand still.
+    #[error("the container {container} is not paused")]
+    NotPaused {
+        /// Name or id.
+        container: String,
+    },
+    /// A process of a container, or its tool.
+    #[error("cannot {what} {container}: {source}")]
+    Process {
+        /// What was tried.
+        what: &'static str,
+        /// Name or id.
+        container: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Its tool was killed.
+    #[error("nobody knows how the container {container} ended: the tool that ran it was killed")]
+    NoExitCode {
         /// Name or id.
         container: String,
     },
@@ -224,6 +252,11 @@ impl Error {
         move |source| Error::File { what, path, source: source.into() }
     }
 
+    pub(crate) fn process(what: &'static str, container: impl Into<String>) -> impl FnOnce(Errno) -> Error {
+        let container = container.into();
+        move |source| Error::Process { what, container, source: source.into() }
+    }
+
     pub(crate) fn terminal(what: &'static str) -> impl FnOnce(Errno) -> Error {
         move |source| Error::Terminal { what, source: source.into() }
     }
@@ -254,11 +287,13 @@ impl Error {
             Error::NoSuchVolume { .. } => "`mycontainer volume ls` shows those that are here",
             Error::VolumeInUse { .. } => "end or remove that container first",
             Error::NameTaken { .. } => "choose another --name, or end or remove that container first",
+            Error::NoSuchContainer { .. } => "`mycontainer ps -a` shows those that are here",
+            Error::NothingNamed { .. } => "`mycontainer ps -a` and `mycontainer images` show what is here",
             Error::IsRunning { .. } => "end it first, or kill and remove it with --force",
             Error::NotRunning { .. } => {
                 "`mycontainer run` makes one that runs: one that was created cannot be started yet"
             }
-            Error::IsPaused { .. } => "let it run on first",
+            Error::IsPaused { .. } => "`mycontainer unpause` lets it run on",
             Error::OtherRelease { .. } => "use the release that started it, or run it anew",
             Error::ContainerBusy { .. } => "wait until that command has ended",
             Error::NoShell => "name a command after ROOT",

@@ -61,6 +61,7 @@ pub fn run(options: &RunOptions, events: &dyn Events) -> Result<Outcome, Error> 
         Meant::Image(images, _) => images.check().map_or_else(Error::from, |()| error),
         _ => error,
     });
+    record.ended(ran.as_ref().map_or_else(|error| error.exit_code().into(), |outcome| outcome.exit_code));
     let mut notes: Vec<String> = tear_down(options, &record, &network).iter().map(ToString::to_string).collect();
     let mut outcome = ran?;
     outcome.notes.append(&mut notes);
@@ -286,7 +287,7 @@ fn command(options: &RunOptions, root: &Root) -> Result<Vec<String>, Error> {
 }
 
 /// Whether memory and swap together can be limited here: on v1 only where swap is accounted.
-fn has_swap_limit() -> bool {
+pub(crate) fn has_swap_limit() -> bool {
     let v1 = Path::new("/sys/fs/cgroup/memory");
     if v1.exists() { v1.join("memory.memsw.limit_in_bytes").exists() } else { Path::new("/proc/swaps").exists() }
 }

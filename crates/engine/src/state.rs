@@ -1,7 +1,7 @@
 //! The records of containers, and who holds them.
 //!
-//! `containers/ID` is a JSON file under a lock that the tool holds as long as it lives: a record that can be locked is
-//! what a killed tool left behind. `names/NAME` is a symbolic link whose target is the id; making it fails when it
+//! `containers/ID` is a line of JSON, and a line more for each thing that is known later (another name, the exit code),
+//! under a lock that the tool holds as long as it lives: a record that can be locked is what a killed tool left behind. `names/NAME` is a symbolic link whose target is the id; making it fails when it
 //! exists, which is what makes names unique; a container that was created and does not run has its name by its own
 //! record (see `created`), which is looked at by whoever has made that link. Everything else that belongs to a container is found by its id.
 //!
@@ -12,10 +12,12 @@
 use crate::confines::Confines;
 use crate::created;
 use crate::error::Error;
+use crate::given::Given;
 use image::RunConfig;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, fcntl_lock, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,7 +29,7 @@ pub(crate) const RUN_DIR: &str = "/run/mycontainer";
 pub(crate) const DATA_DIR: &str = "/var/lib/mycontainer";
 
 /// A container's id: 64 hex digits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Id(String);
 
 impl Id {
@@ -106,6 +108,9 @@ pub(crate) struct Facts {
     /// It is not to be found before it is whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) being_created: bool,
+    /// How it was asked to run; None in records of older releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) given: Option<Given>,
 }
 
 /// What ROOT was.
@@ -148,7 +153,72 @@ impl Facts {
 
 /// What a record says; nothing when it is gone, or so new that it says nothing yet.
 pub(crate) fn facts(id: &Id) -> Option<Facts> {
-    serde_json::from_slice(&std::fs::read(record_path(id)).ok()?).ok()
+    let text = std::fs::read(record_path(id)).ok()?;
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let mut facts: Facts = serde_json::from_slice(lines.next()?).ok()?;
+    if let Some(name) = lines.filter_map(|line| serde_json::from_slice::<News>(line).ok()?.name).next_back() {
+        facts.name = Some(name);
+    }
+    Some(facts)
+}
+
+/// What is added to a record later, a line each.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct News {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i32>,
+}
+
+impl News {
+    /// As it is added: in one write, so that a line is there whole or not at all.
+    fn line(&self) -> Vec<u8> {
+        let mut line = b"\n".to_vec();
+        line.extend(serde_json::to_vec(self).unwrap_or_default());
+        line
+    }
+}
+
+/// Writes another name into the record of a container that runs, and gives the old one up. The caller has taken the new
+/// one.
+pub(crate) fn rename(id: &Id, old: Option<&str>, new: &str) -> Result<(), Error> {
+    let path = record_path(id);
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
+    let record = match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {
+        Ok(record) => record,
+        Err(Errno::NOENT) => return Err(Error::NoSuchContainer { words: id.as_str().to_owned() }),
+        Err(error) => return Err(Error::file("open the record", path)(error)),
+    };
+    // Its tool gives up name and record under this lock.
+    let _names = lock_names()?;
+    let news = News { name: Some(new.to_owned()), ..News::default() };
+    rustix::io::write(&record, &news.line()).map_err(Error::file("write the record", &path))?;
+    if rustix::fs::fstat(&record).map_err(Error::file("look at the record", &path))?.st_nlink == 0 {
+        return Err(Error::NoSuchContainer { words: id.as_str().to_owned() });
+    }
+    old.map_or(Ok(()), |old| unlink(&name_path(old)))
+}
+
+/// Gives up a name that was taken for a container, if it still is that one's.
+pub(crate) fn give_up_name(name: &str, id: &Id) -> Result<(), Error> {
+    remove_stale_name(&name_path(name), id.as_str().as_bytes())
+}
+
+/// Opens a record to read the exit code later, when it may have been removed.
+pub(crate) fn open(id: &Id) -> Result<OwnedFd, Error> {
+    let path = record_path(id);
+    rustix::fs::openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(Error::file("open the record", path))
+}
+
+/// The exit code that its tool has written into an open record, if it came to that.
+pub(crate) fn exit_code(record: OwnedFd) -> Option<i32> {
+    let mut text = Vec::new();
+    std::io::Read::read_to_end(&mut std::fs::File::from(record), &mut text).ok()?;
+    let news = text.split(|byte| *byte == b'\n').skip(1);
+    news.filter_map(|line| serde_json::from_slice::<News>(line).ok()?.exit_code).last()
 }
 
 /// A container's record, held by this process.
@@ -156,6 +226,8 @@ pub(crate) fn facts(id: &Id) -> Option<Facts> {
 pub(crate) struct Record {
     pub(crate) id: Id,
     name: Option<String>,
+    /// Bytes that this tool has written.
+    size: Cell<u64>,
     // Held, not read: the lock ends with the descriptor.
     lock: OwnedFd,
 }
@@ -165,8 +237,8 @@ impl Record {
     pub(crate) fn claim(id: Id, facts: &Facts) -> Result<Record, Error> {
         let path = record_path(&id);
         let file = create_locked(&path).map_err(Error::file("create the record", &path))?;
-        let record = Record { id, name: None, lock: file };
         let text = serde_json::to_vec(facts).unwrap_or_default();
+        let record = Record { id, name: None, size: Cell::new(text.len() as u64), lock: file };
         rustix::io::write(&record.lock, &text).map_err(Error::file("write the record", &path))?;
         record.with_name(facts.name.as_deref())
     }
@@ -190,9 +262,25 @@ impl Record {
         }
     }
 
+    /// Notes how the container ended, for who waits for it and has the record open. That it cannot be noted is told to
+    /// nobody: whoever waits hears that the code is not known.
+    pub(crate) fn ended(&self, exit_code: i32) {
+        let news = News { exit_code: Some(exit_code), ..News::default() }.line();
+        if rustix::io::write(&self.lock, &news).is_ok() {
+            self.size.set(self.size.get() + news.len() as u64);
+        }
+    }
+
     /// Gives up name and record: the last thing that is done for a container.
     pub(crate) fn remove(&self) -> Vec<Error> {
         let mut errors = Vec::new();
+        // What a rename has written stands in it: then the name is another one, and the old one somebody else's, maybe.
+        let has_grown =
+            || rustix::fs::fstat(&self.lock).is_ok_and(|stat| stat.st_size.cast_unsigned() != self.size.get());
+        let _names = self.name.as_ref().map(|_| lock_names());
+        if has_grown() {
+            return forget(&self.id);
+        }
         if let Some(name) = &self.name {
             errors.extend(unlink(&name_path(name)).err());
         }
@@ -204,7 +292,7 @@ impl Record {
 /// Creates a file and locks it. A sweep that comes between the two takes the file for a dead one's and removes it; then
 /// it is made once more. Nothing else of the container exists yet, so the sweep can do no harm.
 fn create_locked(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::APPEND | OFlags::CLOEXEC;
     for _ in 0..MOST_SWEEPS {
         match with_directory("containers", || rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o600))) {
             Ok(file) => {
@@ -265,7 +353,7 @@ pub(crate) fn make_private_directory(path: &Path) -> Result<(), Errno> {
     }
 }
 
-fn take_name(name: &str, id: &Id) -> Result<(), Error> {
+pub(crate) fn take_name(name: &str, id: &Id) -> Result<(), Error> {
     let path = name_path(name);
     let taken = |holder: &str| Error::NameTaken { name: name.to_owned(), id: holder.to_owned() };
     for _ in 0..MOST_HOLDERS {
@@ -310,14 +398,20 @@ const MOST_HOLDERS: usize = 100;
 /// taken it. So it is read again, and the lock keeps the same from happening between that and the removal: who has a
 /// record gives the name up before the record, and nobody else removes names without this lock or the record's.
 fn remove_stale_name(path: &Path, target: &[u8]) -> Result<(), Error> {
-    let names = Path::new(RUN_DIR).join("names");
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let lock = rustix::fs::openat(CWD, &names, flags, Mode::empty()).map_err(Error::file("open", &names))?;
-    flock(&lock, FlockOperation::LockExclusive).map_err(Error::file("lock", &names))?;
+    let _lock = lock_names()?;
     match rustix::fs::readlink(path, Vec::new()) {
         Ok(now) if now.to_bytes() == target => unlink(path),
         _ => Ok(()),
     }
+}
+
+/// The lock on the directory of names, until the result is dropped.
+fn lock_names() -> Result<OwnedFd, Error> {
+    let names = Path::new(RUN_DIR).join("names");
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let lock = rustix::fs::openat(CWD, &names, flags, Mode::empty()).map_err(Error::file("open", &names))?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(Error::file("lock", &names))?;
+    Ok(lock)
 }
 
 /// Whether somebody holds a record.

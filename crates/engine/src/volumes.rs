@@ -52,13 +52,18 @@ pub struct Known {
 impl Known {
     /// Where its content is, on the host.
     pub fn mountpoint(&self) -> PathBuf {
-        path().join(&self.name).join(CONTENT)
+        mountpoint(&self.name)
     }
 
     /// True when nobody gave it its name.
     pub fn is_anonymous(&self) -> bool {
         self.labels.contains_key(ANONYMOUS)
     }
+}
+
+/// Where a volume's content is, on the host.
+pub(crate) fn mountpoint(name: &str) -> PathBuf {
+    path().join(name).join(CONTENT)
 }
 
 fn path() -> PathBuf {

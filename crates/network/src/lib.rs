@@ -43,7 +43,7 @@ mod sysctl;
 mod wire;
 
 pub use error::{Cause, Error};
-pub use network::{Lease, Network, loopback_up};
+pub use network::{Address, Lease, Network, loopback_up};
 pub use owner::Owner;
 pub use resolver::HostResolver;
 

@@ -51,6 +51,19 @@ pub struct Lease {
     pub warning: Option<&'static str>,
 }
 
+/// Where a container is in the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Of its eth0.
+    pub address: Ipv4Addr,
+    /// Bits of the subnet's mask.
+    pub prefix: u8,
+    /// Its way to everything else: the bridge.
+    pub gateway: Ipv4Addr,
+    /// Hardware address of its eth0.
+    pub mac: [u8; 6],
+}
+
 /// Whether this host routes packets of others.
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -134,6 +147,19 @@ impl Network {
         )?;
         // In this order: the bridge has a carrier when a port of it has one.
         route::settle_carriers(self.route()?, [host_link, BRIDGE]).map_err(fail)
+    }
+
+    /// The address that the container has; none when it has no lease. Makes nothing.
+    pub fn address_of(&self, container: &str) -> Result<Option<Address>, Error> {
+        let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(None) };
+        let Some(leases) = Leases::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(None) };
+        let Some((_, entry)) = leases.entries().find(|(_, entry)| entry.container == container) else {
+            return Ok(None);
+        };
+        let (link, addresses) = route::link_and_addresses(self.route()?, BRIDGE)?;
+        let own = link.and_then(|link| addresses.into_iter().find(|net| net.link == link.index));
+        let address = entry.address;
+        Ok(own.map(|own| Address { address, prefix: own.prefix, gateway: own.address, mac: mac_of(address) }))
     }
 
     /// Gives the container's lease back. The veth goes with the container's namespace, and removing it here would wait

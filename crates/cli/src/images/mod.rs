@@ -6,7 +6,6 @@
 mod copy;
 mod history;
 mod import;
-mod inspect;
 mod list;
 mod load;
 mod prune;
@@ -14,14 +13,13 @@ mod pull;
 mod push;
 mod remove;
 mod save;
-mod shown;
+pub(crate) mod shown;
 mod tag;
 mod usage;
 
 pub(crate) use copy::COPY;
 pub(crate) use history::HISTORY;
 pub(crate) use import::IMPORT;
-pub(crate) use inspect::INSPECT;
 pub(crate) use list::IMAGES;
 pub(crate) use load::LOAD;
 pub(crate) use prune::{PRUNE, SYSTEM_PRUNE, is_agreed};

@@ -16,7 +16,7 @@ pub(super) fn since(created: &str) -> String {
 }
 
 /// When it was, as Docker lists it.
-pub(super) fn at(created: &str) -> String {
+pub(crate) fn at(created: &str) -> String {
     Time::parse(created).map_or_else(|| "N/A".into(), time::Time::listed)
 }
 

@@ -72,7 +72,7 @@ pub(super) fn exponent(exponent: i32) -> String {
 }
 
 /// Text in quotes, as Go's `%q` writes it.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
         match c {

@@ -22,7 +22,8 @@ mod parse;
 mod printf;
 
 pub(crate) use data::Data;
-pub(crate) use list::List;
+pub(crate) use go::quoted;
+pub(crate) use list::{List, Row};
 
 use crate::report::Failure;
 

@@ -1,33 +1,54 @@
 //! Containers by their names: what the verbs that take one share.
 //!
 //! A container runs (its record is in /run, locked by its tool) or was created (`created`). While a command works on one
-//! it holds a lock: on the directory of one that was created, on the record of one that runs; `rm` alone, `commit` of
-//! one that runs alone, all others together.
+//! it holds a lock: on the directory of one that was created, on the record of one that runs; `rm` and `rename`
+//! alone, `commit` of one that runs alone, others together. What only looks, waits or sends a signal takes none.
 
+mod alive;
 mod commit;
 mod create;
+mod diff;
+mod end;
 mod exec;
 mod export;
+mod freeze;
+mod inspect;
+mod list;
 mod pause;
 mod process;
+mod processes;
 mod remove;
+mod rename;
+mod stats;
 mod tree;
 
 pub use commit::{CommitOrder, commit};
 pub use create::{CreateOptions, create};
+pub use diff::diff;
+pub use end::{StopOrder, Waiting, kill, stop};
 pub use exec::{ExecOptions, exec};
 pub use export::export;
+pub use freeze::set_paused;
+pub use inspect::{
+    ShownContainer, ShownEndpoint, ShownHost, ShownMount, ShownNetwork, ShownState, ShownWords, inspect,
+};
+pub use list::{Listed, State, id_of, list};
+pub use processes::{ProcessInfo, processes};
 pub use remove::{remove, tidy};
+pub use rename::rename;
+pub use stats::{Usage, Watched};
 
 use crate::confines::Confines;
 use crate::created;
 use crate::error::Error;
+use crate::given::Given;
 use crate::image_config;
 use crate::options::RunOptions;
 use crate::rootfs::Meant;
 use crate::state::{self, Facts, Held, Id, RootKind};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat};
 use rustix::io::Errno;
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 
 /// A container.
@@ -100,23 +121,35 @@ fn get(words: &str) -> Result<Found, Error> {
 fn all() -> Vec<Found> {
     let mut all: Vec<Found> = Vec::new();
     // First those that run: see `state::images_in_use`.
-    let running: Vec<(Id, Facts)> =
-        state::all().into_iter().filter_map(|id| Some((id.clone(), state::facts(&id)?))).collect();
+    let records = records();
     for (id, facts) in created::all() {
         all.push(Found { id, facts: facts.ok(), is_running: false });
     }
-    for (id, facts) in running {
-        let is_known = facts.being_created || all.iter().any(|found| found.id == id);
-        if !is_known && matches!(state::try_hold(&id), Ok(Held::Alive)) {
-            all.push(Found { id, facts: Some(facts), is_running: true });
-        }
-    }
+    let known: HashSet<Id> = all.iter().map(|found| found.id.clone()).collect();
+    all.extend(alive(records, |id| known.contains(id)));
     all
 }
 
 /// What every container can be called by.
 pub fn names() -> Vec<String> {
     all().iter().map(|found| found.shown().to_owned()).collect()
+}
+
+/// Those that run, but for the known ones.
+fn running(is_known: impl Fn(&Id) -> bool) -> Vec<Found> {
+    alive(records(), is_known).collect()
+}
+
+fn records() -> Vec<(Id, Facts)> {
+    state::all().into_iter().filter_map(|id| Some((id.clone(), state::facts(&id)?))).collect()
+}
+
+fn alive(records: Vec<(Id, Facts)>, is_known: impl Fn(&Id) -> bool) -> impl Iterator<Item = Found> {
+    let is_alive = move |(id, facts): &(Id, Facts)| {
+        !facts.being_created && !is_known(id) && matches!(state::try_hold(id), Ok(Held::Alive))
+    };
+    let found = |(id, facts)| Found { id, facts: Some(facts), is_running: true };
+    records.into_iter().filter(is_alive).map(found)
 }
 
 /// What a record of a container says.
@@ -148,5 +181,6 @@ pub(crate) fn facts(options: &RunOptions, meant: &Meant, id: &Id, confines: Conf
         confines: Some(confines),
         tool_pid: Some(std::process::id()),
         being_created: false,
+        given: Some(Given::of(options)),
     }
 }

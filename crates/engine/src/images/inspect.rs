@@ -181,7 +181,7 @@ fn shown_layer(layer: &Descriptor) -> ShownLayer {
 }
 
 /// What is empty is `null`, as with Docker.
-fn shown_config(config: &RunConfig) -> ShownConfig {
+pub(crate) fn shown_config(config: &RunConfig) -> ShownConfig {
     let set = |set: &BTreeSet<String>| {
         (!set.is_empty()).then(|| set.iter().map(|key| (key.clone(), Empty {})).collect::<BTreeMap<_, _>>())
     };

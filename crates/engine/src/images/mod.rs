@@ -9,6 +9,7 @@ mod verbs;
 
 pub use import::{ImportOrder, import};
 pub use inspect::{Row, Share, Shown, Step, history, inspect, rows, shares, size};
+pub(crate) use inspect::{ShownConfig, shown_config};
 pub use login::{logged_in_as, login, logout};
 pub use place::{CopyOrder, Format, Loaded, NewFile, Place, copy, load, push, save};
 pub use registry::Platform;

@@ -9,7 +9,7 @@
 use super::Flaw;
 use super::export::TreeTar;
 use super::flaw::cut;
-use super::walk::{Node, open_at, tree_error, walk};
+use super::walk::{Node, Xattrs, open_at, tree_error, walk};
 use crate::error::Error;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{FileType, OFlags, fstat};
@@ -55,11 +55,8 @@ impl Diff<'_> {
         let unsuited = |what| Flaw::Unsuited { name: cut(&String::from_utf8_lossy(node.path)), what };
         let (parent, name) = crate::unpack::place::split(node.path);
         let xattrs = self.tar.xattrs(node)?;
-        let mark = |wanted: &[u8]| xattrs.iter().find(|(name, _)| self.marks.strip(name) == Some(wanted));
-        let is_empty_file = node.kind() == FileType::RegularFile && node.size() == 0;
-        let is_whiteout = node.kind() == FileType::CharacterDevice && node.device() == (0, 0)
-            || is_empty_file && mark(b"whiteout").is_some();
-        if is_whiteout {
+        let mark = |wanted| self.marks.find(&xattrs, wanted);
+        if is_whiteout(node, &xattrs, self.marks) {
             if self.is_below(node.path) {
                 let name = [WHITEOUT, name].concat();
                 let path = if parent.is_empty() { name } else { [parent, b"/", &name].concat() };
@@ -75,7 +72,7 @@ impl Diff<'_> {
             let what = "kept in part under another name below (redirect_dir, metacopy), which a layer cannot say";
             return Err(tree_error(node.path, unsuited(what)));
         }
-        let is_opaque = node.kind() == FileType::Directory && mark(b"opaque").is_some_and(|(_, value)| value == b"y");
+        let is_opaque = node.kind() == FileType::Directory && is_opaque(&xattrs, self.marks);
         if !node.path.is_empty() || !self.is_top_of_lower(node) {
             self.tar.add(node, xattrs)?;
         }
@@ -101,7 +98,25 @@ impl Diff<'_> {
     }
 }
 
+/// Whether it stands for a name that is deleted.
+pub(super) fn is_whiteout(node: &Node<'_>, xattrs: &Xattrs, marks: Marks) -> bool {
+    let is_empty_file = node.kind() == FileType::RegularFile && node.size() == 0;
+    node.kind() == FileType::CharacterDevice && node.device() == (0, 0)
+        || is_empty_file && marks.find(xattrs, b"whiteout").is_some()
+}
+
+/// Whether a directory hides what is below it.
+pub(super) fn is_opaque(xattrs: &Xattrs, marks: Marks) -> bool {
+    marks.find(xattrs, b"opaque").is_some_and(|value| value == b"y")
+}
+
 impl Marks {
+    /// The value of a mark.
+    fn find<'a>(self, xattrs: &'a Xattrs, wanted: &[u8]) -> Option<&'a [u8]> {
+        let (_, value) = xattrs.iter().find(|(name, _)| self.strip(name) == Some(wanted))?;
+        Some(value)
+    }
+
     /// The mark's own name.
     fn strip(self, name: &[u8]) -> Option<&[u8]> {
         name.strip_prefix(match self {

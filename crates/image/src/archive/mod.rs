@@ -16,6 +16,7 @@
 //! place; in a directory only regular files are opened, beneath its descriptor and through no symlink.
 
 mod change;
+mod changes;
 mod commit;
 mod copy;
 mod diff;
@@ -35,6 +36,7 @@ mod walk;
 mod words;
 
 pub use change::{BadChange, Change, Command, apply_changes};
+pub use changes::{Changed, changes};
 pub use commit::{Commit, Committed, NewLayer, commit, timestamp};
 pub use copy::{Platforms, copy};
 pub use diff::{Marks, diff_layer};

@@ -198,7 +198,7 @@ pub(super) fn open_at(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Resul
     }
 }
 
-fn names(directory: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
+pub(super) fn names(directory: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;

@@ -1,0 +1,188 @@
+//! `kill`, `stop` and `wait`: the end of a container, brought about or waited for.
+//!
+//! Each signal goes to the container's first process; with that one's end the kernel kills the others. What belongs to the
+//! container is removed by its tool, as always, and the exit code is known to that alone: it writes the code into the
+//! record before it removes it, and whoever waits has the record open.
+
+use super::{Found, alive, get};
+use crate::error::Error;
+use crate::signals::signal_number;
+use crate::state;
+use rustix::io::Errno;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+
+/// How long `stop` gives a container by default, as Docker does.
+const USUAL: Duration = Duration::from_secs(10);
+/// How long a container may take to have a first process.
+const START: Duration = Duration::from_secs(5);
+/// How long a tool may take to remove a container that has ended. One whose output nobody takes never ends.
+const REMOVAL: Duration = Duration::from_secs(5);
+
+/// What `stop` is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StopOrder {
+    /// The signal; by default the one that the image wants, or SIGTERM.
+    pub signal: Option<i32>,
+    /// How long until SIGKILL; `Some(None)` is for ever.
+    pub timeout: Option<Option<Duration>>,
+}
+
+/// Sends a signal to a container that runs.
+pub fn kill(words: &str, signal: i32) -> Result<(), Error> {
+    let found = get_as_root(words)?;
+    let first = alive::first(&found)?;
+    if !alive::send(&found, &first, signal)? {
+        return Err(Error::NotRunning { container: found.shown().to_owned() });
+    }
+    if signal == SIGKILL { thaw(&found) } else { Ok(()) }
+}
+
+fn get_as_root(words: &str) -> Result<Found, Error> {
+    if rustix::process::geteuid().is_root() { get(words) } else { Err(Error::NotRoot) }
+}
+
+/// On cgroup v1 one that stands still dies only when it runs on. [kernel, freezer-subsystem.rst]
+fn thaw(found: &Found) -> Result<(), Error> {
+    let wrap = |error| Error::from(runtime::Error::from(error));
+    let group = cgroup::Host::detect().and_then(|host| cgroup::Cgroup::open(&host, &found.id.cgroup()));
+    group.and_then(|group| if group.is_frozen()? { group.thaw() } else { Ok(()) }).map_err(wrap)
+}
+
+/// One that is being stopped.
+struct Stopping<'a> {
+    words: &'a str,
+    found: Found,
+    first: OwnedFd,
+    tool: OwnedFd,
+    stage: Stage,
+    until: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Asked,
+    Killed,
+    /// Its tool removes it.
+    Ended,
+}
+
+/// Stops containers, all at once; says of each what became of it, when it is known.
+pub fn stop(words: &[String], order: StopOrder, told: &mut dyn FnMut(&str, Result<(), Error>)) {
+    let mut left = Vec::new();
+    for words in words {
+        match begin(words, order) {
+            Ok(Some(stopping)) => left.push(stopping),
+            Ok(None) => told(words, Ok(())),
+            Err(error) => told(words, Err(error)),
+        }
+    }
+    while !left.is_empty() {
+        if let Err(error) = wait_for_any(&left) {
+            let failed = |one: Stopping<'_>| Error::process("wait for", one.found.shown())(error);
+            return left.into_iter().for_each(|one| told(one.words, Err(failed(one))));
+        }
+        let mut more = Vec::new();
+        for mut one in left {
+            match go_on(&mut one) {
+                Ok(false) => more.push(one),
+                Ok(true) => told(one.words, Ok(())),
+                Err(error) => told(one.words, Err(error)),
+            }
+        }
+        left = more;
+    }
+}
+
+/// Sends the first signal. None when it does not run.
+fn begin(words: &str, order: StopOrder) -> Result<Option<Stopping<'_>>, Error> {
+    let found = get_as_root(words)?;
+    if !found.is_running {
+        return Ok(None);
+    }
+    let of_image = signal_number(&found.facts()?.config.stop_signal).filter(|signal| *signal > 0);
+    let signal = order.signal.or(of_image).unwrap_or(SIGTERM);
+    let Some((first, tool)) = processes(&found)? else { return Ok(None) };
+    let until = order.timeout.unwrap_or(Some(USUAL)).map(|time| Instant::now() + time);
+    alive::send(&found, &first, signal)?;
+    thaw(&found)?;
+    Ok(Some(Stopping { words, found, first, tool, stage: Stage::Asked, until }))
+}
+
+/// Its first process and its tool, which may be only starting; none when it is ending.
+fn processes(found: &Found) -> Result<Option<(OwnedFd, OwnedFd)>, Error> {
+    let until = Instant::now() + START;
+    loop {
+        let tool = match alive::tool(found) {
+            Err(Error::NotRunning { .. }) => return Ok(None),
+            tool => tool?,
+        };
+        match alive::first(found) {
+            Err(Error::NoProcess { .. }) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+            first => return Ok(Some((first?, tool))),
+        }
+    }
+}
+
+fn wait_for_any(left: &[Stopping<'_>]) -> Result<(), Errno> {
+    let waits =
+        |one: &Stopping<'_>| if one.stage == Stage::Ended { one.tool.try_clone() } else { one.first.try_clone() };
+    let copies: Vec<OwnedFd> = left.iter().filter_map(|one| waits(one).ok()).collect();
+    let next = left.iter().filter_map(|one| one.until).min();
+    let time = next.map(|next| next.saturating_duration_since(Instant::now()));
+    alive::wait(&copies.iter().collect::<Vec<_>>(), time).map(drop)
+}
+
+/// Looks at one; true when it has stopped.
+fn go_on(one: &mut Stopping<'_>) -> Result<bool, Error> {
+    let has_ended = |process: &OwnedFd| {
+        let ended = alive::wait(&[process], Some(Duration::ZERO)).map_err(Error::process("wait for", one.words))?;
+        Ok::<bool, Error>(ended == [true])
+    };
+    if has_ended(&one.tool)? {
+        return Ok(true);
+    }
+    let is_late = one.until.is_some_and(|until| until <= Instant::now());
+    if one.stage != Stage::Ended && has_ended(&one.first)? {
+        (one.stage, one.until) = (Stage::Ended, Some(Instant::now() + REMOVAL));
+    } else if is_late && one.stage == Stage::Asked {
+        (one.stage, one.until) = (Stage::Killed, None);
+        alive::send(&one.found, &one.first, SIGKILL)?;
+        thaw(&one.found)?;
+    }
+    // It has stopped, also when its tool has not ended as yet.
+    Ok(is_late && one.stage == Stage::Ended)
+}
+
+/// A container whose end is waited for.
+#[derive(Debug)]
+pub struct Waiting {
+    container: String,
+    /// Nothing of one that does not run.
+    running: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Waiting {
+    /// Finds it, so that its end cannot be missed from here on.
+    pub fn new(words: &str) -> Result<Waiting, Error> {
+        let found = get_as_root(words)?;
+        let running = if found.is_running {
+            let record = state::open(&found.id)?;
+            Some((record, alive::tool(&found)?))
+        } else {
+            None
+        };
+        Ok(Waiting { container: found.shown().to_owned(), running })
+    }
+
+    /// Waits, and tells its exit code; 0 of one that was created and does not run, as Docker.
+    pub fn wait(self) -> Result<i32, Error> {
+        let Some((record, tool)) = self.running else { return Ok(0) };
+        let failed = |error| Error::process("wait for", &self.container)(error);
+        while alive::wait(&[&tool], None).map_err(failed)? != [true] {}
+        state::exit_code(record).ok_or(Error::NoExitCode { container: self.container })
+    }
+}

@@ -180,7 +180,8 @@ fn an_image_that_runs_stays() {
         common::tool()
     );
     let output = peers.run(&["sh", "-c", &script]);
-    assert_eq!(stdout(&output), "1\n1\n1\n0\nUntagged: localhost/app:1\n", "{}", stderr(&output));
+    // Of images and of volumes: how many are used.
+    assert_eq!(stdout(&output), "1\n1\n0\n1\n0\nUntagged: localhost/app:1\n", "{}", stderr(&output));
     assert!(stderr(&output).contains("is needed by the container"), "{}", stderr(&output));
 }
 

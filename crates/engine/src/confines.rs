@@ -12,7 +12,7 @@ use crate::user::Identity;
 use ::seccomp::Program;
 use oci_spec::runtime::{Capability, LinuxCapabilities, PosixRlimit, PosixRlimitBuilder, Process, User};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -149,12 +149,13 @@ pub(crate) fn environment<'a>(
         env.push("TERM=xterm".into());
     }
     env.push(format!("HOME={home}"));
-    for wanted in wanted {
-        let name = wanted.split('=').next().unwrap_or_default();
-        env.retain(|known| known.split('=').next() != Some(name));
-        env.push(wanted.clone());
-    }
-    env
+    env.extend(wanted.cloned());
+    // From the end on, so that what an image has in tens of thousands is looked at once.
+    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    let mut seen = BTreeSet::new();
+    let mut last: Vec<String> = env.into_iter().rev().filter(|variable| seen.insert(name(variable))).collect();
+    last.reverse();
+    last
 }
 
 fn everything() -> HashSet<Capability> {

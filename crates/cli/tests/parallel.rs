@@ -95,17 +95,21 @@ fn tools_killed_at_random_leave_nothing_and_disturb_nobody() {
     let Some(host) = Host::new("tools_killed_at_random_leave_nothing_and_disturb_nobody", "") else { return };
     let mut neighbour = host.start(&["--name", "neighbour"], "read x; ping -c1 -W1 172.17.0.1 >&2 || exit 9");
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos() as usize;
+    // How long a start takes while others start, in microseconds: at least.
+    let slowest = AtomicUsize::new(30_000);
     let ids = in_parallel(120, AT_A_TIME, |nth| {
         if nth % 2 == 0 {
             // From the first step to well after the last one of a start.
-            let micros = (seed + nth).wrapping_mul(2_654_435_761) % 60_000;
+            let micros = (seed + nth).wrapping_mul(2_654_435_761) % (2 * slowest.load(Ordering::Relaxed));
             let doomed = host.spawn(&["--name", &format!("doomed-{nth}")], "sleep 1000");
             std::thread::sleep(Duration::from_micros(micros as u64));
             kill("KILL", doomed.pid());
             return doomed.told().map(|guest| guest.id.clone()).unwrap_or_default();
         }
+        let begun = Instant::now();
         let mut well =
             host.start(&["--name", &format!("well-{nth}")], "ping -c1 -W1 172.17.0.1 >/dev/null && read x; true");
+        slowest.fetch_max(begun.elapsed().as_micros() as usize, Ordering::Relaxed);
         assert!(well.address.starts_with("172.17."), "{}", well.address);
         well.end_ok();
         well.id.clone()

@@ -62,7 +62,7 @@ fn words_that_are_not_understood() {
         (&["-e", "=x", root], 125, &["-e", "=x"]),
         (&["--env-file", "/no/such/file", root], 125, &["--env-file", "/no/such/file"]),
         (&["-v", "/tmp:relative", root], 125, &["-v", "/tmp:relative", "absolute"]),
-        (&["-v", "/tmp", root], 125, &["-v", "/tmp"]),
+        (&["-v", "tmp", root], 125, &["-v", "tmp"]),
         (&["-v", "data:/data", root], 125, &["data:/data", "must be a path"]),
         (&["-v", "/tmp:/t:rx", root], 125, &["rx"]),
         (&["--mount", "type=bind,src=/tmp", root], 125, &["--mount", "target"]),

@@ -63,7 +63,7 @@ fn words_that_are_not_understood() {
         (&["--env-file", "/no/such/file", root], 125, &["--env-file", "/no/such/file"]),
         (&["-v", "/tmp:relative", root], 125, &["-v", "/tmp:relative", "absolute"]),
         (&["-v", "tmp", root], 125, &["-v", "tmp"]),
-        (&["-v", "data:/data", root], 125, &["data:/data", "must be a path"]),
+        (&["-v", "da/ta:/data", root], 125, &["da/ta:/data", "name of a volume"]),
         (&["-v", "/tmp:/t:rx", root], 125, &["rx"]),
         (&["--mount", "type=bind,src=/tmp", root], 125, &["--mount", "target"]),
         (&["--mount", "type=wat,dst=/t", root], 125, &["--mount", "wat"]),

@@ -4,10 +4,10 @@
 //! DATA/volumes/            0700
 //!   NAME/volume.json       what makes the directory a volume: name, time, labels; written last, renamed into place
 //!   NAME/_data/            what a container sees
-//!   lock                   see below
+//!   .lock                  see below; no volume can have this name
 //! ```
 //!
-//! `lock` (flock) is shared while somebody looks volumes up, and exclusive while one is made, first filled, or removed. A
+//! `.lock` (flock) is shared while somebody looks volumes up, and exclusive while one is made, first filled, or removed. A
 //! container says in its record which volumes it uses before it looks them up, so one that is removed meanwhile is either
 //! seen to be in use or made anew. A removal takes `volume.json` away first: a directory without one is what a `kill -9`
 //! left, and goes when its name is used again, or with the next `prune`.
@@ -36,6 +36,7 @@ pub const ANONYMOUS: &str = "com.docker.volume.anonymous";
 const RECORD: &str = "volume.json";
 const DRAFT: &str = "volume.json.new";
 const CONTENT: &str = "_data";
+const LOCK: &str = ".lock";
 
 /// What is known of a volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,11 +93,11 @@ impl Store {
     fn lock(&self, how: FlockOperation) -> Result<OwnedFd, Error> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let lock = || {
-            let lock = openat(&self.0, "lock", flags, Mode::RUSR | Mode::WUSR)?;
+            let lock = openat(&self.0, LOCK, flags, Mode::RUSR | Mode::WUSR)?;
             rustix::io::retry_on_intr(|| flock(&lock, how))?;
             Ok(lock)
         };
-        lock().map_err(Error::file("lock", path().join("lock")))
+        lock().map_err(Error::file("lock", path().join(LOCK)))
     }
 
     /// What is known of one, if there is one of that name.
@@ -114,7 +115,7 @@ impl Store {
     /// The names of all, and of what was left half made or removed.
     fn names(&self) -> Vec<String> {
         let names = state::file_names(&path()).into_iter().filter_map(|name| name.into_string().ok());
-        let mut names: Vec<String> = names.filter(|name| crate::parse::name(name).is_ok() && name != "lock").collect();
+        let mut names: Vec<String> = names.filter(|name| crate::parse::name(name).is_ok()).collect();
         names.sort();
         names
     }

@@ -13,6 +13,7 @@ use crate::confines::Confines;
 use crate::created;
 use crate::error::Error;
 use crate::given::Given;
+use cgroup::Cgroup;
 use image::RunConfig;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, fcntl_lock, flock};
 use rustix::io::Errno;
@@ -66,6 +67,12 @@ impl Id {
     /// Its control group.
     pub(crate) fn cgroup(&self) -> cgroup::Location {
         cgroup::Location::Path(self.group_name())
+    }
+
+    /// That group, opened, whether it is there or not.
+    pub(crate) fn open_cgroup(&self) -> Result<Cgroup, Error> {
+        let open = cgroup::Host::detect().and_then(|host| Cgroup::open(&host, &self.cgroup()));
+        open.map_err(|error| runtime::Error::from(error).into())
     }
 
     /// That one's name.

@@ -76,21 +76,20 @@ fn remove_parts(id: &Id) -> Vec<Error> {
 /// Kills every process of a container that has any.
 pub(crate) fn kill_processes(id: &Id) -> Result<(), Error> {
     let wrap = |error| Error::from(runtime::Error::from(error));
-    let group = cgroup::Host::detect().and_then(|host| cgroup::Cgroup::open(&host, &id.cgroup())).map_err(wrap)?;
+    let group = id.open_cgroup()?;
     if group.exists() { group.kill().map_err(wrap) } else { Ok(()) }
 }
 
 fn remove_cgroup(id: &Id) -> Vec<Error> {
-    let open = cgroup::Host::detect().and_then(|host| cgroup::Cgroup::open(&host, &id.cgroup()));
     let wrap = |error| Error::from(runtime::Error::from(error));
-    match open {
+    match id.open_cgroup() {
         Ok(group) if group.exists() => {
             let mut errors: Vec<Error> = group.kill().err().into_iter().map(wrap).collect();
             errors.extend(group.remove().into_iter().map(wrap));
             errors
         }
         Ok(_) => Vec::new(),
-        Err(error) => vec![wrap(error)],
+        Err(error) => vec![error],
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) fn first(found: &Found) -> Result<OwnedFd, Error> {
     if !found.is_running {
         return Err(Error::NotRunning { container: found.shown().to_owned() });
     }
-    Ok(process::first(&found.id, &process::group(&found.id)?, found.facts()?)?.pidfd)
+    Ok(process::first(&found.id, &found.id.open_cgroup()?, found.facts()?)?.pidfd)
 }
 
 /// The number of a pidfd's process, while it lives. [proc_pid_fdinfo(5)]

@@ -47,9 +47,9 @@ fn get_as_root(words: &str) -> Result<Found, Error> {
 
 /// On cgroup v1 one that stands still dies only when it runs on. [kernel, freezer-subsystem.rst]
 fn thaw(found: &Found) -> Result<(), Error> {
-    let wrap = |error| Error::from(runtime::Error::from(error));
-    let group = cgroup::Host::detect().and_then(|host| cgroup::Cgroup::open(&host, &found.id.cgroup()));
-    group.and_then(|group| if group.is_frozen()? { group.thaw() } else { Ok(()) }).map_err(wrap)
+    let group = found.id.open_cgroup()?;
+    let thawed = group.is_frozen().and_then(|is_frozen| if is_frozen { group.thaw() } else { Ok(()) });
+    thawed.map_err(|error| runtime::Error::from(error).into())
 }
 
 /// One that is being stopped.

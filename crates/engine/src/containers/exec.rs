@@ -78,7 +78,7 @@ pub fn exec(options: &ExecOptions) -> Result<i32, Error> {
     }
     // Until the program runs nobody removes it, or lets it stand still for a commit.
     let lock = found.lock(FlockOperation::LockShared)?;
-    let cgroup = process::group(id)?;
+    let cgroup = id.open_cgroup()?;
     if cgroup.is_frozen().map_err(runtime::Error::from)? {
         return Err(Error::IsPaused { container });
     }

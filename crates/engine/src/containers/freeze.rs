@@ -5,7 +5,6 @@
 
 use super::get;
 use crate::error::Error;
-use cgroup::{Cgroup, Host};
 use rustix::fs::FlockOperation;
 
 /// Lets a container stand still, or run on.
@@ -21,7 +20,7 @@ pub fn set_paused(words: &str, paused: bool) -> Result<(), Error> {
     // Not while `commit` lets it stand still: that would let it run on in the end.
     let _lock = found.lock(FlockOperation::LockShared)?;
     let wrap = |error| Error::from(runtime::Error::from(error));
-    let group = Host::detect().and_then(|host| Cgroup::open(&host, &found.id.cgroup())).map_err(wrap)?;
+    let group = found.id.open_cgroup()?;
     if !group.exists() {
         return Err(Error::NoProcess { container: container() });
     }

@@ -20,7 +20,7 @@ pub(super) struct Paused {
 /// second one by the fork itself.
 pub(super) fn pause(id: &Id, _lock: &OwnedFd) -> Result<Option<Paused>, Error> {
     let wrap = |error| Error::from(runtime::Error::from(error));
-    let group = cgroup::Host::detect().and_then(|host| Cgroup::open(&host, &id.cgroup())).map_err(wrap)?;
+    let group = id.open_cgroup()?;
     if group.is_frozen().map_err(wrap)? {
         return Ok(None);
     }

@@ -11,12 +11,6 @@ use std::os::fd::OwnedFd;
 /// A process that was cloned and has not become another program yet: the kernel's PF_FORKNOEXEC. [proc_pid_stat(5), flags]
 const NO_PROGRAM_YET: u64 = 0x40;
 
-/// Its control group.
-pub(super) fn group(id: &Id) -> Result<Cgroup, Error> {
-    let open = cgroup::Host::detect().and_then(|host| Cgroup::open(&host, &id.cgroup()));
-    open.map_err(|error| runtime::Error::from(error).into())
-}
-
 /// The process, by pidfd: in the container's group, a child of its tool, process 1 of a namespace, and no longer the tool
 /// itself: while it is that, its root may still be the host's.
 pub(super) fn first(id: &Id, group: &Cgroup, facts: &Facts) -> Result<First, Error> {

@@ -2,7 +2,6 @@
 
 use super::get;
 use crate::error::Error;
-use cgroup::{Cgroup, Host};
 use std::os::unix::fs::MetadataExt;
 
 /// A process of a container.
@@ -57,7 +56,7 @@ pub fn processes(words: &str) -> Result<Vec<ProcessInfo>, Error> {
         return Err(Error::NotRunning { container: found.shown().to_owned() });
     }
     let wrap = |error| Error::from(runtime::Error::from(error));
-    let group = Host::detect().and_then(|host| Cgroup::open(&host, &found.id.cgroup())).map_err(wrap)?;
+    let group = found.id.open_cgroup()?;
     let pids = group.processes().map_err(wrap)?;
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();

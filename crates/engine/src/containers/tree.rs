@@ -96,7 +96,7 @@ fn archive_of(facts: &Facts) -> Result<image::Unpacked, Error> {
 
 /// A copy of the root mount of a container that runs, without what is mounted in it.
 fn of_running(id: &Id, facts: &Facts) -> Result<OwnedFd, Error> {
-    let init = process::first(id, &process::group(id)?, facts)?.pidfd;
+    let init = process::first(id, &id.open_cgroup()?, facts)?.pidfd;
     let failed = |what| Error::file(what, "the container's mount namespace");
     let system = |error: std::io::Error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
     let what = || format!("copy the root mount of {}", id.host_name());

@@ -1,6 +1,7 @@
 # make run     a root shell in a container, in one command (ROOTFS=DIR or TAR, CMD="ps -e")
 # make test    installs what the tests need and runs all of them
-# make bench   times whole runs against a floor of bare system calls and against the peers, and pulls against the peers
+# make soak    what takes minutes: 300 kills at random, 50 clients at once, 200 MB of output (MYCONTAINER_SOAK_SEED=N repeats one)
+# make bench   times whole runs against a floor of bare system calls and against the peers, pulls, and networks
 # make build   the static binary; `make install` puts it into /usr/local/bin
 
 CARGO ?= cargo
@@ -15,7 +16,7 @@ TOOL := target/$(TARGET)/release/mycontainer
 ROOTFS ?= $(if $(wildcard rootfs),./rootfs,host)
 CMD ?=
 
-.PHONY: build run test test-binary test-vm lint bench install
+.PHONY: build run test test-binary test-vm soak lint bench install
 
 build:
 	@$(STATIC) $(CARGO) build -q --release --target $(TARGET) -p mycontainer
@@ -26,6 +27,8 @@ run: build
 install: build
 	$(SUDO) install -m 755 $(TOOL) /usr/local/bin/mycontainer
 	$(SUDO) ln -sf mycontainer /usr/local/bin/mycontainer-runtime
+	$(SUDO) $(TOOL) generate man /usr/local/share/man/man1 >/dev/null
+	$(SUDO) install -D -m 644 contrib/mycontainer-boot.service /usr/local/lib/systemd/system/mycontainer-boot.service
 
 lint:
 	$(CARGO) fmt --all --check
@@ -63,8 +66,15 @@ test-vm: test-binary
 		echo "skipped the tests on cgroup v2: $$why"; [ "$${CI:-}" != true ]; \
 	fi
 
+# One after the other: each has the processors for itself.
+soak:
+	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test soak_clients -- --ignored --nocapture
+	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test soak_killed -- --ignored --nocapture
+	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test log_load -- --ignored --nocapture
+
 bench: build
 	scripts/setup-bench
 	$(CARGO) build -q --release -p mycontainer-bench
 	$(SUDO) target/release/mycontainer-bench --tool $(TOOL) --out docs/bench
 	$(SUDO) target/release/mycontainer-bench images --tool $(TOOL) --out docs/bench
+	$(SUDO) target/release/mycontainer-bench networks --tool $(TOOL) --out docs/bench

@@ -1,4 +1,5 @@
-//! Times whole container runs of `/bin/true`: mycontainer against the floor and its peers. (Images: `images/mod.rs`.)
+//! Times whole container runs of `/bin/true`: mycontainer against the floor and its peers. (Images: `images/mod.rs`;
+//! networks: `networks/mod.rs`.)
 //!
 //! It makes a root file system and the floor (`floor.c`: the same work with nothing but system calls) in a scratch
 //! directory, finds out who works here, times everybody interleaved (`timer.rs`) through workers (`worker.rs`), once
@@ -8,9 +9,12 @@
 
 mod bundle;
 mod chart;
+mod containers;
 mod contenders;
 mod images;
 mod machine;
+mod many;
+mod networks;
 mod profile;
 mod report;
 mod rootfs;
@@ -25,6 +29,9 @@ use timer::Mode;
 const USAGE: &str = "\
 usage: mycontainer-bench [--tool PATH] [--rounds N] [--only NAME,...] [--out DIR]
        mycontainer-bench images [--tool PATH] [--rounds N] [--only WORDS,...] [--out DIR]
+       mycontainer-bench containers [--tool PATH] [--rounds N] [--out DIR]
+       mycontainer-bench many [--tool PATH] [--rounds N] [--out DIR]
+       mycontainer-bench networks [--tool PATH] [--rounds N] [--out DIR]
        mycontainer-bench filter FILE
 
   --tool PATH   the mycontainer to time (default: this workspace's release build)
@@ -35,6 +42,9 @@ usage: mycontainer-bench [--tool PATH] [--rounds N] [--only NAME,...] [--out DIR
   images        moves images: pull, run, rmi, push, copy. Of --rounds there are 5, and 20 times as many runs; --only takes
                 the lines of the tables in which one of the words is (\"pull 12-zstd podman\", \"run\"); it writes
                 images.md. The images are made once, in ~/.cache/mycontainer-bench or in MYCONTAINER_BENCH.
+  containers    times the verbs of containers in the background; --rounds is 30; it writes containers.md
+  many          starts so many containers, all at once, and removes them; --rounds is 1000; it writes many.md
+  networks      times starts with networks, streams through them and names on them; --rounds is 60; it writes networks.md
   filter FILE   only write Docker's default seccomp filter, compiled, to try the floor by hand
 ";
 
@@ -60,7 +70,7 @@ fn run() -> Result<()> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut options =
         Options { tool: built_tool(&workspace), rounds: None, only: Vec::new(), out: workspace.join("docs/bench") };
-    let mut is_of_images = false;
+    let mut what: fn(&Options) -> Result<()> = bench;
     while let Some(argument) = parser.next()? {
         use lexopt::prelude::*;
         match argument {
@@ -83,7 +93,10 @@ fn run() -> Result<()> {
                 let words = parser.raw_args()?.map(|word| word.string()).collect::<Result<Vec<_>, _>>()?;
                 return images::stage::run(&words);
             }
-            Value(word) if word == "images" => is_of_images = true,
+            Value(word) if word == "images" => what = images::bench,
+            Value(word) if word == "containers" => what = containers::bench,
+            Value(word) if word == "many" => what = many::bench,
+            Value(word) if word == "networks" => what = networks::bench,
             Value(word) if word == "filter" => {
                 return profile::write_filter(Path::new(&parser.value()?));
             }
@@ -93,7 +106,7 @@ fn run() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("only root may make these containers: run it through sudo");
     }
-    if is_of_images { images::bench(&options) } else { bench(&options) }
+    what(&options)
 }
 
 fn bench(options: &Options) -> Result<()> {

@@ -68,6 +68,18 @@ pub(crate) fn make(scratch: &Scratch) -> Result<()> {
     Ok(())
 }
 
+/// Makes a root file system with busybox.
+pub(crate) fn make_busybox(scratch: &Scratch) -> Result<()> {
+    make(scratch)?;
+    let bin = scratch.path("root").join("bin");
+    fs::remove_file(bin.join("true"))?;
+    fs::copy("/bin/busybox", bin.join("busybox")).context("cannot copy busybox (scripts/setup-bench installs it)")?;
+    for applet in ["sh", "sleep", "true", "yes", "head"] {
+        std::os::unix::fs::symlink("busybox", bin.join(applet))?;
+    }
+    Ok(())
+}
+
 /// Compiles the floor, and what tells peak memory.
 pub(crate) fn make_programs(scratch: &Scratch) -> Result<()> {
     compile(scratch, FLOOR, &scratch.path("floor"))?;

@@ -16,7 +16,7 @@ pub(crate) const SLOW_US: u64 = 60_000;
 const SLOW_SHARE: usize = 6;
 const FEWEST: usize = 10;
 /// After a slow contender its daemon or monitor still cleans up; the next one must not pay for that.
-const SETTLE: Duration = Duration::from_millis(300);
+pub(crate) const SETTLE: Duration = Duration::from_millis(300);
 const TIMEOUT_S: u16 = 20;
 
 /// What happens before each run.
@@ -29,7 +29,8 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    fn pause(self) -> Duration {
+    /// How long that is.
+    pub(crate) fn pause(self) -> Duration {
         match self {
             Mode::Hot => Duration::ZERO,
             Mode::Idle => Duration::from_millis(50),
@@ -153,7 +154,7 @@ pub(crate) fn measure(
 }
 
 /// Whether a contender runs in this round, when its `wanted` runs are spread evenly over all `rounds`.
-fn takes_part(round: usize, rounds: usize, wanted: usize) -> bool {
+pub(crate) fn takes_part(round: usize, rounds: usize, wanted: usize) -> bool {
     round * wanted / rounds != (round + 1) * wanted / rounds
 }
 

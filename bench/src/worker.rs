@@ -102,6 +102,17 @@ impl Worker {
         Worker::spawn(Command::new(myself()?).args(["worker", "place"]).arg(place).envs(environment))
     }
 
+    /// Starts one in a place and in namespaces of its own for processes and the network. All that it starts there ends
+    /// with it, and it with us; what is typed at our terminal does not reach it.
+    pub(crate) fn start_apart(place: &Path) -> Result<Worker> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--net"]);
+        command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+        // A shell as the first process reaps whoever lost his parent.
+        command.args(["sh", "-c", "\"$@\"; exit $?", "sh"]).arg(myself()?).args(["worker", "place"]).arg(place);
+        Worker::spawn(command.envs(images::place::environment(place)).process_group(0))
+    }
+
     fn spawn(command: &mut Command) -> Result<Worker> {
         let mut process =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start a worker")?;

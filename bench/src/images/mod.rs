@@ -5,7 +5,7 @@
 //! the page and the cache.
 
 mod demands;
-mod docker;
+pub(crate) mod docker;
 mod layers;
 mod page;
 pub(crate) mod place;

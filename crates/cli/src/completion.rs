@@ -111,33 +111,36 @@ fn of_verb(verb: &dyn Entry, words: &[&str], typed: &str) -> Candidates {
     let mut faces: Vec<&'static Face> = Vec::new();
     each_flag(verb, &mut |_, _, face| faces.push(face));
     let takes_next = |word: &str| {
-        let by_name = |name: &str| faces.iter().find(|face| face.long == name || face.also.contains(&name));
+        let by_name = |name: &str| faces.iter().copied().find(|face| face.long == name || face.also.contains(&name));
         let face = match (word.strip_prefix("--"), word.strip_prefix('-')) {
             (Some(name), _) => by_name(name),
             // The last letter of several: -it.
             (None, Some(letters)) => {
-                faces.iter().find(|face| face.short.is_some() && face.short == letters.chars().last())
+                faces.iter().copied().find(|face| face.short.is_some() && face.short == letters.chars().last())
             }
             (None, None) => None,
         };
-        face.and_then(|face| face.value).is_some_and(|value| !value.starts_with('['))
+        face.filter(|face| face.value.is_some_and(|value| !value.starts_with('[')))
     };
-    let (mut operands, mut is_value, mut is_over) = (0, false, false);
+    let (mut operands, mut value_of, mut is_over) = (0, None, false);
     for word in words {
-        match (std::mem::take(&mut is_value), word) {
-            (true, _) => {}
-            (false, word) if word.starts_with('-') && !is_over => {
+        match (std::mem::take(&mut value_of), word) {
+            (Some(_), _) => {}
+            (None, word) if word.starts_with('-') && !is_over => {
                 is_over = *word == "--";
-                is_value = takes_next(word);
+                value_of = takes_next(word);
             }
-            (false, _) => {
+            (None, _) => {
                 operands += 1;
                 is_over |= verb.about().flags == Flags::First;
             }
         }
     }
-    if is_value {
-        return Vec::new();
+    if let Some(face) = value_of {
+        return match face.value {
+            Some("NETWORK") => named(networks(), "network"),
+            _ => Vec::new(),
+        };
     }
     if typed.starts_with('-') && !is_over {
         return faces.iter().map(|face| (format!("--{}", face.long), face.help)).collect();
@@ -149,16 +152,20 @@ fn of_verb(verb: &dyn Entry, words: &[&str], typed: &str) -> Candidates {
 fn operand(about: &About, nth: usize) -> Candidates {
     let mut kinds = about.operands.split_whitespace().map(|word| word.trim_matches(['[', ']', '.']));
     let last = kinds.clone().next_back().filter(|_| about.operands.contains("..."));
-    let with =
-        |names: Vec<String>, what: &'static str| names.into_iter().map(|name| (name, what)).collect::<Candidates>();
     match kinds.nth(nth).or(last) {
-        Some("CONTAINER") => with(engine::containers::names(), "container"),
-        Some("IMAGE" | "SOURCE") => with(images(), "image"),
-        Some("VOLUME") => with(volumes(), "volume"),
-        Some("ROOT") => with([images(), vec!["host".into()]].concat(), "root"),
-        Some("SHELL") => with(["bash", "zsh", "fish"].map(str::to_owned).to_vec(), "shell"),
+        Some("CONTAINER") => named(engine::containers::names(), "container"),
+        Some("IMAGE" | "SOURCE") => named(images(), "image"),
+        Some("NETWORK") => named(networks(), "network"),
+        Some("VOLUME") => named(volumes(), "volume"),
+        Some("POD") => named(engine::pods::named().into_values().collect(), "pod"),
+        Some("ROOT") => named([images(), vec!["host".into()]].concat(), "root"),
+        Some("SHELL") => named(["bash", "zsh", "fish"].map(str::to_owned).to_vec(), "shell"),
         _ => Vec::new(),
     }
+}
+
+fn named(names: Vec<String>, what: &'static str) -> Candidates {
+    names.into_iter().map(|name| (name, what)).collect()
 }
 
 /// Names as people type them. What cannot be read is not offered.
@@ -171,6 +178,12 @@ fn images() -> Vec<String> {
 fn volumes() -> Vec<String> {
     engine::volumes::list()
         .map(|(list, _)| list.into_iter().map(|volume| volume.known.name).collect())
+        .unwrap_or_default()
+}
+
+fn networks() -> Vec<String> {
+    engine::networks::list()
+        .map(|(list, _)| list.into_iter().map(|network| network.config.name).collect())
         .unwrap_or_default()
 }
 
@@ -191,7 +204,10 @@ mod tests {
             ("mycontainer image r", &["rm", "remove"]),
             ("mycontainer nonsense ", &[]),
             ("mycontainer run --ephem", &["--ephemeral"]),
-            ("mycontainer run -it --mem", &["--memory", "--memory-swap"]),
+            (
+                "mycontainer run -it --mem",
+                &["--memory", "--memory-swap", "--memory-reservation", "--memory-swappiness"],
+            ),
             // The value of a flag, a command's own flags, and what follows `--`, are the shell's.
             ("mycontainer run --memory ", &[]),
             ("mycontainer run -itw ", &[]),

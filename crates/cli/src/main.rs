@@ -7,18 +7,21 @@
 
 mod completion;
 mod containers;
+mod generate;
 mod help;
 mod images;
 mod inspect;
 mod login;
+mod networks;
 mod oci;
 mod parse;
+mod pods;
 mod progress;
 mod report;
 mod run;
+mod system;
 mod table;
 mod template;
-mod time;
 mod verb;
 mod verbs;
 mod volumes;

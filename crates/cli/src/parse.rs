@@ -33,6 +33,26 @@ enum Found {
 
 /// Reads the words after a verb: hands the flags to `take` and returns the others. None if help was asked for.
 pub(crate) fn words(verb: &dyn Entry, words: &[OsString], take: Take<'_>) -> Result<Option<Vec<String>>, Failure> {
+    let Some(Read { operands, explain }) = again(verb, words, take)? else { return Ok(None) };
+    if let Some(format) = explain {
+        match rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3) {
+            Ok(stderr) => step::explain(format, stderr),
+            Err(errno) => {
+                return Err(Failure::misuse(format!("cannot explain on standard error: {errno}"), "open it"));
+            }
+        }
+    }
+    Ok(Some(operands))
+}
+
+/// What words say beside the flags of their verb.
+pub(crate) struct Read {
+    pub(crate) operands: Vec<String>,
+    explain: Option<Format>,
+}
+
+/// As [`words`], of words that another command was given: nothing is explained.
+pub(crate) fn again(verb: &dyn Entry, words: &[OsString], take: Take<'_>) -> Result<Option<Read>, Failure> {
     let reader = Reader { verb, about: verb.about() };
     let mut operands = Vec::new();
     let mut explain = None;
@@ -67,15 +87,7 @@ pub(crate) fn words(verb: &dyn Entry, words: &[OsString], take: Take<'_>) -> Res
         }
     }
     reader.count(&operands)?;
-    if let Some(format) = explain {
-        match rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3) {
-            Ok(stderr) => step::explain(format, stderr),
-            Err(errno) => {
-                return Err(Failure::misuse(format!("cannot explain on standard error: {errno}"), "open it"));
-            }
-        }
-    }
-    Ok(Some(operands))
+    Ok(Some(Read { operands, explain }))
 }
 
 fn format(value: &str) -> Result<Format, ParseError> {

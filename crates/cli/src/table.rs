@@ -112,7 +112,7 @@ pub(crate) fn duration(seconds: i64) -> String {
 }
 
 /// How long ago: `2 weeks ago`.
-pub(crate) fn ago(then: crate::time::Time, now: crate::time::Time) -> String {
+pub(crate) fn ago(then: engine::when::Time, now: engine::when::Time) -> String {
     format!("{} ago", duration(now.seconds - then.seconds))
 }
 

@@ -2,14 +2,18 @@
 
 use crate::completion;
 use crate::containers;
+use crate::generate;
 use crate::help;
 use crate::images;
 use crate::inspect;
 use crate::login;
+use crate::networks;
 use crate::oci;
+use crate::pods;
 use crate::report::{Failure, suggestion};
 use crate::run;
-use crate::verb::{About, Entry, Foreign, Known, Verb, known};
+use crate::system;
+use crate::verb::{About, Entry, Foreign, Known, known};
 use crate::volumes;
 use std::ffi::OsString;
 
@@ -20,8 +24,12 @@ pub(crate) static ALL: Verbs = &[
         &[
             known(&run::RUN),
             known(&run::CREATE),
+            known(&containers::START),
+            known(&containers::RESTART),
+            known(&containers::ATTACH),
             known(&containers::EXEC),
             known(&containers::PS),
+            known(&containers::LOGS),
             known(&inspect::INSPECT),
             known(&inspect::OF_CONTAINER),
             known(&containers::STOP),
@@ -31,11 +39,32 @@ pub(crate) static ALL: Verbs = &[
             known(&containers::UNPAUSE),
             known(&containers::TOP),
             known(&containers::RENAME),
+            known(&containers::CP),
+            known(&containers::UPDATE),
+            known(&containers::HEALTHCHECK),
+            known(&containers::PORT),
             known(&containers::DIFF),
             known(&containers::STATS),
             known(&containers::EXPORT),
             known(&containers::COMMIT),
             known(&containers::RM),
+        ],
+    ),
+    (
+        "Pods",
+        &[
+            known(&pods::CREATE),
+            known(&pods::PS),
+            known(&pods::INSPECT),
+            known(&pods::EXISTS),
+            known(&pods::START),
+            known(&pods::STOP),
+            known(&pods::RESTART),
+            known(&pods::KILL),
+            known(&pods::PAUSE),
+            known(&pods::UNPAUSE),
+            known(&pods::RM),
+            known(&pods::PRUNE),
         ],
     ),
     (
@@ -65,15 +94,42 @@ pub(crate) static ALL: Verbs = &[
             known(&volumes::PRUNE),
         ],
     ),
+    (
+        "Networks",
+        &[
+            known(&networks::CREATE),
+            known(&networks::LS),
+            known(&networks::INSPECT),
+            known(&networks::CONNECT),
+            known(&networks::DISCONNECT),
+            known(&networks::RM),
+            known(&networks::PRUNE),
+            known(&networks::EXISTS),
+            known(&networks::RELOAD),
+            known(&networks::DOCTOR),
+        ],
+    ),
     ("Registries", &[known(&login::LOGIN), known(&login::LOGOUT)]),
-    ("This machine", &[known(&images::DF), known(&images::SYSTEM_PRUNE)]),
+    (
+        "This machine",
+        &[
+            known(&system::EVENTS),
+            known(&system::INFO),
+            known(&images::DF),
+            known(&images::CHECK),
+            known(&images::SYSTEM_PRUNE),
+            known(&system::BOOT),
+        ],
+    ),
     (
         "The tool itself",
         &[
             Known { about: &RUNTIME.about, verb: &RUNTIME },
             known(&help::HELP),
             known(&completion::COMPLETION),
-            known(&VERSION),
+            known(&generate::SYSTEMD),
+            known(&generate::MAN),
+            known(&system::VERSION),
         ],
     ),
 ];
@@ -81,7 +137,11 @@ pub(crate) static ALL: Verbs = &[
 /// The words that a verb's name of two words may begin with, with what the overview says of each.
 pub(crate) const NOUNS: &[(&str, &str)] = &[
     ("container", "What can be done with containers"),
+    ("generate", "What other programs read"),
+    ("healthcheck", "How containers are"),
     ("image", "What can be done with images"),
+    ("network", "Networks"),
+    ("pod", "Pods"),
     ("system", "What can be done with all there is"),
     ("volume", "What can be done with volumes"),
 ];
@@ -90,12 +150,6 @@ static RUNTIME: Foreign = Foreign {
     about: About::new("runtime", "VERB ...", "Act as an OCI runtime, as `mycontainer-runtime` does"),
     help: oci::overview,
     main: oci::main,
-};
-
-static VERSION: Verb<()> = Verb {
-    about: About { also: &["--version", "-V"], ..About::new("version", "", "Show the version") },
-    groups: &[],
-    act: |(), _| Ok(help::show(concat!("mycontainer ", env!("CARGO_PKG_VERSION"), "\n"))),
 };
 
 /// What words ask for.
@@ -174,6 +228,7 @@ fn unknown(verbs: Verbs, nouns: Nouns, typed: &str, noun: &str) -> Failure {
 mod tests {
     use super::*;
     use crate::parse::COMMON;
+    use crate::verb::Verb;
 
     static RMI: Verb<()> = Verb {
         about: About { also: &["image rm", "image remove"], ..About::new("rmi", "IMAGE [IMAGE...]", "") },

@@ -7,13 +7,13 @@ use common::{code, stderr, tool};
 use fixtures::has;
 use fixtures::peers::Peers;
 
-/// A place in which the tool is found by its name, with a volume.
+/// A place in which the tool is found by its name, with a volume and a network.
 fn place(name: &str, shell: &str) -> Option<Peers> {
     if !has(name, &[shell]) {
         return None;
     }
     let peers = Peers::new();
-    peers.sh(&format!("ln -s {} state/bin/mycontainer; mycontainer volume create zebra9 >/dev/null", tool()));
+    peers.sh(&format!("ln -s {} state/bin/mycontainer; mycontainer volume create zebra9 >/dev/null; mycontainer network create yak7 >/dev/null", tool()));
     peers.sh("mkdir -p root/bin; cp $(command -v busybox) root/bin/sh; tar -C root -cf root.tar .; mycontainer import root.tar localhost:5000/app:1 >/dev/null");
     Some(peers)
 }
@@ -21,6 +21,8 @@ fn place(name: &str, shell: &str) -> Option<Peers> {
 const LINES: &[(&str, &str)] = &[
     ("mycontainer vol", "volume"),
     ("mycontainer volume rm zeb", "zebra9"),
+    ("mycontainer network rm yak", "yak7"),
+    ("mycontainer run --network ya", "yak7"),
     ("mycontainer volume ls --form", "--format"),
     ("mycontainer rmi local", "localhost:5000/app:1"),
     ("mycontainer run --rm --eph", "--ephemeral"),

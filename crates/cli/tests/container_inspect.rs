@@ -63,12 +63,17 @@ fn one_that_was_created() {
             ("/Config/Volumes", json!({ "/kept": {} })),
             ("/Config/StopSignal", json!("SIGINT")),
             ("/Config/Image", json!("./layout")),
-            ("/Mounts", json!([])),
+            ("/Mounts/0/Type", json!("volume")),
+            ("/Mounts/0/Destination", json!("/kept")),
+            ("/Mounts/0/RW", json!(true)),
             ("/NetworkSettings/IPAddress", json!("")),
             ("/NetworkSettings/Ports", json!({})),
         ],
     );
     assert!(shown[0]["Created"].as_str().unwrap().starts_with("20"), "{shown:#}");
+    // What the image wants kept is a volume with a name of its own, which is there already.
+    assert_eq!(shown[0]["Mounts"].as_array().unwrap().len(), 1);
+    assert_eq!(peers.ours_ok(&["volume", "ls", "-q"]).trim_end(), shown[0]["Mounts"][0]["Name"]);
     for (words, expected) in [
         (&["inspect", "-f", "{{.Name}} {{.State.Status}}", &id[..10]][..], "/made created\n".to_owned()),
         (&["container", "inspect", "-f", "{{.Id}}", "made"], format!("{id}\n")),
@@ -155,7 +160,7 @@ fn one_that_runs() {
             ("/Mounts/1/Type", json!("tmpfs")),
             (
                 "/Mounts/2",
-                json!({ "Type": "volume", "Name": "", "Source": source, "Destination": "/kept", "Mode": "", "RW": true,
+                json!({ "Type": "volume", "Name": "", "Driver": "local", "Source": source, "Destination": "/kept", "Mode": "", "RW": true,
             "Propagation": "" }),
             ),
             ("/NetworkSettings/IPAddress", json!("")),

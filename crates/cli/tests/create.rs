@@ -45,8 +45,8 @@ fn a_container_stays_until_it_is_removed() {
     ] {
         assert_eq!(facts.pointer(pointer), Some(&expected), "{pointer} of {facts:#}");
     }
-    // The machine starts anew.
-    std::fs::remove_dir_all(peers.path("state/run/mycontainer")).unwrap();
+    // It has nothing that a new start of the machine could take, but the tale of how it was made.
+    assert_eq!(peers.names("run/mycontainer"), ["events"]);
     peers.ours_run(&["./layout", "true"]);
     peers.only_whole(std::slice::from_ref(&id));
     for words in
@@ -82,11 +82,15 @@ fn what_cannot_be_honoured_is_refused() {
     }
     let peers = machine(image());
     for (words, said) in [
-        (&["-v", "/a:/b", "./layout"][..], "create has no flag -v as yet"),
-        (&["--network", "none", "./layout"], "create has no flag --network as yet"),
-        (&["-it", "./layout"], "create has no flag -i as yet"),
+        (&["--rm", "--restart", "always", "./layout"][..], "--restart cannot be used with --rm"),
+        (&["-d", "./layout"], "create has no flag -d as yet"),
+        (&["-a", "stdout", "./layout"], "create has no flag -a as yet"),
+        (&["-v", "/no/such/place:/b", "./layout"], "cannot use the volume /no/such/place"),
+        (&["--restart", "sometimes", "./layout"], "it is one of no, on-failure[:N], always and unless-stopped"),
+        (&["--stop-signal", "NONSENSE", "./layout"], "there is no such signal"),
+        (&["--memory-swap", "1m", "./layout"], "--memory-swap needs --memory beside it"),
         (&["--nonsense", "./layout"], "create has no flag --nonsense\n"),
-        (&["host"], "host cannot be created"),
+        (&["host"], "a container of host cannot stay"),
         (&["./nothing"], "there is no root file system at \"./nothing\""),
         (&["--pull", "never", "localhost/nothing"], "there is no image \"localhost/nothing\""),
         (&["--name", "a/b", "./layout"], "--name \"a/b\""),

@@ -88,7 +88,7 @@ fn a_full_disk_says_so_and_is_freed() {
             let archive = format!("{} load -q <archive.tar", common::tool());
             let ways: &[&[&str]] = &[
                 &[common::tool(), "pull", "-q", &tag],
-                &[common::tool(), "run", "--network", "none", &tag, "true"],
+                &[common::tool(), "run", "--rm", "--network", "none", &tag, "true"],
                 &[common::tool(), "load", "-q", "-i", "layout"],
                 &["sh", "-c", &archive],
             ];

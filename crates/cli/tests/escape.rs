@@ -212,7 +212,7 @@ fn no_descriptor_of_the_host_gets_in() {
         Command::new("sh")
             .args(["-c", "exec 7<\"$0\" 8<\"$0\" 9</; exec \"$@\""])
             .arg(scene.outside())
-            .args([tool(), "run"])
+            .args([tool(), "run", "--rm"])
             .args(flags)
             .args(["--network", "none", scene.root().to_str().unwrap(), "sh", "-c", script])
             .stdin(Stdio::null())
@@ -235,7 +235,16 @@ fn no_descriptor_of_the_host_gets_in() {
     scene.assert_untouched("a working directory by descriptor");
     // A directory as standard input is a way out as well.
     let output = Command::new(tool())
-        .args(["run", "-i", "--network", "none", scene.root().to_str().unwrap(), "cat", "/proc/self/fd/0/secret"])
+        .args([
+            "run",
+            "--rm",
+            "-i",
+            "--network",
+            "none",
+            scene.root().to_str().unwrap(),
+            "cat",
+            "/proc/self/fd/0/secret",
+        ])
         .stdin(std::fs::File::open(scene.outside()).unwrap())
         .output()
         .unwrap();
@@ -443,7 +452,8 @@ fn the_caller_s_keys_are_not_the_container_s() {
         return;
     }
     for flags in [&[][..], &["--security-opt", "seccomp=unconfined"], &["--privileged"]] {
-        let words = [&[tool(), "run", "--network", "none"][..], flags, &["host", "perl", "-e", &search]].concat();
+        let words =
+            [&[tool(), "run", "--rm", "--network", "none"][..], flags, &["host", "perl", "-e", &search]].concat();
         let output = holding(&words);
         assert_eq!(stdout(&output), "none", "{flags:?}: {}", stderr(&output));
     }

@@ -442,7 +442,8 @@ fn one_that_is_being_made_is_entered_when_it_is_whole_or_not_at_all() {
     for round in 0..4 {
         let name = format!("round{round}");
         let start =
-            [&["run", "--network", "none", "--name", &name, "-h", "inside"], &places[..], &["./layout"]].concat();
+            [&["run", "--rm", "--network", "none", "--name", &name, "-h", "inside"], &places[..], &["./layout"]]
+                .concat();
         let mut tool =
             peers.ours_command(&[&start[..], &["sleep", "1000"]].concat()).stdout(Stdio::null()).spawn().unwrap();
         loop {

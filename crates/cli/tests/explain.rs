@@ -52,7 +52,7 @@ const OUTSIDE: &[&str] = &[
     "make-cgroup",
     "clone-namespaces",
     "make-veth",
-    "configure-eth0",
+    "configure-link",
     "start",
     "remove-cgroup",
     "release-address",
@@ -247,7 +247,7 @@ fn writes(words: &[&str]) -> (usize, Output) {
     let output = Command::new("strace")
         .args(["-f", "-qq", "-e", "trace=write", "-o"])
         .arg(&file)
-        .args([tool(), "run"])
+        .args([tool(), "run", "--rm"])
         .args(words)
         .stdin(Stdio::null())
         .output()

@@ -7,6 +7,7 @@
 
 mod common;
 
+use common::faulty::fault_tool;
 use common::pty::{wait_at_most, wait_for};
 use common::traces::{comm, left_of, processes_with, unique};
 use common::{busybox_root, can_run, stderr};
@@ -14,7 +15,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// One fault at a time.
@@ -23,29 +24,9 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// The binary that can be made to fail.
-fn fault_tool() -> &'static Path {
-    static TOOL: OnceLock<PathBuf> = OnceLock::new();
-    TOOL.get_or_init(|| {
-        if let Some(path) = std::env::var_os("MYCONTAINER_FAULT_BIN") {
-            return path.into();
-        }
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-        let target = workspace.join("target/fault");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "-q", "-p", "mycontainer", "--features", "fault-injection", "--target-dir"])
-            .arg(&target)
-            .current_dir(workspace)
-            .status()
-            .unwrap();
-        assert!(built.success());
-        target.join("debug/mycontainer")
-    })
-}
-
 /// The words of `run` that together take every step. ROOT is the busybox root, ARCHIVE a tar of it.
 const RUNS: &[&str] = &[
-    "host true",
+    "-p 80 -p 127.0.0.1::80/udp host true",
     "--network none --init -t -v /etc:/mnt --memory 64m --pids-limit 50 --cpus 0.5 --cpu-shares 512 --cpuset-cpus 0 \
      --ulimit nofile=99 --sysctl kernel.msgmax=9000 --read-only --security-opt no-new-privileges -u 1000 -w /tmp host true",
     "--network none ROOT true",
@@ -89,7 +70,7 @@ struct Ended {
 fn spawn(run: &str, name: &str, fault: Option<&str>) -> Run {
     let steps = std::env::temp_dir().join(format!("mycontainer-test-{name}.steps"));
     let mut command = Command::new(fault_tool());
-    command.args(["run", "--explain=json", "--name", name, "-e", &format!("MARK={name}")]).args(words(run));
+    command.args(["run", "--rm", "--explain=json", "--name", name, "-e", &format!("MARK={name}")]).args(words(run));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&steps).unwrap());
     if let Some(fault) = fault {
         command.env("MYCONTAINER_FAULT", fault);
@@ -113,7 +94,7 @@ impl Run {
 fn next_command() {
     let root = busybox_root().to_str().unwrap();
     let output = Command::new(fault_tool())
-        .args(["run", "--network", "none", root, "true"])
+        .args(["run", "--rm", "--network", "none", root, "true"])
         .stdin(Stdio::null())
         .output()
         .unwrap();

@@ -174,7 +174,7 @@ fn an_image_that_runs_stays() {
     }
     let (peers, _) = machine();
     let script = format!(
-        "mkfifo go; {0} run --network none -i localhost/app:1 sh -c 'echo ready; read x; cat /bin/busybox | wc -c' <go >out & p=$!; exec 3>go; \
+        "mkfifo go; {0} run --rm --network none -i localhost/app:1 sh -c 'echo ready; read x; cat /bin/busybox | wc -c' <go >out & p=$!; exec 3>go; \
          while ! grep -q ready out; do sleep 0.05; done; {0} rmi localhost/app:1; echo $?; {0} system df --format '{{{{.Active}}}}'; \
          {0} image prune -a -f >/dev/null; {0} images -q | wc -l; echo >&3; wait $p; echo $?; {0} rmi localhost/app:1 | head -1",
         common::tool()

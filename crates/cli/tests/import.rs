@@ -4,6 +4,8 @@ mod common;
 mod fixtures;
 
 use common::{stderr, stdout};
+use fixtures::faults::{Act, On};
+use fixtures::faulty_registry::FaultyRegistry;
 use fixtures::image::TestImage;
 use fixtures::peers::Peers;
 use fixtures::{formats, has};
@@ -41,6 +43,38 @@ fn an_export_becomes_an_image() {
 }
 
 #[test]
+fn a_url_is_fetched() {
+    if !has("a_url_is_fetched", &["tar", "gzip"]) {
+        return;
+    }
+    let peers = Peers::new();
+    peers.sh("mkdir -p root/bin; head -c 300000 /dev/urandom >root/bin/x; tar -C root -czf root.tar.gz .");
+    let bytes = std::fs::read(peers.path("root.tar.gz")).unwrap();
+    let server = FaultyRegistry::new()
+        .raw("files", "root.tar.gz", "application/gzip", bytes.clone())
+        .raw("files", "cut.tar.gz", "application/gzip", bytes.clone())
+        .raw("files", "page", "text/html", b"<html>Log in first</html>".to_vec())
+        .fault(On::path("root.tar.gz").first(1), Act::Status(503))
+        .fault(On::path("root.tar.gz").first(2), Act::redirect_relative())
+        .fault(On::path("cut.tar.gz"), Act::TruncateAt(100_000))
+        .start();
+    let url = |name: &str| format!("{}/v2/files/blobs/{name}?signature=secret", server.url());
+    let id = peers.ours_ok(&["import", "-c", "CMD x", &url("root.tar.gz"), "localhost/made:1"]);
+    assert_eq!(peers.ours_ok(&["images", "-q", "--no-trunc", "localhost/made:1"]), id);
+    let of_file = peers.ours_ok(&["import", "root.tar.gz"]);
+    let layers = |id: &str| peers.ours_ok(&["inspect", "-f", "{{.RootFS.Layers}}", id.trim_end()]);
+    assert_eq!(layers(&id), layers(&of_file));
+    let comment = peers.ours_ok(&["inspect", "-f", "{{.Comment}}", id.trim_end()]);
+    assert_eq!(comment, format!("Imported from {}/v2/files/blobs/root.tar.gz\n", server.url()));
+    let images = peers.ours_ok(&["images", "-q"]);
+    for (name, why) in [("cut.tar.gz", "broke"), ("page", "it is not a tar archive"), ("none", "answered 404")] {
+        let said = peers.ours_fails(1, &["import", &url(name)]);
+        assert!(said.contains(why) && !said.contains("secret"), "{name}: {said}");
+    }
+    assert_eq!(peers.ours_ok(&["images", "-q"]), images);
+}
+
+#[test]
 fn what_is_no_root_is_refused() {
     if !has("what_is_no_root_is_refused", &["tar"]) {
         return;
@@ -54,7 +88,8 @@ fn what_is_no_root_is_refused() {
         (&["import", "none"], 1, "it is empty"),
         (&["import", "nothing"], 1, "cannot open nothing"),
         (&["import", "root"], 1, "root"),
-        (&["import", "https://example.org/x.tar"], 1, "nothing is fetched from a URL"),
+        (&["import", "https://127.0.0.1:1/x.tar"], 1, "cannot reach 127.0.0.1:1"),
+        (&["import", "http://me:secret@127.0.0.1:1/x.tar"], 1, "no URL that can be fetched"),
         (&["import", "root.tar", "UPPER"], 1, "UPPER"),
         (&["import", "-c", "RUN x", "root.tar"], 125, "RUN"),
         (&["import"], 125, "import needs FILE"),

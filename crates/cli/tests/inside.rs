@@ -340,6 +340,7 @@ fn volumes_show_the_hosts_files() {
     let mut command = Command::new(tool());
     command.args([
         "run",
+        "--rm",
         "--network",
         "none",
         "--ephemeral",
@@ -386,7 +387,7 @@ fn read_only_volumes_are_so_all_the_way_down_and_private_unless_asked() {
     let root = busybox_root().to_str().unwrap();
     // A mount below the source is shown, read-only with it; `bind` leaves it out.
     let script = r#"cd "$1"; mkdir a; mount -t tmpfs t a; mkdir a/sub; mount -t tmpfs t a/sub; echo x > a/sub/file
-        for o in ro ro,bind; do "$0" run --network none --ephemeral -v "$1/a:/a:$o" "$2" sh -c \
+        for o in ro ro,bind; do "$0" run --rm --network none --ephemeral -v "$1/a:/a:$o" "$2" sh -c \
             'cat /a/sub/file; touch /a/sub/y 2>&1 | grep -o ead-only; true'; done 2>&1"#;
     let output = in_private_mounts(script, &[scratch.0.to_str().unwrap(), root]);
     assert_eq!(
@@ -397,7 +398,7 @@ fn read_only_volumes_are_so_all_the_way_down_and_private_unless_asked() {
     );
     // A mount that the host makes later, and one that the container makes.
     let script = r#"cd "$1"; mkdir b; mount -t tmpfs t b; mount --make-shared b; mkdir b/in b/out; mkfifo go ready
-        "$0" run --network none --ephemeral -i --cap-add SYS_ADMIN -v "$1/b:/b:$3" "$2" sh -c \
+        "$0" run --rm --network none --ephemeral -i --cap-add SYS_ADMIN -v "$1/b:/b:$3" "$2" sh -c \
             'mount -t tmpfs t /b/out; touch /b/out/file; echo ready; read x; ls /b/in' < go > out &
         exec 3> go; until grep -q ready out; do sleep 0.02; done
         mount -t tmpfs t b/in; touch b/in/file; echo outside: $(ls b/out); echo >&3; wait; echo inside: $(cat out)"#;
@@ -550,7 +551,7 @@ fn no_descriptor_of_the_tool_or_its_caller_gets_in() {
     }
     let _clean = Clean::watch();
     let root = busybox_root().to_str().unwrap();
-    let script = r#"exec 5</etc/passwd 7</ 9>/dev/null; exec "$0" run --network none "$@""#;
+    let script = r#"exec 5</etc/passwd 7</ 9>/dev/null; exec "$0" run --rm --network none "$@""#;
     let with_open_files = |words: &[&str]| {
         let mut command = Command::new("sh");
         stdout(&command.args(["-c", script, tool()]).args(words).output().unwrap())

@@ -163,7 +163,7 @@ fn cve_2019_5736_a_loader_of_the_container_s_own_cannot_write_to_the_binary() {
     let id = start(&place, &config);
     let joined = place.call(&["exec", &id, "outer"]);
     place.delete(&id);
-    let words = ["run", "--network", "none", "--cap-add", "ALL", root.to_str().unwrap(), "outer"];
+    let words = ["run", "--rm", "--network", "none", "--cap-add", "ALL", root.to_str().unwrap(), "outer"];
     let plain = Command::new(&place.tool).args(words).stdin(Stdio::null()).output().unwrap();
     for (what, text) in [
         ("run by the OCI verb", made.out + &made.err),

@@ -38,7 +38,7 @@ fn two_hundred_containers_started_sixteen_at_a_time_have_two_hundred_addresses()
     assert_eq!(addresses.len(), 200, "{:?}", guests.iter().map(|guest| &guest.address).collect::<Vec<_>>());
     assert!(addresses.iter().all(|address| address.starts_with("172.17.0.")), "{addresses:?}");
     let count = |script: &str| host.sh(script).trim().to_owned();
-    assert_eq!(count("ls /run/mycontainer/names | wc -l"), "200");
+    assert_eq!(count("ls /var/lib/mycontainer/names | wc -l"), "200");
     assert_eq!(count("ip -br link show master mycontainer0 | grep -c ' UP '"), "200");
     assert_eq!(count("grep -c '^172.17.0' /run/mycontainer/network/leases"), "200");
     for guest in [&guests[0], &guests[99], &guests[199]] {
@@ -87,7 +87,10 @@ fn a_name_is_never_two_containers_at_a_time() {
         assert!(is_right, "{code}: {}{said}", stdout(output));
     }
     assert!(codes.contains(&0), "nobody had it: {codes:?}");
-    assert_eq!(host.sh("ls /run/mycontainer/names /run/mycontainer/containers | grep -v : | grep -v '^$' || true"), "");
+    assert_eq!(
+        host.sh("ls /var/lib/mycontainer/names /run/mycontainer/containers | grep -v : | grep -v '^$' || true"),
+        ""
+    );
 }
 
 #[test]
@@ -131,7 +134,7 @@ fn many_that_clear_away_at_once_take_nothing_from_the_living() {
         "echo kept > /kept; while read -r line; do ping -c1 -W1 172.17.0.1 >/dev/null && cat /kept || echo lost; done";
     let mut living = host.start(&["--name", "living", "--ephemeral", "--memory", "64m"], script);
     let groups = control_groups(&living.id);
-    let state = || host.sh("readlink /run/mycontainer/names/living; ls -A /var/lib/mycontainer/containers");
+    let state = || host.sh("readlink /var/lib/mycontainer/names/living; ls -A /var/lib/mycontainer/containers");
     let before = state();
     assert!(before.contains(&living.id) && !groups.is_empty());
     let mut dead = host.start(&["--name", "dead"], "sleep 1000");

@@ -100,7 +100,13 @@ fn all_of_the_system() {
     assert!(peers.ours_ok(&["system", "df", "-v"]).starts_with("Images space usage:\n\nREPOSITORY "));
 
     let output = answered(&peers, &["system", "prune"], "y\n");
-    assert!(stdout(&output).contains("WARNING! This will remove:\n  - all dangling images\n"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains(
+            "WARNING! This will remove:\n  - all networks not used by at least one container\n  - all dangling images\n"
+        ),
+        "{}",
+        stdout(&output)
+    );
     assert_eq!(peers.ours_ok(&["images", "-q"]).lines().count(), 2);
     let said = peers.ours_ok(&["system", "prune", "-a", "-f"]);
     assert!(said.contains("untagged: localhost/app:1\n") && said.contains("Total reclaimed space: "), "{said}");

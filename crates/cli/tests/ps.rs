@@ -82,6 +82,8 @@ fn the_table_is_dockers() {
         (&["-aq", "-f", "name=ne", "-f", "label=n=old"], String::new()),
         (&["-q", "-f", "status=created"], "bbbbbbbbbbbb\naaaaaaaaaaaa\n".into()),
         (&["-aq", "-f", "status=running"], String::new()),
+        (&["-aq", "-f", "status=exited"], String::new()),
+        (&["-aq", "-f", "exited=0"], String::new()),
         (&["-aq", "-f", "before=new"], "aaaaaaaaaaaa\n".into()),
         (&["-aq", "-f", "since=old"], "bbbbbbbbbbbb\n".into()),
         (&["-q", "-f", "since=old"], String::new()),
@@ -101,7 +103,8 @@ fn the_table_is_dockers() {
         (1, &["--format", "{{.Size}}"], "Size"),
         (125, &["-s"], "ps has no flag -s"),
         (125, &["-f", "status=asleep"], "a status is one of"),
-        (125, &["-f", "exited=0"], "the keys are"),
+        (125, &["-f", "exited=soon"], "after exited= stands an exit code"),
+        (125, &["-f", "colour=red"], "the keys are"),
         (125, &["-f", "name=["], "-f \"[\""),
         (125, &["-n", "x"], "it is no number"),
         (125, &["x"], "ps takes no words"),
@@ -145,11 +148,11 @@ fn what_runs_is_shown_while_it_runs() {
     );
     let ids = peers.ours_ok(&["ps", "-q", "--no-trunc"]);
     assert_eq!(peers.names("run/mycontainer/containers"), [ids.trim_end()]);
-    // Its tool is killed: it is not shown, and a list does not clean up.
+    // Its tool is killed: it is not shown, and what it left is gone.
     let _ = guest.tool.kill();
     let _ = guest.tool.wait();
     assert_eq!(peers.ours_ok(&["ps", "-q"]), "");
-    assert_eq!(peers.names("run/mycontainer/containers").len(), 1);
+    assert_eq!(peers.names("run/mycontainer/containers"), [""; 0]);
     peers.ours_fails(1, &["rm", "-f", "runs"]);
 }
 

@@ -192,19 +192,19 @@ fn run_fetches_what_is_missing_and_says_so() {
     let peers = Peers::new();
     let registry = FaultyRegistry::new().image("a/b:latest", &TestImage::busybox().cmd(&["echo", "it runs"])).start();
     let name = registry.reference("a/b");
-    let said = peers.ours_fails(125, &["run", "--network", "none", "--pull", "never", &name]);
+    let said = peers.ours_fails(125, &["run", "--rm", "--network", "none", "--pull", "never", &name]);
     assert!(said.contains("there is no image") && said.contains("hint: "), "{said}");
-    let first = peers.ours(&["run", "--network", "none", &name]);
+    let first = peers.ours(&["run", "--rm", "--network", "none", &name]);
     assert_eq!(stdout(&first), "it runs\n");
     let told = stderr(&first);
     assert!(told.starts_with(&format!("Unable to find image '{name}:latest' locally\n")), "{told}");
     assert!(told.contains(": done, "), "{told}");
-    let second = peers.ours(&["run", "--network", "none", &name]);
+    let second = peers.ours(&["run", "--rm", "--network", "none", &name]);
     assert_eq!((stdout(&second), stderr(&second)), ("it runs\n".into(), String::new()));
     peers.ours_ok(&["rmi", &name]);
-    let quiet = peers.ours(&["run", "-q", "--network", "none", &name]);
+    let quiet = peers.ours(&["run", "--rm", "-q", "--network", "none", &name]);
     assert_eq!((stdout(&quiet), stderr(&quiet)), ("it runs\n".into(), String::new()));
-    let said = peers.ours_fails(125, &["run", "--network", "none", &registry.reference("none:1")]);
+    let said = peers.ours_fails(125, &["run", "--rm", "--network", "none", &registry.reference("none:1")]);
     assert!(said.contains("is not there") && said.contains("hint: check the name and the tag"), "{said}");
 }
 
@@ -245,7 +245,7 @@ fn what_the_configuration_says_is_done() {
     let script =
         "trap 'echo by INT; exit 3' INT; trap 'echo by TERM; exit 4' TERM; echo ready; while :; do sleep 0.1; done";
     let shell = format!(
-        "{} run --network none -u root {name} '{}' >out & p=$!; \
+        "{} run --rm --network none -u root {name} '{}' >out & p=$!; \
         while ! grep -q ready out; do sleep 0.05; done; kill -INT $p; wait $p; echo $?; cat out",
         common::tool(),
         script.replace('\'', "'\\''")

@@ -281,8 +281,18 @@ fn a_run_while_its_image_goes() {
             let (mut ran, mut not) = (0, 0);
             while Instant::now() < until {
                 let script = "cat /shared /one 2>/dev/null | wc -c";
-                let output =
-                    peers.ours(&["run", "--network", "none", "--pull", "never", &ground.name(0), "sh", "-c", script]);
+                let output = peers.ours(&[
+                    "run",
+                    "--rm",
+                    "--network",
+                    "none",
+                    "--pull",
+                    "never",
+                    &ground.name(0),
+                    "sh",
+                    "-c",
+                    script,
+                ]);
                 let said = stderr(&output);
                 if output.status.success() {
                     assert_eq!((stdout(&output).as_str(), said.as_str()), ("300000\n", ""));

@@ -48,7 +48,7 @@ fn the_new_name_leads_to_it_and_the_old_one_is_free() {
     // The end of the renamed one takes its own name with it, and not the one that it had.
     peers.ours_ok(&["kill", "renamed"]);
     assert_eq!(guest.end(), 137);
-    assert_eq!(peers.names("run/mycontainer/names"), ["guest"]);
+    assert_eq!(peers.names("lib/mycontainer/names"), ["first", "guest", "second"]);
     assert_eq!(names(), "guest\nfirst\nsecond\n");
     let waits = peers.ours_command(&["wait", "guest"]).stdout(Stdio::piped()).spawn().unwrap();
     common::wait_until(1, || false);
@@ -57,7 +57,7 @@ fn the_new_name_leads_to_it_and_the_old_one_is_free() {
     peers.ours_ok(&["kill", "twice"]);
     assert_eq!(waits.wait_with_output().unwrap().stdout, b"137\n");
     assert_eq!(successor.end(), 137);
-    assert_eq!(peers.names("run/mycontainer/names"), [""; 0]);
+    assert_eq!(peers.names("lib/mycontainer/names"), ["first", "second"]);
     peers.only_whole(&[id, other]);
 }
 

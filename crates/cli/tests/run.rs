@@ -93,7 +93,7 @@ fn a_death_by_signal_gives_128_and_its_number() {
 
 /// `run WORDS` with `input` as its standard input.
 fn run_with_input(words: &[&str], input: impl Into<Stdio>) -> Output {
-    Command::new(tool()).arg("run").args(words).stdin(input).output().unwrap()
+    Command::new(tool()).args(["run", "--rm"]).args(words).stdin(input).output().unwrap()
 }
 
 #[test]
@@ -103,12 +103,12 @@ fn without_i_standard_input_is_empty_and_left_alone() {
     }
     let _clean = Clean::watch();
     let root = busybox_root().to_str().unwrap();
-    let script = r#"printf 'one\ntwo\n' | { "$0" run --network none "$1" cat; cat; }"#;
+    let script = r#"printf 'one\ntwo\n' | { "$0" run --rm --network none "$1" cat; cat; }"#;
     let output = Command::new("sh").args(["-c", script, tool(), root]).output().unwrap();
     assert_eq!(stdout(&output), "one\ntwo\n", "it was left for the next reader: {}", stderr(&output));
     assert_eq!(sh_ok(&[], "cat; readlink /proc/self/fd/0"), "/dev/null\n");
     // A script whose standard input is closed.
-    let script = r#"exec "$0" run --network none -i "$1" sh -c 'cat; echo done' <&-"#;
+    let script = r#"exec "$0" run --rm --network none -i "$1" sh -c 'cat; echo done' <&-"#;
     let output = Command::new("sh").args(["-c", script, tool(), root]).output().unwrap();
     assert_eq!(stdout(&output), "done\n", "{}", stderr(&output));
 }
@@ -127,7 +127,7 @@ fn round_trip(root: &str, command: &[&str], blocks: u64) {
         block
     };
     let mut child = Command::new(tool())
-        .args(["run", "--network", "none", "-i", root])
+        .args(["run", "--rm", "--network", "none", "-i", root])
         .args(command)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -182,7 +182,17 @@ fn files_as_streams_are_handed_over() {
     let input = scratch.file("in", "from a file\n", 0o600);
     let output = scratch.path("out");
     let status = Command::new(tool())
-        .args(["run", "--network", "none", "-i", busybox_root().to_str().unwrap(), "sh", "-c", "cat; echo err >&2"])
+        .args([
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "-i",
+            busybox_root().to_str().unwrap(),
+            "sh",
+            "-c",
+            "cat; echo err >&2",
+        ])
         .stdin(File::open(input).unwrap())
         .stdout(File::create(&output).unwrap())
         .stderr(File::create(scratch.path("err")).unwrap())
@@ -214,7 +224,7 @@ fn a_reader_that_goes_away_ends_it() {
         return;
     }
     let _clean = Clean::watch();
-    let script = r#"timeout 20 "$0" run --network none "$1" yes 2>/dev/null | head -n 2; echo end"#;
+    let script = r#"timeout 20 "$0" run --rm --network none "$1" yes 2>/dev/null | head -n 2; echo end"#;
     let root = busybox_root().to_str().unwrap();
     let output = Command::new("sh").args(["-c", script, tool(), root]).output().unwrap();
     assert_eq!(stdout(&output), "y\ny\nend\n");
@@ -231,7 +241,7 @@ fn a_directory_as_a_stream_is_refused() {
     assert_eq!(output.status.code(), Some(125));
     assert!(stderr(&output).contains("standard input is a directory"), "{}", stderr(&output));
     let mut command = Command::new(tool());
-    command.args(["run", "--network", "none", root, "true"]).stdout(File::open("/").unwrap());
+    command.args(["run", "--rm", "--network", "none", root, "true"]).stdout(File::open("/").unwrap());
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert!(stderr(&output).contains("standard output is a directory"), "{}", stderr(&output));
@@ -246,7 +256,7 @@ fn a_directory_as_a_stream_is_refused() {
 fn environment(flags: &[&str], own: &[(&str, &str)]) -> Vec<String> {
     let root = busybox_root().to_str().unwrap();
     let mut command = Command::new(tool());
-    command.args(["run", "--network", "none", "--hostname", "box"]).args(flags).args([
+    command.args(["run", "--rm", "--network", "none", "--hostname", "box"]).args(flags).args([
         root,
         "cat",
         "/proc/self/environ",
@@ -377,7 +387,7 @@ fn without_a_command_the_shell_runs() {
     for (root, expected) in [(root, "sh"), ("host", "bash")] {
         let mut command = Command::new(tool());
         let mut child = command
-            .args(["run", "--network", "none", "-i", root])
+            .args(["run", "--rm", "--network", "none", "-i", root])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -436,7 +446,7 @@ fn a_name_is_one_containers_while_it_lives() {
     assert_eq!(first.end().0, 1, "end of input; the refused one has not disturbed it");
     // Free again.
     assert_eq!(sh_ok(&["--name", &first.name], "echo mine"), "mine\n");
-    assert!(!Path::new("/run/mycontainer/names").join(&first.name).exists());
+    assert!(!Path::new("/var/lib/mycontainer/names").join(&first.name).exists());
 }
 
 #[test]
@@ -532,7 +542,8 @@ fn a_directory_is_used_in_place() {
     symlink(&scratch.0, scratch.0.join("self")).unwrap();
     for words in [["./self", "true"], ["./", "true"], [".", "true"]] {
         let mut command = Command::new(tool());
-        let output = command.args(["run", "--network", "none"]).args(words).current_dir(&scratch.0).output().unwrap();
+        let output =
+            command.args(["run", "--rm", "--network", "none"]).args(words).current_dir(&scratch.0).output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", stderr(&output));
     }
     // What was mounted for the container has not stayed: /proc, /dev and the rest are empty on the host.
@@ -574,7 +585,7 @@ fn a_read_only_root_cannot_be_written() {
 
 /// Runs the tool with a data directory of the test's own, so that what it keeps can be counted.
 fn with_data(data: &Scratch, words: &[&str]) -> Output {
-    let script = r#"mount --bind "$1" /var/lib/mycontainer; shift; exec "$0" run --network none "$@""#;
+    let script = r#"mount --bind "$1" /var/lib/mycontainer; shift; exec "$0" run --rm --network none "$@""#;
     let _ = fs::create_dir_all("/var/lib/mycontainer");
     in_private_mounts(script, &[&[data.0.to_str().unwrap()], words].concat())
 }
@@ -731,13 +742,13 @@ fn homes_that_passwd_puts_elsewhere_are_hidden() {
     let passwd =
         fs::read_to_string("/etc/passwd").unwrap() + &format!("eve:x:1234:1234::{}:/bin/sh\n", home.0.display());
     let passwd = scratch.file("passwd", passwd, 0o644);
-    let script = r#"mount --bind "$1" /etc/passwd; exec "$0" run --network none host ls -A "$2" "$3""#;
+    let script = r#"mount --bind "$1" /etc/passwd; exec "$0" run --rm --network none host ls -A "$2" "$3""#;
     let (home, other) = (home.0.display().to_string(), other.0.display().to_string());
     let output = in_private_mounts(script, &[&passwd, &home, &other]);
     assert_eq!(stdout(&output), format!("{home}:\n\n{other}:\nshown\n"), "{}", stderr(&output));
     // A person who mounts it there wants it there.
     let volume = format!("{home}:{home}");
-    let script = r#"mount --bind "$1" /etc/passwd; exec "$0" run --network none -v "$2" host ls -A "$3""#;
+    let script = r#"mount --bind "$1" /etc/passwd; exec "$0" run --rm --network none -v "$2" host ls -A "$3""#;
     assert_eq!(stdout(&in_private_mounts(script, &[&passwd, &volume, &home])), "secret\n");
 }
 
@@ -755,7 +766,7 @@ fn other_disks_of_the_host_are_shown_copy_on_write_unless_they_are_hidden() {
         mount -t overlay -o lowerdir=a,upperdir=u/u,workdir=u/w disk "$2"
         mount --bind "$2" /srv
         mkdir "$2/tmp"; mount -t tmpfs t "$2/tmp"; echo hidden > "$2/tmp/file"
-        "$0" run --network none host sh -c 'cat "$0/file"; ls -A /srv "$0/tmp"; echo x > "$0/file"; rm -r "$0/tmp"; cat "$0/file"' "$2"
+        "$0" run --rm --network none host sh -c 'cat "$0/file"; ls -A /srv "$0/tmp"; echo x > "$0/file"; rm -r "$0/tmp"; cat "$0/file"' "$2"
         cat "$2/file""#;
     let output = in_private_mounts(script, &[scratch.0.to_str().unwrap(), shown.0.to_str().unwrap()]);
     assert_eq!(stdout(&output), format!("disk\n{}/tmp:\n\n/srv:\nx\ndisk\n", shown.0.display()), "{}", stderr(&output));
@@ -811,7 +822,7 @@ fn signals_that_the_tool_was_started_without_reach_the_program_as_usual() {
     }
     let _clean = Clean::watch();
     // nohup and background jobs of a shell ignore some; the program must not inherit that, nor a mask of ours.
-    let script = r#"trap '' INT QUIT HUP PIPE USR1; exec "$0" run --network none "$1" grep -E '^Sig(Blk|Ign)' /proc/self/status"#;
+    let script = r#"trap '' INT QUIT HUP PIPE USR1; exec "$0" run --rm --network none "$1" grep -E '^Sig(Blk|Ign)' /proc/self/status"#;
     let output = Command::new("sh").args(["-c", script, tool(), busybox_root().to_str().unwrap()]).output().unwrap();
     // Signals 32 and 33 are the C library's own; its posix_spawn, with which this test starts programs, ignores them.
     let dispositions = |output: &str| output.replace("SigIgn:\t0000000180000000", "SigIgn:\t0000000000000000");
@@ -841,4 +852,29 @@ fn explain_tells_the_steps_on_standard_error_only() {
 #[test]
 fn explain_tells_the_exec() {
     assert!(stderr(&sh(&["--explain=json"], "true")).contains("\"step\":\"exec\""));
+}
+
+#[test]
+fn groups_and_scores_are_as_asked_for_also_of_exec() {
+    let Some(life) = common::life::Life::new("groups_and_scores_are_as_asked_for_also_of_exec") else { return };
+    let flags = ["--name", "gg", "--group-add", "video", "--group-add", "4242", "--oom-score-adj", "321"];
+    let shows = "id -G; cat /proc/self/oom_score_adj";
+    life.detached(&flags, &format!("{{ {shows}; }} >/got; sleep 1000"));
+    assert!(wait_until(5, || life.tool(&["exec", "gg", "cat", "/got"]).stdout == b"0 44 4242\n321\n"));
+    assert_eq!(life.ok(&["exec", "gg", "id", "-G"]), "0 44 4242");
+    // With the groups that the user has anyway, each once.
+    assert_eq!(life.ok(&["exec", "-u", "ann", "gg", "id", "-G"]), "100 44 4242");
+    for (flag, value, said) in [
+        ("--group-add", "nobodys", "there is no group \"nobodys\" in the container's /etc/group"),
+        ("--oom-score-adj", "1001", "it is no number from -1000 to 1000"),
+        ("--label-file", "/nothing", "cannot read it"),
+    ] {
+        let told = life.fails(125, &life.words(&["run", "--rm"], &[flag, value], "true"));
+        assert!(told.contains(said), "{told}");
+    }
+    let scratch = Scratch::new("labels");
+    let file = scratch.file("labels", "# comment\nfirst=1\n\n  second=a=b\nthird\n", 0o644);
+    life.detached(&["--name", "ll", "--label-file", &file, "-l", "first=2"], "sleep 1000");
+    let labels = life.inspect("ll")["Config"]["Labels"].clone();
+    assert_eq!(labels, serde_json::json!({ "first": "2", "second": "a=b", "third": "" }));
 }

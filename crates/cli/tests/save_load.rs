@@ -40,7 +40,7 @@ fn what_we_save_others_load() {
 
     // Through a pipe, and back.
     let script = format!(
-        "{0} save localhost/app:1 >piped.tar; {0} rmi localhost/app:1 alpine:mine >&2; {0} load <piped.tar; {0} run --network none localhost/app:1",
+        "{0} save localhost/app:1 >piped.tar; {0} rmi localhost/app:1 alpine:mine >&2; {0} load <piped.tar; {0} run --rm --network none localhost/app:1",
         common::tool()
     );
     assert_eq!(peers.sh(&script), "Loaded image: localhost/app:1\na\n");

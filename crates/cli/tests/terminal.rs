@@ -386,7 +386,7 @@ fn it_works_in_a_pipe_without_any_terminal() {
     }
     // As `make run CMD="ps -e"` in a pipe: a session without a controlling terminal.
     let output = Command::new("setsid")
-        .args(["--wait", tool(), "run", "--network", "none", "host", "ps", "-e", "-o", "pid=,comm="])
+        .args(["--wait", tool(), "run", "--rm", "--network", "none", "host", "ps", "-e", "-o", "pid=,comm="])
         .stdin(Stdio::null())
         .output()
         .unwrap();

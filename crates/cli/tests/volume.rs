@@ -45,8 +45,18 @@ fn what_is_in_it_stays() {
     // Elsewhere, where the image has nothing; by --mount; read-only; a part of it.
     assert_eq!(run(&peers, &["-v", "vol:/new/place"], "cat /new/place/first"), "changed\n");
     let script = "cat /m/first; echo x >/m/y";
-    let said =
-        peers.ours(&["run", "--network", "none", "--mount", "src=vol,dst=/m,ro", "./layout", "sh", "-c", script]);
+    let said = peers.ours(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--mount",
+        "src=vol,dst=/m,ro",
+        "./layout",
+        "sh",
+        "-c",
+        script,
+    ]);
     assert!(stdout(&said) == "changed\n" && stderr(&said).contains("Read-only"), "{}", stderr(&said));
     assert_eq!(run(&peers, &["--mount", "type=volume,src=vol,dst=/m,volume-subpath=dir"], "ls /m"), "in\n");
     assert_eq!(run(&peers, &["-v", "vol:/data:ro"], "cat /data/first"), "changed\n");
@@ -85,7 +95,18 @@ fn a_part_is_in_the_volume() {
         ("none", None),
     ] {
         let mount = format!("src=vol,dst=/m,volume-subpath={part}");
-        let ran = peers.ours(&["run", "--network", "none", "--mount", &mount, "./layout", "sh", "-c", "ls /m; cat /m"]);
+        let ran = peers.ours(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--mount",
+            &mount,
+            "./layout",
+            "sh",
+            "-c",
+            "ls /m; cat /m",
+        ]);
         let all = stdout(&ran) + &stderr(&ran);
         assert!(!all.contains("secret"), "{part}: {all}");
         assert_eq!(
@@ -169,7 +190,7 @@ fn what_is_said_of_them() {
         (&["volume", "ls", "-f", "wat=1"], 125, "dangling"),
         (&["volume", "ls", "--format", "{{.Wat}}"], 1, "Wat"),
         (&["run", "-v", "x:/v", "./layout"], 125, "name of a volume"),
-        (&["run", "-v", "vol:/v:U", "./layout"], 125, "is not known"),
+        (&["run", "-v", "vol:/v:W", "./layout"], 125, "is not known"),
     ] {
         let output = peers.ours(words);
         assert!(code(output.status) == expected && stderr(&output).contains(why), "{words:?}: {}", stderr(&output));

@@ -37,7 +37,7 @@ fn assert_well_said(output: &Output, code: i32, named: &[&str], tried: &str) {
 fn all_well_said(cases: &[Case<'_>]) {
     let clean = Clean::watch();
     for (words, code, named) in cases {
-        let output = mycontainer(&[&["run", "--network", "none"], *words].concat());
+        let output = mycontainer(&[&["run", "--rm", "--network", "none"], *words].concat());
         assert_well_said(&output, *code, named, &format!("{words:?}"));
         clean.check(&format!("{words:?}"));
     }
@@ -72,7 +72,7 @@ fn words_that_are_not_understood() {
         (&["--cap-drop", "", root], 125, &["--cap-drop"]),
         (&["--ulimit", "nofile=9:3", root], 125, &["--ulimit", "nofile=9:3"]),
         (&["--ulimit", "files=9", root], 125, &["--ulimit", "files=9"]),
-        (&["--network", "frontend", root], 125, &["--network", "frontend", "bridge"]),
+        (&["--network", "front/end", root], 125, &["--network", "front/end", "name of a network"]),
         (&["--dns", "example.org", root], 125, &["--dns", "example.org"]),
         (&["--add-host", "db", root], 125, &["--add-host", "db"]),
         (&["--sysctl", "net.ipv4.ip_forward", root], 125, &["--sysctl", "NAME=VALUE"]),
@@ -184,7 +184,7 @@ fn a_name_that_is_taken() {
     }
     let _clean = Clean::watch();
     let mut container = Running::start(&["-i"], "echo ready; read x");
-    let output = mycontainer(&["run", "--network", "none", "--name", &container.name, "host", "true"]);
+    let output = mycontainer(&["run", "--rm", "--network", "none", "--name", &container.name, "host", "true"]);
     assert_well_said(&output, 125, &[&container.name, &container.id()[..8], "--name"], "a taken name");
     assert_eq!(container.end().0, 1, "the first has not noticed");
 }
@@ -204,7 +204,7 @@ fn a_full_disk() {
     // Nothing may be left on the full disk either: it is looked at before its namespace goes.
     let script = r#"mount -t tmpfs -o $1 t /var/lib/mycontainer; mkdir /var/lib/mycontainer/containers; shift
         if [ "$1" = fill ]; then head -c 1m /dev/zero > /var/lib/mycontainer/fill 2>/dev/null || true; fi; shift
-        code=0; "$0" run --network none "$@" || code=$?
+        code=0; "$0" run --rm --network none "$@" || code=$?
         find /var/lib/mycontainer -mindepth 2 -not -path '*/roots/index*' >&2; exit $code"#;
     let cases: &[(&str, &str, &[&str], &[&str])] = &[
         ("size=16k", "fill", &["host", "true"], &["No space left", "/var/lib/mycontainer"]),
@@ -233,10 +233,10 @@ fn a_user_or_a_root_without_rights() {
     let copy = scratch.file("mycontainer", fs::read(tool()).unwrap(), 0o755);
     let root = busybox_root().to_str().unwrap();
     for root in ["host", root] {
-        let words = ["--reuid", "65534", "--regid", "65534", "--clear-groups", &copy, "run", root, "true"];
+        let words = ["--reuid", "65534", "--regid", "65534", "--clear-groups", &copy, "run", "--rm", root, "true"];
         let output = Command::new("setpriv").args(words).output().unwrap();
         assert_well_said(&output, 125, &["root", "sudo"], &format!("nobody runs {root}"));
-        let words = ["--bounding-set", "-sys_admin", &copy, "run", "--network", "none", root, "true"];
+        let words = ["--bounding-set", "-sys_admin", &copy, "run", "--rm", "--network", "none", root, "true"];
         let output = Command::new("setpriv").args(words).output().unwrap();
         assert_well_said(&output, 125, &["CAP_SYS_ADMIN"], &format!("root without CAP_SYS_ADMIN runs {root}"));
         clean.check(root);
@@ -254,7 +254,7 @@ fn a_kernel_without_overlay() {
     for words in [&["host", "true"][..], &["--ephemeral", root, "true"]] {
         let mut command = Command::new("strace");
         command.args(["-qq", "-o", "/dev/null", "-e", "trace=fsopen", "-e", "inject=fsopen:error=ENODEV:when=1"]);
-        let output = command.args([tool(), "run", "--network", "none"]).args(words).output().unwrap();
+        let output = command.args([tool(), "run", "--rm", "--network", "none"]).args(words).output().unwrap();
         assert_well_said(&output, 125, &["overlay", "modprobe overlay"], &format!("{words:?}"));
     }
 }

@@ -31,6 +31,9 @@ pub(crate) struct Confines {
     no_new_privileges: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     limits: Vec<PosixRlimit>,
+    /// None is the usual one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    umask: Option<u32>,
     #[serde(skip_serializing_if = "Filter::is_default")]
     filter: Filter,
 }
@@ -93,6 +96,7 @@ impl Confines {
             capabilities: (!is_default).then(listed),
             no_new_privileges: options.no_new_privileges,
             limits: limits.collect::<Result<_, _>>()?,
+            umask: options.umask,
             filter: Filter::of(&options.seccomp, options.privileged)?,
         })
     }
@@ -122,6 +126,7 @@ impl Confines {
         let mut user = User::default();
         user.set_uid(*uid);
         user.set_gid(*gid);
+        user.set_umask(self.umask);
         user.set_additional_gids((!groups.is_empty()).then(|| groups.clone()));
         let set = if wanted.privileged { everything() } else { self.capabilities() };
         let mut process = Process::default();

@@ -1,31 +1,63 @@
-//! Containers that were created and do not run.
+//! Containers that stay when they end: until `rm`, over reboots, too.
 //!
 //! ```text
-//! DATA/containers/ID/            0700; locked (flock) by who reads it, shared, or removes it, exclusive
-//!   created.json                 the record: what makes the directory a container that stays
-//!   upper/                       its writable layer, empty as yet; none where the root is a directory, used in place
+//! DATA/containers/ID/            0700; locked (flock) by who makes, starts or removes it, exclusive, or reads it, shared
+//!   created.json                 what the container is: what makes the directory a container that stays
+//!   life.json                    what has become of it, see `life`; none of one that was never started
+//!   health.json                  what its health check has found, see `health`
+//!   stopped                      somebody has stopped it: no restart policy starts it again
+//!   upper/ work/                 its writable layer; none where the root is a directory, used in place
+//!   log.json ...                 what it has printed
 //! ```
 //!
-//! `created.json` is written beside, to disk, and renamed, last of all: what has it is whole, and nobody but `rm` removes
-//! it; what has none goes with the next command's sweep. `rm` takes it away first of all. While a container is made it
-//! has a record in /run as one that runs, and its name there; so a name is always taken either there or here.
+//! `created.json` is written beside and renamed, last of all: what has it is whole, and nobody but `rm` removes it; what
+//! has none, and is not locked by who makes it, goes with the next command's sweep. `rm` takes it away first of all.
 
 use crate::error::Error;
+use crate::options::RunOptions;
 use crate::state::{self, Facts, Id};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
+use serde_json::Value;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 const RECORD: &str = "created.json";
 const DRAFT: &str = "created.json.new";
 
-/// Writes the record, and all of the container, to disk. A record that is there is replaced; then the caller has the
-/// container locked.
+/// Makes the directory of a new container, locked until the result is dropped. Nobody takes it away until then.
+pub(crate) fn make(id: &Id) -> Result<OwnedFd, Error> {
+    let path = state::layer_path(id);
+    let layers = state::layers_dir();
+    let make = || {
+        match state::with_directory(&layers, || rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700))) {
+            // It is ours, from the last try: nobody else has this id.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+        let dir = open_directory(&path)?;
+        rustix::io::retry_on_intr(|| flock(&dir, FlockOperation::LockExclusive))?;
+        // A sweep that came between the two has taken it for what a killed command left, and removed it by now.
+        if rustix::fs::stat(&path)?.st_ino == rustix::fs::fstat(&dir)?.st_ino { Ok(dir) } else { Err(Errno::NOENT) }
+    };
+    for _ in 0..MOST_SWEEPS {
+        match make() {
+            Err(Errno::NOENT) => {}
+            made => return made.map_err(Error::file("make the container's directory", &path)),
+        }
+    }
+    Err(Error::file("make the container's directory", &path)(Errno::AGAIN))
+}
+
+/// How often a directory is made again before we give up.
+const MOST_SWEEPS: usize = 1000;
+
+/// Writes what the container is. What is there is replaced; the caller has the container locked. It is on disk when
+/// [`sync`] has returned.
 pub(crate) fn write(id: &Id, facts: &Facts) -> Result<(), Error> {
     let path = record_path(id);
     let dir = open_directory(&state::layer_path(id)).map_err(Error::file("open", state::layer_path(id)))?;
-    let text = serde_json::to_vec_pretty(facts).map_err(|source| Error::BadRecord { path: path.clone(), source })?;
+    let text = text_of(facts).map_err(|source| Error::BadRecord { path: path.clone(), source })?;
     let write = || {
         // A draft of a command that was killed.
         match unlinkat(&dir, DRAFT, AtFlags::empty()) {
@@ -35,17 +67,36 @@ pub(crate) fn write(id: &Id, facts: &Facts) -> Result<(), Error> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = std::fs::File::from(openat(&dir, DRAFT, flags, Mode::RUSR | Mode::WUSR)?);
         std::io::Write::write_all(&mut &file, &text).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-        fsync(&file)?;
-        match open_directory(&state::layer_path(id).join("upper")) {
+        renameat(&dir, DRAFT, &dir, RECORD)
+    };
+    write().map_err(Error::file("write", path))
+}
+
+/// The record for a person to read, and for a list of a thousand to be read fast: without the options that nobody gave.
+fn text_of(facts: &Facts) -> Result<Vec<u8>, serde_json::Error> {
+    let mut value = serde_json::to_value(facts)?;
+    let defaults = serde_json::to_value(RunOptions::default())?;
+    if let (Some(Value::Object(options)), Value::Object(defaults)) = (value.get_mut("options"), &defaults) {
+        options.retain(|name, option| defaults.get(name) != Some(option));
+    }
+    serde_json::to_vec_pretty(&value)
+}
+
+/// Waits until the container is on disk: what is not there does not outlive a failure of power.
+pub(crate) fn sync(id: &Id) -> Result<(), Error> {
+    let path = state::layer_path(id);
+    let sync = || {
+        let dir = open_directory(&path)?;
+        fsync(openat(&dir, RECORD, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?)?;
+        match openat(&dir, "upper", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
             Ok(upper) => fsync(upper)?,
             Err(Errno::NOENT) => {}
             Err(error) => return Err(error),
         }
-        fsync(open_directory(&state::layers_dir())?)?;
-        renameat(&dir, DRAFT, &dir, RECORD)?;
-        fsync(&dir)
+        fsync(&dir)?;
+        fsync(open_directory(&state::layers_dir())?)
     };
-    write().map_err(Error::file("write", path))
+    sync().map_err(Error::file("write to disk", &path))
 }
 
 /// Whether there is such a container.
@@ -54,30 +105,39 @@ pub(crate) fn exists(id: &Id) -> bool {
     !matches!(statat(CWD, record_path(id), AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT | Errno::NOTDIR))
 }
 
+/// Whether there is such a container, or somebody is making it.
+pub(crate) fn is_there(id: &Id) -> bool {
+    let is_free = || matches!(lock(id, FlockOperation::NonBlockingLockExclusive), Ok(Some(_)));
+    let has_directory = || statat(CWD, state::layer_path(id), AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    exists(id) || (has_directory() && !is_free()) || exists(id)
+}
+
+/// Whether it is a container that has another name, and is not being renamed: a killed command has left this one.
+pub(crate) fn is_called_otherwise(id: &Id, name: &str) -> bool {
+    let has_other = || matches!(read(id), Ok(Some(facts)) if facts.name.as_deref() != Some(name));
+    has_other() && matches!(lock(id, FlockOperation::NonBlockingLockExclusive), Ok(Some(_))) && has_other()
+}
+
 /// All of them, with what their records say.
 pub(crate) fn all() -> Vec<(Id, Result<Facts, Error>)> {
+    ids().into_iter().filter_map(|id| read(&id).transpose().map(|facts| (id, facts))).collect()
+}
+
+/// The ids of all of them, and of what is being made or removed.
+pub(crate) fn ids() -> Vec<Id> {
     let names = state::file_names(&state::layers_dir());
-    let ids = names.iter().filter_map(|name| Id::from_file_name(name.as_encoded_bytes()));
-    ids.filter_map(|id| read(&id).transpose().map(|facts| (id, facts))).collect()
+    names.iter().filter_map(|name| Id::from_file_name(name.as_encoded_bytes())).collect()
 }
 
-/// Its record, if there is such a container.
-fn read(id: &Id) -> Result<Option<Facts>, Error> {
+/// What it is, if there is such a container.
+pub(crate) fn read(id: &Id) -> Result<Option<Facts>, Error> {
     let path = record_path(id);
-    match std::fs::read(&path) {
-        Ok(text) => match serde_json::from_slice(&text) {
-            Ok(facts) => Ok(Some(facts)),
-            Err(source) => Err(Error::BadRecord { path, source }),
-        },
-        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::NOTDIR)) => Ok(None),
-        Err(source) => Err(Error::File { what: "read", path, source }),
+    match state::with_text(&path, |text| serde_json::from_slice(text)) {
+        Ok(Ok(facts)) => Ok(Some(facts)),
+        Ok(Err(source)) => Err(Error::BadRecord { path, source }),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(Error::file("read", path)(error)),
     }
-}
-
-/// Who has this name.
-pub(crate) fn holder_of(name: &str) -> Option<Id> {
-    let has = |facts: &Result<Facts, Error>| facts.as_ref().is_ok_and(|facts| facts.name.as_deref() == Some(name));
-    all().into_iter().find(|(_, facts)| has(facts)).map(|(id, _)| id)
 }
 
 /// Locks its directory, until the result is dropped. None when it is not there, or another has it and we do not wait.
@@ -95,14 +155,17 @@ pub(crate) fn lock(id: &Id, how: FlockOperation) -> Result<Option<OwnedFd>, Erro
     }
 }
 
-/// Removes it. The caller has it locked.
-pub(crate) fn remove(id: &Id) -> Result<(), Error> {
+/// Removes it, and gives up its name. The caller has it locked.
+pub(crate) fn remove(id: &Id, name: Option<&str>) -> Result<(), Error> {
     let path = record_path(id);
     match unlinkat(CWD, &path, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(Error::file("remove", path)(error)),
     }
     // From here on it is nobody's, and a sweep finishes it if we do not.
+    if let Some(name) = name {
+        state::give_up_name(name, id)?;
+    }
     crate::overlay::remove_layer(id)
 }
 

@@ -75,6 +75,57 @@ pub enum Error {
         /// Who uses it.
         container: String,
     },
+    /// There is no such network.
+    #[error("there is no network {words:?}")]
+    NoSuchNetwork {
+        /// As typed.
+        words: String,
+    },
+    /// The beginning of an id is that of several.
+    #[error("{words:?} is the beginning of more than one network's id")]
+    AmbiguousNetwork {
+        /// As typed.
+        words: String,
+    },
+    /// The name is taken.
+    #[error("there is a network {name:?}")]
+    NetworkExists {
+        /// Its name.
+        name: String,
+    },
+    /// A network that is to be removed is used.
+    #[error("the network {name:?} is used by container {container}")]
+    NetworkInUse {
+        /// Its name.
+        name: String,
+        /// Who uses it.
+        container: String,
+    },
+    /// It is to be removed, and another command has it.
+    #[error("a container is being started on the network {name:?}")]
+    NetworkBusy {
+        /// Its name.
+        name: String,
+    },
+    /// It is there always.
+    #[error("the network {name:?} is built in, and cannot be removed")]
+    BuiltInNetwork {
+        /// Its name.
+        name: String,
+    },
+    /// A subnet that something else has.
+    #[error("the subnet {subnet} overlaps {by}")]
+    SubnetTaken {
+        /// The subnet.
+        subnet: String,
+        /// What has it.
+        by: String,
+    },
+    /// Every subnet that we would choose is in use.
+    #[error(
+        "no subnet is free: each of 172.18.0.0/16 to 172.31.0.0/16 and in 192.168.0.0/16 overlaps a network or a route"
+    )]
+    NoFreeSubnet,
     /// A name of an image that cannot be one, or not here.
     #[error("{name:?}: {reason}")]
     BadName {
@@ -115,6 +166,62 @@ pub enum Error {
         /// Name or id.
         container: String,
     },
+    /// There is no such pod.
+    #[error("there is no pod {words:?}")]
+    NoSuchPod {
+        /// As typed.
+        words: String,
+    },
+    /// The beginning of an id is that of several pods.
+    #[error("{words:?} is the beginning of more than one pod's id")]
+    AmbiguousPod {
+        /// As typed.
+        words: String,
+    },
+    /// The pod's name is taken.
+    #[error("there is a pod {name:?} already")]
+    PodExists {
+        /// The name.
+        name: String,
+    },
+    /// It shall be removed, and a container in it runs.
+    #[error("the container {container} of the pod {pod} is running")]
+    PodRuns {
+        /// The pod's name.
+        pod: String,
+        /// The first that runs.
+        container: String,
+    },
+    /// An infra container goes with its pod.
+    #[error("the container {container} holds the pod {pod} together")]
+    HoldsPod {
+        /// Name or id.
+        container: String,
+        /// The pod's id.
+        pod: String,
+    },
+    /// What shall be shared belongs to one that does not run.
+    #[error("cannot join the {what} namespace of the container {container}: it is not running")]
+    OtherNotRunning {
+        /// Which namespace.
+        what: &'static str,
+        /// Name or id.
+        container: String,
+    },
+    /// Its ipc namespace is for itself.
+    #[error("the container {container} does not share its ipc namespace and /dev/shm")]
+    NotShareable {
+        /// Name or id.
+        container: String,
+    },
+    /// A port of it cannot be reached from outside.
+    #[error("no public port {port:?} published for {container}")]
+    NotPublished {
+        /// With its protocol.
+        port: String,
+        /// Name or id.
+        container: String,
+    },
     /// It runs, and was to be removed without force.
     #[error("the container {container} is running")]
     IsRunning {
@@ -122,7 +229,9 @@ pub enum Error {
         container: String,
     },
     /// Another command has it.
-    #[error("another command is at work on the container {container}: it is being removed, committed or exported")]
+    #[error(
+        "another command is at work on the container {container}: it is being started, removed, committed or exported"
+    )]
     ContainerBusy {
         /// Name or id.
         container: String,
@@ -144,6 +253,12 @@ pub enum Error {
     /// There is nothing that its changes could be held against.
     #[error("the container {container} is made of no image, so nothing tells what it has changed")]
     NoImageOf {
+        /// Name or id.
+        container: String,
+    },
+    /// Nothing says how to see whether it is well.
+    #[error("the container {container} has no health check")]
+    NoCheck {
         /// Name or id.
         container: String,
     },
@@ -177,11 +292,48 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// What its monitor says of why it does not run.
+    #[error("{text}")]
+    NotStarted {
+        /// As the monitor tells it.
+        text: String,
+        /// What to do about it.
+        hint: Option<String>,
+        /// The exit code for it.
+        code: u8,
+    },
+    /// Its monitor ended without a word.
+    #[error("the container's monitor was killed, and the container with it")]
+    MonitorGone,
+    /// It has no monitor, so nothing can be attached to it, and what it prints is not kept.
+    #[error("the container {container} runs in the foreground of another command, and its streams are that one's")]
+    InForeground {
+        /// Name or id.
+        container: String,
+    },
+    /// It goes when it ends, so it cannot be started again.
+    #[error("the container {container} is removed when it ends (--rm), so it cannot be started again")]
+    GoesAtItsEnd {
+        /// Name or id.
+        container: String,
+    },
     /// Its tool was killed.
     #[error("nobody knows how the container {container} ended: the tool that ran it was killed")]
     NoExitCode {
         /// Name or id.
         container: String,
+    },
+    /// Its output is not kept, or not by us.
+    #[error(
+        "cannot show what the container {container} has printed: its log driver, {driver}, does not support reading"
+    )]
+    LogUnreadable {
+        /// Name or id.
+        container: String,
+        /// In full.
+        id: String,
+        /// As it is typed.
+        driver: &'static str,
     },
     /// A record that cannot be understood.
     #[error("cannot understand {path}: {source}")]
@@ -190,6 +342,12 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         source: serde_json::Error,
+    },
+    /// A path that a record cannot hold.
+    #[error("cannot write {path} down in a container's record: it is not UTF-8")]
+    NotText {
+        /// The path.
+        path: PathBuf,
     },
     /// What a created container is made of is no more, or another thing by now.
     #[error("the container {container} was made of {what}, {gone}")]
@@ -201,6 +359,9 @@ pub enum Error {
         /// What became of it.
         gone: &'static str,
     },
+    /// Something cannot be copied.
+    #[error(transparent)]
+    Copy(#[from] crate::containers::CopyError),
     /// `--change` that cannot be made.
     #[error("--change: {0}")]
     BadChange(#[from] image::archive::BadChange),
@@ -267,6 +428,7 @@ impl Error {
         match self {
             Error::Runtime(runtime::Error::NotExecutable { .. }) => 126,
             Error::Runtime(runtime::Error::NotFound { .. }) => 127,
+            Error::NotStarted { code, .. } => *code,
             _ => 125,
         }
     }
@@ -275,6 +437,15 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Error::Image(error) => return image_hint(error),
+            Error::NotStarted { hint, .. } => return hint.clone(),
+            Error::LogUnreadable { id, driver: "journald", .. } => {
+                return Some(format!("the journal has it: `journalctl CONTAINER_ID_FULL={id}`"));
+            }
+            Error::LogUnreadable { .. } => "nothing of it was kept: start it with another --log-driver",
+            Error::Copy(error) => return error.hint(),
+            Error::Network(network::Error::PortTaken { .. }) => {
+                "`ss -tulnp` and `mycontainer ps` show whose it is; -p PORT, without one of the host, takes any"
+            }
             Error::NotRoot => "run it through sudo (running without root comes in a later release)",
             Error::NoAdmin => "run it outside of the container or sandbox, or give that one CAP_SYS_ADMIN",
             Error::NoSuchRoot(_) => "ROOT is `host`, an image, a directory, or an archive from `docker export`",
@@ -286,16 +457,30 @@ impl Error {
             Error::Starved => "give it more with --memory",
             Error::NoSuchVolume { .. } => "`mycontainer volume ls` shows those that are here",
             Error::VolumeInUse { .. } => "end or remove that container first",
+            Error::NoSuchNetwork { .. } => {
+                "`mycontainer network ls` shows those that are here, and `mycontainer network create NAME` makes one"
+            }
+            Error::NetworkExists { .. } => "choose another name, or let it be with --ignore",
+            Error::NetworkInUse { .. } => "end that container first",
+            Error::SubnetTaken { .. } => "choose another --subnet, or none: then a free one is taken",
+            Error::NoFreeSubnet => "choose one with --subnet",
             Error::NameTaken { .. } => "choose another --name, or end or remove that container first",
             Error::NoSuchContainer { .. } => "`mycontainer ps -a` shows those that are here",
             Error::NothingNamed { .. } => "`mycontainer ps -a` and `mycontainer images` show what is here",
             Error::IsRunning { .. } => "end it first, or kill and remove it with --force",
-            Error::NotRunning { .. } => {
-                "`mycontainer run` makes one that runs: one that was created cannot be started yet"
-            }
+            Error::NoSuchPod { .. } => "`mycontainer pod ps` shows those that are here",
+            Error::PodExists { .. } => "choose another --name, or remove that pod, as --replace does",
+            Error::PodRuns { .. } => "`mycontainer pod stop` ends it, or remove the pod with --force",
+            Error::HoldsPod { .. } => "`mycontainer pod rm` removes the pod with it",
+            Error::OtherNotRunning { .. } => "`mycontainer start` starts that one, if it is here still",
+            Error::NotShareable { .. } => "run that one with --ipc shareable",
+            Error::NotRunning { .. } => "`mycontainer start` starts it",
+            Error::InForeground { .. } => "run it with --detach",
+            Error::NoCheck { .. } => "it is made with one by --health-cmd, or its image has one",
             Error::IsPaused { .. } => "`mycontainer unpause` lets it run on",
             Error::OtherRelease { .. } => "use the release that started it, or run it anew",
-            Error::ContainerBusy { .. } => "wait until that command has ended",
+            Error::ContainerBusy { .. } | Error::NetworkBusy { .. } => "wait until that command has ended",
+            Error::NotText { .. } => "rename it, or give it a symbolic link and use that",
             Error::NoShell => "name a command after ROOT",
             Error::NotATerminal => "leave -t away, or run it from a terminal",
             Error::Runtime(runtime::Error::Cgroup(error)) => return error.hint(),

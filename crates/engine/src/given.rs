@@ -1,61 +1,59 @@
-//! How a container was asked to run, beside what its image's configuration says: kept in its record for `ps` and
-//! `inspect`. What was not asked for is not written.
+//! How a container was asked to run, beside what its image's configuration says, in the terms of `ps` and `inspect`.
 
-use crate::options::{NetworkMode, RunOptions};
-use serde::{Deserialize, Serialize};
+use crate::more_limits::MoreLimits;
+use crate::namespaces::NamespaceMode;
+use crate::options::RunOptions;
+use crate::parse::publish::Publish;
+use crate::restart::RestartPolicy;
 
 /// The wishes of the person who runs it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Given {
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) hostname: Option<String>,
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) tty: bool,
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) interactive: bool,
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) init: bool,
-    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) auto_remove: bool,
+    pub(crate) restart: RestartPolicy,
     pub(crate) read_only: bool,
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) privileged: bool,
-    /// `bridge`, `none` or `host`.
+    /// `bridge`, `none`, `host`, the first network's name, `container:ID` or `ns:PATH`.
     pub(crate) network: String,
-    #[serde(skip_serializing_if = "is_default")]
+    /// All of their names.
+    pub(crate) networks: Vec<String>,
+    /// `private`, `host`, `container:ID` and so on; of the next two nothing in place of the first, as Docker has it.
+    pub(crate) ipc: String,
+    pub(crate) pid: String,
+    pub(crate) uts: String,
+    pub(crate) cgroupns: String,
+    pub(crate) publish: Vec<Publish>,
+    pub(crate) publish_all: bool,
     pub(crate) mounts: Vec<GivenMount>,
+    /// The containers whose volumes it has, too.
+    pub(crate) volumes_from: Vec<String>,
     /// Where volumes without a name are, beside those that the image wants.
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) anonymous: Vec<String>,
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) memory: Option<u64>,
     /// -1 is no limit, here and below.
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) memory_swap: Option<i64>,
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) nano_cpus: Option<u64>,
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) cpu_shares: Option<u64>,
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) cpuset_cpus: Option<String>,
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) pids_limit: Option<i64>,
+    pub(crate) more: MoreLimits,
+    pub(crate) annotations: Vec<(String, String)>,
+    pub(crate) domainname: Option<String>,
 }
 
 /// A path of the host, a named volume, or a file system in memory.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct GivenMount {
     /// The path on the host; none of the other two.
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) source: Option<String>,
     /// The volume's name.
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) volume: Option<String>,
     pub(crate) target: String,
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) read_only: bool,
-    #[serde(skip_serializing_if = "is_default")]
     pub(crate) propagation: String,
 }
 
@@ -63,10 +61,6 @@ impl GivenMount {
     pub(crate) fn is_in_memory(&self) -> bool {
         self.source.is_none() && self.volume.is_none()
     }
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 impl Given {
@@ -90,15 +84,20 @@ impl Given {
             tty: options.tty,
             interactive: options.interactive,
             init: options.init,
+            auto_remove: options.auto_remove,
+            restart: options.restart,
             read_only: options.read_only,
             privileged: options.privileged,
-            network: match options.network {
-                NetworkMode::Bridge => "bridge",
-                NetworkMode::None => "none",
-                NetworkMode::Host => "host",
-            }
-            .to_owned(),
+            network: options.network.to_string(),
+            networks: options.network.names(),
+            ipc: options.ipc.to_string(),
+            pid: shown(&options.pid),
+            uts: shown(&options.uts),
+            cgroupns: options.cgroupns.to_string(),
+            publish: options.publish.clone(),
+            publish_all: options.publish_all,
             mounts: volumes.chain(tmpfs).collect(),
+            volumes_from: options.volumes_from.clone(),
             anonymous: options.anonymous_volumes.iter().map(|dir| dir.to_string_lossy().into_owned()).collect(),
             memory: options.limits.memory,
             memory_swap: limit(options.limits.memory_swap),
@@ -106,6 +105,13 @@ impl Given {
             cpu_shares: options.limits.cpu_shares,
             cpuset_cpus: options.limits.cpuset_cpus.clone(),
             pids_limit: limit(options.limits.pids),
+            more: options.more_limits.clone(),
+            annotations: options.annotations.clone(),
+            domainname: options.domainname.clone(),
         }
     }
+}
+
+fn shown(mode: &NamespaceMode) -> String {
+    if *mode == NamespaceMode::Private { String::new() } else { mode.to_string() }
 }

@@ -1,6 +1,7 @@
 //! What an image's maker says about running it, under what the person who runs it says.
 
 use crate::options::RunOptions;
+use crate::publish;
 use image::{ImageConfig, RunConfig};
 
 /// The options with the image's configuration where they are silent.
@@ -55,6 +56,11 @@ pub(crate) fn of_container(options: &RunOptions, base: Option<&ImageConfig>) -> 
         config.working_dir = dir.to_string_lossy().into_owned();
     }
     config.labels.extend(options.labels.iter().cloned());
+    if let Some(signal) = &options.stop_signal {
+        config.stop_signal.clone_from(signal);
+    }
+    config.exposed_ports.extend(publish::exposed_by(options));
+    config.healthcheck = options.health.over(config.healthcheck.as_ref());
     config
 }
 

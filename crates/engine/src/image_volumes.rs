@@ -41,7 +41,11 @@ pub(crate) fn make(
 }
 
 fn fill(root: &Root, target: &Path, source: &Path) -> Result<(), Errno> {
-    rustix::fs::mkdir(source, Mode::from_raw_mode(0o755))?;
+    match rustix::fs::mkdir(source, Mode::from_raw_mode(0o755)) {
+        // Its policy has started it again.
+        Err(Errno::EXIST) => return Ok(()),
+        done => done?,
+    }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let to = rustix::fs::open(source, flags, Mode::empty())?;
     match root.open(target, OFlags::PATH | OFlags::DIRECTORY) {

@@ -1,13 +1,26 @@
 //! What a person may ask of `run`, parsed but not yet acted on.
 
+use crate::health::HealthFlags;
+use crate::log::LogOptions;
+use crate::more_limits::MoreLimits;
+use crate::namespaces::NamespaceMode;
+use crate::networks;
+use crate::parse::device_rule::DeviceRule;
+use crate::parse::network::Asked;
+use crate::parse::publish::Publish;
 use crate::parse::{self, ParseError};
+use crate::pods::PodPlace;
+use crate::restart::RestartPolicy;
 use oci_spec::runtime::{Capability, LinuxResources, PosixRlimitType};
 use registry::Platform;
-use std::net::IpAddr;
-use std::path::PathBuf;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 
-/// Everything that the flags of `run` say.
-#[derive(Clone, Debug, Default)]
+/// Everything that the flags of `run` say. A container that stays has it in its record.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunOptions {
     /// ROOT as typed.
     pub root: String,
@@ -45,10 +58,14 @@ pub struct RunOptions {
     pub workdir: Option<PathBuf>,
     /// `-u`.
     pub user: Option<String>,
+    /// `--group-add`, as typed.
+    pub group_add: Vec<String>,
     /// `-v`, `--mount type=bind` and `type=volume`.
     pub volumes: Vec<Volume>,
     /// `-v DIR`: volumes without a name, which go with the container.
     pub anonymous_volumes: Vec<PathBuf>,
+    /// `--volumes-from`, as typed. What they show is among the volumes of a container that was made.
+    pub volumes_from: Vec<String>,
     /// `--tmpfs` and `--mount type=tmpfs`.
     pub tmpfs: Vec<Tmpfs>,
     /// `--device`.
@@ -63,28 +80,80 @@ pub struct RunOptions {
     pub seccomp: SeccompChoice,
     /// `--ulimit`.
     pub ulimits: Vec<Ulimit>,
+    /// `--oom-score-adj`.
+    pub oom_score_adj: Option<i32>,
     /// `--sysctl`.
     pub sysctls: Vec<(String, String)>,
     /// `--shm-size` in bytes.
     pub shm_size: Option<u64>,
     /// `--network`.
     pub network: NetworkMode,
+    /// `--ipc`.
+    pub ipc: NamespaceMode,
+    /// `--pid`.
+    pub pid: NamespaceMode,
+    /// `--uts`.
+    pub uts: NamespaceMode,
+    /// `--cgroupns`.
+    pub cgroupns: NamespaceMode,
+    /// `--pod`.
+    pub pod: Option<PodPlace>,
+    /// `--publish`.
+    pub publish: Vec<Publish>,
+    /// `--publish-all`.
+    pub publish_all: bool,
+    /// `--expose`, a port each: `80/tcp`.
+    pub expose: Vec<String>,
     /// `--add-host NAME:IP`; `None` is `host-gateway`.
     pub add_hosts: Vec<(String, Option<IpAddr>)>,
     /// `--dns`.
     pub dns: Vec<IpAddr>,
+    /// `--dns-search`.
+    pub dns_search: Vec<String>,
+    /// `--dns-option`.
+    pub dns_options: Vec<String>,
+    /// `--domainname`.
+    pub domainname: Option<String>,
+    /// `--no-hosts`.
+    pub no_hosts: bool,
+    /// `--annotation`.
+    pub annotations: Vec<(String, String)>,
+    /// `--umask`.
+    pub umask: Option<u32>,
+    /// `--timeout`: it is killed when it has run for so many seconds.
+    pub timeout: Option<u32>,
+    /// `--tz`: a file below the host's /usr/share/zoneinfo, or `local`.
+    pub tz: Option<String>,
+    /// `--device-cgroup-rule`.
+    pub device_rules: Vec<DeviceRule>,
     /// `--label`.
     pub labels: Vec<(String, String)>,
     /// The limits.
     pub limits: Limits,
+    /// Those that are seldom asked for.
+    pub more_limits: MoreLimits,
+    /// `--rm`: the container goes when it ends.
+    pub auto_remove: bool,
+    /// `--log-driver` and `--log-opt`.
+    pub log: LogOptions,
+    /// `--restart`.
+    pub restart: RestartPolicy,
+    /// `--health-*` and `--no-healthcheck`.
+    pub health: HealthFlags,
+    /// `--stop-signal`, as typed; else the image's, else SIGTERM.
+    pub stop_signal: Option<String>,
+    /// `--stop-timeout` in seconds; below zero is for ever.
+    pub stop_timeout: Option<i64>,
 }
 
 /// `--memory` and its kin.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// `--memory` in bytes.
     pub memory: Option<u64>,
     /// `--memory-swap` in bytes, memory and swap together; `None` inside is unlimited.
+    #[serde(with = "crate::limit", skip_serializing_if = "Option::is_none")]
     pub memory_swap: Option<Option<u64>>,
     /// `--cpus` in billionths of a processor.
     pub nano_cpus: Option<u64>,
@@ -93,11 +162,13 @@ pub struct Limits {
     /// `--cpuset-cpus`.
     pub cpuset_cpus: Option<String>,
     /// `--pids-limit`; `None` inside is unlimited.
+    #[serde(with = "crate::limit", skip_serializing_if = "Option::is_none")]
     pub pids: Option<Option<u64>>,
 }
 
 /// A directory or file of the host shown in the container, or a named volume.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Volume {
     /// Path on the host; of a named volume it is found out when the container is made.
     pub source: PathBuf,
@@ -115,10 +186,28 @@ pub struct Volume {
     pub propagation: Option<String>,
     /// Without what is mounted below the source.
     pub non_recursive: bool,
+    /// Its files become those of the container's user.
+    pub chown: bool,
+    /// Its files get a label for SELinux.
+    pub relabel: Option<Relabel>,
+    /// The labels of the volume, if it is made with the container.
+    pub labels: Vec<(String, String)>,
+    /// Nobody named it: it was made with the container, and `rm --volumes` removes it with that.
+    pub is_anonymous: bool,
+}
+
+/// Who may use what is labelled for SELinux.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Relabel {
+    /// `z`: every container.
+    Shared,
+    /// `Z`: this one.
+    Private,
 }
 
 /// A file system in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tmpfs {
     /// Path in the container.
     pub target: PathBuf,
@@ -127,7 +216,7 @@ pub struct Tmpfs {
 }
 
 /// A device of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceMap {
     /// Path on the host: a node, or a directory of nodes.
     pub source: PathBuf,
@@ -138,7 +227,7 @@ pub struct DeviceMap {
 }
 
 /// A resource limit of the program.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ulimit {
     /// Which.
     pub kind: PosixRlimitType,
@@ -149,19 +238,76 @@ pub struct Ulimit {
 }
 
 /// `--network`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NetworkMode {
-    /// An address on the bridge.
+    /// An address on the default bridge.
     #[default]
     Bridge,
+    /// Networks by their names, in order; the default one may be among them. The first one is the way out.
+    Named(Vec<Endpoint>),
     /// Only loopback.
     None,
     /// The host's own network.
     Host,
+    /// Another container's: by its id, once the container is made.
+    Container(String),
+    /// A network namespace by its path on the host.
+    Namespace(PathBuf),
+}
+
+/// A container's place in a network that has a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Endpoint {
+    /// The network's name.
+    pub network: String,
+    /// `--ip`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// `--mac-address`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<[u8; 6]>,
+    /// `--network-alias`: names that it has there beside its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+}
+
+impl Endpoint {
+    /// `--ip`.
+    pub fn set_address(&mut self, text: &str) -> Result<(), ParseError> {
+        self.address = Some(parse::network::ipv4(text)?);
+        Ok(())
+    }
+
+    /// `--mac-address`.
+    pub fn set_mac(&mut self, text: &str) -> Result<(), ParseError> {
+        self.mac = Some(parse::network::mac(text)?);
+        Ok(())
+    }
+
+    /// `--network-alias`.
+    pub fn add_alias(&mut self, text: &str) -> Result<(), ParseError> {
+        self.aliases.push(parse::network::alias(text)?);
+        Ok(())
+    }
+
+    /// What others say as well; they win.
+    fn take(&mut self, others: &Endpoint) {
+        self.address = others.address.or(self.address);
+        self.mac = others.mac.or(self.mac);
+        self.aliases.extend(others.aliases.iter().cloned());
+    }
+
+    /// What was chosen in it, as it may have been typed.
+    fn chosen(&self) -> String {
+        let address = self.address.map(|address| address.to_string());
+        let mac = self.mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
+        address.or(mac).or(self.aliases.first().cloned()).unwrap_or_default()
+    }
 }
 
 /// `--pull`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PullPolicy {
     /// An image that the store has is not asked for.
     #[default]
@@ -185,7 +331,7 @@ impl PullPolicy {
 }
 
 /// `--security-opt seccomp=`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SeccompChoice {
     /// Docker's profile for the capabilities that the container has.
     #[default]
@@ -197,13 +343,54 @@ pub enum SeccompChoice {
 }
 
 impl NetworkMode {
-    /// The mode by its name.
-    pub fn from_name(name: &str) -> Result<NetworkMode, ParseError> {
-        match name {
-            "bridge" | "default" => Ok(NetworkMode::Bridge),
-            "none" => Ok(NetworkMode::None),
-            "host" => Ok(NetworkMode::Host),
-            _ => Err(ParseError::new(name, "this release has the networks bridge, none and host")),
+    /// The names of the networks.
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            NetworkMode::Bridge => vec![networks::DEFAULT.to_owned()],
+            NetworkMode::Named(endpoints) => endpoints.iter().map(|endpoint| endpoint.network.clone()).collect(),
+            NetworkMode::None => vec!["none".to_owned()],
+            NetworkMode::Host => vec!["host".to_owned()],
+            // In the network of others it has no place of its own.
+            NetworkMode::Container(_) | NetworkMode::Namespace(_) => Vec::new(),
+        }
+    }
+
+    /// The other container, if it is one's.
+    pub(crate) fn other(&self) -> Option<&str> {
+        match self {
+            NetworkMode::Container(other) => Some(other),
+            _ => None,
+        }
+    }
+
+    /// One more `--network`. The default one is in the list like any other, if it is named.
+    fn add(&mut self, asked: Asked) -> Result<(), String> {
+        match (&mut *self, asked) {
+            (now, Asked::Alone(mode)) if *now == NetworkMode::Bridge || *now == mode => *now = mode,
+            (NetworkMode::Bridge, Asked::In(endpoint)) => *self = NetworkMode::Named(vec![endpoint]),
+            (NetworkMode::Named(known), Asked::In(endpoint)) => {
+                if known.iter().any(|other| other.network == endpoint.network) {
+                    return Err(format!("the network {:?} is named twice", endpoint.network));
+                }
+                known.push(endpoint);
+            }
+            (_, Asked::Alone(_)) => return Err("with it there is no other network".to_owned()),
+            (now, Asked::In(_)) => return Err(format!("with {now} there is no other network")),
+        }
+        Ok(())
+    }
+}
+
+/// As `inspect` and `ps` show it.
+impl fmt::Display for NetworkMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NetworkMode::Bridge => f.write_str("bridge"),
+            NetworkMode::Named(networks) => f.write_str(networks.first().map_or("none", |first| &first.network)),
+            NetworkMode::None => f.write_str("none"),
+            NetworkMode::Host => f.write_str("host"),
+            NetworkMode::Container(other) => write!(f, "container:{other}"),
+            NetworkMode::Namespace(path) => write!(f, "ns:{}", path.display()),
         }
     }
 }
@@ -229,6 +416,13 @@ impl RunOptions {
         Ok(())
     }
 
+    /// `--volumes-from CONTAINER[:ro|rw]`.
+    pub fn add_volumes_from(&mut self, text: &str) -> Result<(), ParseError> {
+        parse::volumes_from(text)?;
+        self.volumes_from.push(text.to_owned());
+        Ok(())
+    }
+
     /// `--tmpfs TARGET[:OPTIONS]`.
     pub fn add_tmpfs(&mut self, text: &str) -> Result<(), ParseError> {
         self.tmpfs.push(parse::tmpfs(text)?);
@@ -245,6 +439,50 @@ impl RunOptions {
     pub fn add_env_file(&mut self, path: &str) -> Result<(), ParseError> {
         self.env_of_files.extend(parse::env_file(path)?);
         Ok(())
+    }
+
+    /// `--label-file FILE`: `NAME=VALUE` or `NAME`, one a line.
+    pub fn add_label_file(&mut self, path: &str) -> Result<(), ParseError> {
+        self.labels.extend(parse::label_file(path)?);
+        Ok(())
+    }
+
+    /// `--oom-score-adj`. [proc_pid_oom_score_adj(5)]
+    pub fn set_oom_score_adj(&mut self, text: &str) -> Result<(), ParseError> {
+        let score = text.parse().ok().filter(|score| (-1000..=1000).contains(score));
+        self.oom_score_adj = Some(score.ok_or_else(|| ParseError::new(text, "it is no number from -1000 to 1000"))?);
+        Ok(())
+    }
+
+    /// `--umask`.
+    pub fn set_umask(&mut self, text: &str) -> Result<(), ParseError> {
+        let mask = u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777);
+        self.umask = Some(mask.ok_or_else(|| ParseError::new(text, "it is no octal number up to 0777"))?);
+        Ok(())
+    }
+
+    /// `--tz`.
+    pub fn set_tz(&mut self, text: &str) -> Result<(), ParseError> {
+        let is_name = |part: &str| !part.is_empty() && part != "." && part != "..";
+        if !text.split('/').all(is_name) {
+            return Err(ParseError::new(text, "write a zone as Europe/Rome, or local"));
+        }
+        self.tz = Some(text.to_owned());
+        Ok(())
+    }
+
+    /// `--device-cgroup-rule 'TYPE MAJOR:MINOR ACCESS'`.
+    pub fn add_device_rule(&mut self, text: &str) -> Result<(), ParseError> {
+        self.device_rules.push(DeviceRule::parse(text)?);
+        Ok(())
+    }
+
+    /// What stands as one word in a file of lines.
+    pub fn word(text: &str) -> Result<String, ParseError> {
+        if text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(ParseError::new(text, "it is no single word"));
+        }
+        Ok(text.to_owned())
     }
 
     /// `--security-opt`.
@@ -275,6 +513,96 @@ impl RunOptions {
         Ok(())
     }
 
+    /// `--network`, which may stand several times.
+    pub fn add_network(&mut self, text: &str) -> Result<(), ParseError> {
+        let asked = parse::network::network(text)?;
+        self.network.add(asked).map_err(|why| ParseError::new(text, why))
+    }
+
+    /// Once all flags are read: what `--ip`, `--mac-address` and `--network-alias` say goes to the network that is meant.
+    pub fn settle_network(&mut self, flags: &Endpoint) -> Result<(), ParseError> {
+        let is_chosen =
+            |endpoint: &Endpoint| *endpoint != Endpoint { network: endpoint.network.clone(), ..Endpoint::default() };
+        let own = |why: &str| Err(ParseError::new(flags.chosen(), why));
+        let on_own = "only in a network that was made can that be chosen: `--network NAME`, see `network create`";
+        match &mut self.network {
+            NetworkMode::Named(endpoints) => {
+                if let [endpoint] = endpoints.as_mut_slice() {
+                    endpoint.take(flags);
+                } else if flags.address.is_some() || flags.mac.is_some() {
+                    return own(
+                        "with several networks write it as `--network name=NETWORK,ip=ADDRESS,mac-address=ADDRESS`",
+                    );
+                } else {
+                    // The default one has no names.
+                    let own = endpoints.iter_mut().filter(|endpoint| endpoint.network != networks::DEFAULT);
+                    own.for_each(|endpoint| endpoint.take(flags));
+                }
+                if let Some(default) = endpoints.iter().find(|one| one.network == networks::DEFAULT && is_chosen(one)) {
+                    return Err(ParseError::new(default.chosen(), on_own));
+                }
+                if matches!(endpoints.as_slice(), [only] if only.network == networks::DEFAULT) {
+                    self.network = NetworkMode::Bridge;
+                }
+                Ok(())
+            }
+            _ if is_chosen(flags) => own(on_own),
+            _ => Ok(()),
+        }
+    }
+
+    /// `--publish [[IP:][HOSTPORT[-END]]:]PORT[-END][/PROTOCOL]`.
+    pub fn add_publish(&mut self, text: &str) -> Result<(), ParseError> {
+        self.publish.push(Publish::parse(text)?);
+        Ok(())
+    }
+
+    /// `--expose PORT[-END][/PROTOCOL]`.
+    pub fn add_exposed(&mut self, text: &str) -> Result<(), ParseError> {
+        let (ports, protocol) = parse::publish::exposed(text)?;
+        self.expose.extend(ports.map(|port| format!("{port}/{protocol}")));
+        Ok(())
+    }
+
+    /// What of this is not done, though it is no mistake, for the person to read.
+    pub fn warnings(&self) -> Vec<String> {
+        match (self.publishes(), &self.network) {
+            (true, NetworkMode::None) => {
+                vec!["no port is published: with --network none nobody can reach the container".to_owned()]
+            }
+            (true, NetworkMode::Host) => vec![
+                "no port is published: with --network host the container listens at the host's own ports".to_owned(),
+            ],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether it is the infra container of a pod, which has no program.
+    pub(crate) fn is_infra(&self) -> bool {
+        self.pod.as_ref().is_some_and(|place| place.is_infra)
+    }
+
+    /// Whether the person has something mounted at this path of the container.
+    pub(crate) fn mounts_at(&self, path: &Path) -> bool {
+        self.volumes.iter().any(|volume| volume.target == path) || self.tmpfs.iter().any(|tmpfs| tmpfs.target == path)
+    }
+
+    /// Whether ports of it shall be published.
+    pub(crate) fn publishes(&self) -> bool {
+        !self.publish.is_empty() || self.publish_all
+    }
+
+    /// A path of the host that is no UTF-8: a record cannot hold it.
+    pub(crate) fn unspeakable_path(&self) -> Option<&Path> {
+        let profile = match &self.seccomp {
+            SeccompChoice::File(path) => Some(path),
+            SeccompChoice::Default | SeccompChoice::Unconfined => None,
+        };
+        let sources = self.volumes.iter().map(|volume| &volume.source);
+        let devices = self.devices.iter().map(|device| &device.source);
+        sources.chain(devices).chain(profile).map(PathBuf::as_path).find(|path| path.to_str().is_none())
+    }
+
     /// `--platform`.
     pub fn platform(text: &str) -> Result<Platform, ParseError> {
         Platform::parse(text).map_err(|_| ParseError::new(text, "write OS/ARCH[/VARIANT], as linux/arm64"))
@@ -296,11 +624,6 @@ impl RunOptions {
         parse::size(text)
     }
 
-    /// `--cpus`.
-    pub fn cpus(text: &str) -> Result<u64, ParseError> {
-        parse::cpus(text)
-    }
-
     /// `--dns`.
     pub fn ip(text: &str) -> Result<IpAddr, ParseError> {
         text.parse().map_err(|_| ParseError::new(text, "it is no IP address"))
@@ -319,6 +642,74 @@ impl RunOptions {
 }
 
 impl Limits {
+    /// `--memory`; 0 is as if it were not said.
+    pub fn set_memory(&mut self, text: &str) -> Result<(), ParseError> {
+        self.memory = Some(parse::size(text)?).filter(|size| *size > 0);
+        Ok(())
+    }
+
+    /// `--memory-swap`; -1 is unlimited.
+    pub fn set_memory_swap(&mut self, text: &str) -> Result<(), ParseError> {
+        self.memory_swap = match text {
+            "-1" => Some(None),
+            "0" => None,
+            size => Some(Some(parse::size(size)?)),
+        };
+        Ok(())
+    }
+
+    /// `--cpus`.
+    pub fn set_cpus(&mut self, text: &str) -> Result<(), ParseError> {
+        self.nano_cpus = if text == "0" { None } else { Some(parse::cpus(text)?) };
+        Ok(())
+    }
+
+    /// `--cpu-shares`.
+    pub fn set_cpu_shares(&mut self, text: &str) -> Result<(), ParseError> {
+        let shares = text.parse().ok().filter(|shares| (2..=262_144).contains(shares));
+        self.cpu_shares = Some(shares.ok_or_else(|| ParseError::new(text, "it is no number from 2 to 262144"))?);
+        Ok(())
+    }
+
+    /// `--cpuset-cpus`.
+    pub fn set_cpuset_cpus(&mut self, text: &str) -> Result<(), ParseError> {
+        self.cpuset_cpus = Some(text.to_owned());
+        Ok(())
+    }
+
+    /// `--pids-limit`; 0 and less is unlimited.
+    pub fn set_pids(&mut self, text: &str) -> Result<(), ParseError> {
+        let limit: i64 = text.parse().map_err(|_| ParseError::new(text, "it is no number"))?;
+        self.pids = Some(u64::try_from(limit).ok().filter(|limit| *limit > 0));
+        Ok(())
+    }
+
+    /// These, and where others are set, those.
+    pub(crate) fn with(&self, others: &Limits) -> Limits {
+        let others = others.clone();
+        Limits {
+            memory: others.memory.or(self.memory),
+            memory_swap: others.memory_swap.or(self.memory_swap),
+            nano_cpus: others.nano_cpus.or(self.nano_cpus),
+            cpu_shares: others.cpu_shares.or(self.cpu_shares),
+            cpuset_cpus: others.cpuset_cpus.or_else(|| self.cpuset_cpus.clone()),
+            pids: others.pids.or(self.pids),
+        }
+    }
+
+    /// Of `whole` what is set here. Memory and swap go together: the second counts both.
+    pub(crate) fn only_changed(&self, whole: &Limits) -> Limits {
+        let has_memory = self.memory.is_some() || self.memory_swap.is_some();
+        Limits {
+            memory: whole.memory.filter(|_| has_memory),
+            memory_swap: whole.memory_swap.filter(|_| has_memory),
+            nano_cpus: whole.nano_cpus.filter(|_| self.nano_cpus.is_some()),
+            cpu_shares: whole.cpu_shares.filter(|_| self.cpu_shares.is_some()),
+            cpuset_cpus: whole.cpuset_cpus.clone().filter(|_| self.cpuset_cpus.is_some()),
+            pids: whole.pids.filter(|_| self.pids.is_some()),
+        }
+    }
+
     /// The limits in the configuration's terms.
     pub(crate) fn resources(&self, has_swap_limit: bool) -> LinuxResources {
         use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxPids};
@@ -359,3 +750,53 @@ impl Limits {
 
 /// Docker's period for `--cpus`, in microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `--network` with each of the words, then `--ip` and so on.
+    fn settled(words: &[&str], flags: &Endpoint) -> Result<String, ParseError> {
+        let mut options = RunOptions::default();
+        for word in words {
+            options.add_network(word)?;
+        }
+        options.settle_network(flags)?;
+        let shown = |one: &Endpoint| format!("{}({}{})", one.network, one.chosen(), one.aliases.len());
+        Ok(match options.network {
+            NetworkMode::Named(endpoints) => endpoints.iter().map(shown).collect::<Vec<_>>().join(" "),
+            other => format!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn networks_stand_together_where_they_can() {
+        let none = Endpoint::default();
+        let alias = Endpoint { aliases: vec!["db".into()], ..Endpoint::default() };
+        let address = Endpoint { address: "10.9.0.5".parse().ok(), ..Endpoint::default() };
+        for (words, flags, expected) in [
+            (&[][..], &none, Some("Bridge")),
+            (&["bridge"], &none, Some("Bridge")),
+            (&["none", "none"], &none, Some("None")),
+            (&["host"], &none, Some("Host")),
+            (&["net"], &none, Some("net(0)")),
+            (&["net"], &address, Some("net(10.9.0.50)")),
+            (&["net", "other"], &none, Some("net(0) other(0)")),
+            (&["bridge", "net"], &none, Some("bridge(0) net(0)")),
+            (&["bridge", "net"], &alias, Some("bridge(0) net(db1)")),
+            (&["net", "net"], &none, None),
+            (&["none", "net"], &none, None),
+            (&["net", "host"], &none, None),
+            (&["none", "host"], &none, None),
+            (&["bridge", "none"], &none, None),
+            (&[], &alias, None),
+            (&["bridge"], &address, None),
+            (&["none"], &alias, None),
+            (&["host"], &address, None),
+            (&["net", "other"], &address, None),
+            (&["bridge:ip=10.9.0.5"], &none, None),
+        ] {
+            assert_eq!(settled(words, flags).ok().as_deref(), expected, "{words:?} {flags:?}");
+        }
+    }
+}

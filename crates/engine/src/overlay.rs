@@ -3,8 +3,9 @@
 //! The overlay is mounted detached: it has no place in the host's mount table, and goes with the last process that
 //! holds it. On disk there is `/var/lib/mycontainer/containers/ID/{upper,work}`, removed with the container.
 //!
-//! `volatile` leaves out every sync of the layer: it does not outlive the container, so a crash of the machine can cost
-//! nothing. [Documentation/filesystems/overlayfs.rst, since Linux 5.10]
+//! Where the layer goes with the container, `volatile` leaves out every sync of it: a crash of the machine can cost
+//! nothing. The layer of one that stays is mounted once more at each start, and keeps what was synced.
+//! [Documentation/filesystems/overlayfs.rst, volatile: since Linux 5.10]
 
 use crate::error::Error;
 use crate::state::{self, Id};
@@ -22,10 +23,18 @@ use step::step;
 pub(crate) struct Layer {
     dir: OwnedFd,
     path: PathBuf,
+    stays: bool,
 }
 
 impl Layer {
-    /// Makes the layer's directory.
+    /// The layer of a container that stays, whose directory is there.
+    pub(crate) fn of_kept(id: &Id) -> Result<Layer, Error> {
+        let path = state::layer_path(id);
+        let dir = open_directory(&path).map_err(Error::file("open the container's layer", &path))?;
+        Ok(Layer { dir, path, stays: true })
+    }
+
+    /// Makes the directory of a layer that goes with its container.
     pub(crate) fn make(id: &Id) -> Result<Layer, Error> {
         let path = state::layer_path(id);
         let make = || {
@@ -34,6 +43,8 @@ impl Layer {
                     state::make_private_directory(&state::layers_dir())?;
                     rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700))
                 }
+                // What it prints goes there, too.
+                Err(Errno::EXIST) => Ok(()),
                 done => done,
             }?;
             open_directory(&path)
@@ -41,14 +52,14 @@ impl Layer {
         let what = || format!("make {}", path.display());
         let dir = step("make-layer", "what the container writes goes here", what, make)
             .map_err(Error::file("make the container's layer", &path))?;
-        Ok(Layer { dir, path })
+        Ok(Layer { dir, path, stays: false })
     }
 
     /// An overlay of this layer over directories, the lowest first. `part` names the pair of directories on disk.
     pub(crate) fn over(&self, lower: &[OwnedFd], shown: &Path, part: &str) -> Result<OwnedFd, Error> {
         self.mount(shown, || {
             let (upper, work) = self.directories(lower, part)?;
-            mount_overlay(lower, &upper, &work)
+            mount_overlay(lower, &upper, &work, self.stays, MountAttrFlags::empty())
         })
     }
 
@@ -67,8 +78,9 @@ impl Layer {
     fn directories(&self, lower: &[OwnedFd], part: &str) -> Result<(OwnedFd, OwnedFd), Errno> {
         let upper = self.subdirectory(&format!("{part}upper"))?;
         let work = self.subdirectory(&format!("{part}work"))?;
-        // An upper directory hides the mode and owner of the lower one, so it takes them over.
-        if let Some(top) = lower.last() {
+        // An upper directory hides the mode and owner of the lower one, so it takes them over. One that stays has them
+        // since it was created, or by now has others that its programs have set.
+        if let Some(top) = lower.last().filter(|_| !self.stays) {
             copy_attributes(top, &self.dir, &format!("{part}upper"))?;
         }
         Ok((upper, work))
@@ -114,19 +126,37 @@ fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-fn mount_overlay(lower: &[OwnedFd], upper: &OwnedFd, work: &OwnedFd) -> Result<OwnedFd, Errno> {
+fn mount_overlay(
+    lower: &[OwnedFd],
+    upper: &OwnedFd,
+    work: &OwnedFd,
+    stays: bool,
+    rights: MountAttrFlags,
+) -> Result<OwnedFd, Errno> {
     let fs = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&fs, c"source", c"mycontainer")?;
     set_lower(&fs, &lower.iter().rev().collect::<Vec<_>>())?;
     fsconfig_set_string(&fs, c"upperdir", path(upper))?;
     fsconfig_set_string(&fs, c"workdir", path(work))?;
-    fsconfig_set_flag(&fs, c"volatile")?;
+    if !stays {
+        fsconfig_set_flag(&fs, c"volatile")?;
+    }
     // Where a kernel does these by itself, a renamed directory or a changed mode would be in the upper directory in a
     // way that no layer of an image can say, and `commit` would fail. Docker's overlays are without them, too.
     fsconfig_set_string(&fs, c"redirect_dir", c"off")?;
     fsconfig_set_string(&fs, c"metacopy", c"off")?;
     fsconfig_create(&fs)?;
-    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, rights)
+}
+
+/// The layer of a container that stays and does not run, over its root, to be written to; the caller has the container
+/// alone.
+pub(crate) fn writable(lower: &[OwnedFd], id: &Id, shown: &Path, rights: MountAttrFlags) -> Result<OwnedFd, Error> {
+    let layer = Layer::of_kept(id)?;
+    layer.mount(shown, || {
+        let (upper, work) = layer.directories(lower, "")?;
+        mount_overlay(lower, &upper, &work, true, rights)
+    })
 }
 
 /// One tree of layers, to be read: the lowest first, a mount of a whole tree being one of them. `upper` is the path of a

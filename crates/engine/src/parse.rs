@@ -1,6 +1,14 @@
 //! The values of flags, as Docker writes them.
 
-use crate::options::{DeviceMap, Tmpfs, Ulimit, Volume};
+pub(crate) mod device_rule;
+mod mount;
+pub(crate) mod network;
+pub(crate) mod publish;
+
+pub(crate) use mount::mount;
+pub(crate) use network::network_name;
+
+use crate::options::{DeviceMap, Relabel, Tmpfs, Ulimit, Volume};
 use oci_spec::runtime::{Capability, PosixRlimitType};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -114,6 +122,16 @@ pub(crate) fn env_file(path: &str) -> Result<Vec<String>, ParseError> {
     lines.filter_map(|line| env(line).transpose()).collect()
 }
 
+/// The labels of a file, one a line.
+pub(crate) fn label_file(path: &str) -> Result<Vec<(String, String)>, ParseError> {
+    let text = std::fs::read_to_string(path).map_err(|e| ParseError::new(path, format!("cannot read it: {e}")))?;
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines
+        .map(|line| line.split_once('=').unwrap_or((line, "")))
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect())
+}
+
 pub(crate) fn volume(text: &str) -> Result<Mount, ParseError> {
     let wrong = |reason: &str| ParseError::new(text, reason);
     let in_container =
@@ -149,12 +167,17 @@ fn volume_word(volume: &mut Volume, word: &str) -> Result<(), String> {
         "nocopy" if volume.name.is_some() => volume.no_copy = true,
         "rbind" => volume.non_recursive = false,
         "bind" => volume.non_recursive = true,
-        "z" | "Z" if !Path::new("/sys/fs/selinux/enforce").exists() => {}
-        "z" | "Z" => return Err("relabelling for SELinux is not supported by this release".into()),
+        "z" => volume.relabel = Some(Relabel::Shared),
+        "Z" => volume.relabel = Some(Relabel::Private),
+        "U" => volume.chown = true,
         "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared" => {
             volume.propagation = Some(word.to_owned());
         }
-        other => return Err(format!("the option {other:?} is not known (ro, rw, rshared, rslave, rprivate, bind)")),
+        other => {
+            return Err(format!(
+                "the option {other:?} is not known (ro, rw, U, z, Z, rshared, rslave, rprivate, bind)"
+            ));
+        }
     }
     Ok(())
 }
@@ -181,81 +204,12 @@ pub(crate) fn tmpfs(text: &str) -> Result<Tmpfs, ParseError> {
     Ok(Tmpfs { target, options })
 }
 
-pub(crate) fn mount(text: &str) -> Result<Mount, ParseError> {
-    let wrong = |reason: String| ParseError::new(text, reason);
-    let mut kind = "volume";
-    let (mut source, mut target) = (None, None);
-    let mut read_only = false;
-    let mut propagation = None;
-    let mut non_recursive = false;
-    let mut tmpfs_options = Vec::new();
-    let (mut no_copy, mut subpath) = (None, None);
-    for word in text.split(',') {
-        let (key, value) = word.split_once('=').unwrap_or((word, ""));
-        match key {
-            "type" => kind = value,
-            "source" | "src" => source = Some(value),
-            "target" | "destination" | "dst" => target = Some(value),
-            "readonly" | "ro" => read_only = value.is_empty() || boolean(value)?,
-            "bind-propagation" => propagation = Some(value.to_owned()),
-            "bind-nonrecursive" => non_recursive = value.is_empty() || boolean(value)?,
-            "volume-nocopy" => no_copy = Some(value.is_empty() || boolean(value)?),
-            "volume-subpath" => subpath = Some(PathBuf::from(value)),
-            "volume-driver" if value == "local" => {}
-            "volume-driver" => return Err(wrong("the only driver is local".into())),
-            "tmpfs-size" => tmpfs_options.push(format!("size={}", size(value)?)),
-            "tmpfs-mode" => tmpfs_options.push(format!("mode={value}")),
-            other => return Err(wrong(format!("the key {other:?} is not known"))),
-        }
-    }
-    let target = target
-        .and_then(container_path)
-        .ok_or_else(|| wrong("it needs target=PATH, the absolute path in the container".into()))?;
-    if kind != "volume" && (no_copy.is_some() || subpath.is_some()) {
-        return Err(wrong("volume-nocopy and volume-subpath are for type=volume".into()));
-    }
-    if kind != "tmpfs" && !tmpfs_options.is_empty() {
-        return Err(wrong("tmpfs-size and tmpfs-mode are for type=tmpfs".into()));
-    }
-    match kind {
-        "bind" => {
-            let source = source
-                .and_then(host_path)
-                .ok_or_else(|| wrong("a bind mount needs source=PATH, a path of the host".into()))?;
-            let mut volume = Volume { source, target, read_only, non_recursive, ..Volume::default() };
-            if let Some(word) = &propagation {
-                volume_word(&mut volume, word).map_err(wrong)?;
-            }
-            Ok(Mount::Bind(volume))
-        }
-        "volume" => {
-            if propagation.is_some() || non_recursive {
-                return Err(wrong("bind-propagation and bind-nonrecursive are for type=bind".into()));
-            }
-            let Some(source) = source else {
-                if read_only || no_copy.is_some() || subpath.is_some() {
-                    return Err(wrong("a volume without a name, source=NAME, can only be written to".into()));
-                }
-                return Ok(Mount::Anonymous(target));
-            };
-            let name = volume_name(text, source)?;
-            Ok(Mount::Bind(Volume {
-                target,
-                read_only,
-                name: Some(name),
-                subpath,
-                no_copy: no_copy.unwrap_or(false),
-                ..Volume::default()
-            }))
-        }
-        "tmpfs" => {
-            if source.is_some() || propagation.is_some() || non_recursive {
-                return Err(wrong("a tmpfs has no source and no propagation".into()));
-            }
-            tmpfs_options.extend(read_only.then(|| "ro".to_owned()));
-            Ok(Mount::Tmpfs(Tmpfs { target, options: tmpfs_options }))
-        }
-        other => Err(wrong(format!("the type {other:?} is not known (bind, tmpfs, volume)"))),
+/// `--volumes-from CONTAINER[:ro|rw]`: the container's name, and whether its volumes can only be read.
+pub(crate) fn volumes_from(text: &str) -> Result<(String, bool), ParseError> {
+    let (words, mode) = text.split_once(':').unwrap_or((text, "rw"));
+    match mode {
+        "ro" | "rw" if !words.is_empty() => Ok((words.to_owned(), mode == "ro")),
+        _ => Err(ParseError::new(text, "write CONTAINER, CONTAINER:ro or CONTAINER:rw")),
     }
 }
 
@@ -372,6 +326,9 @@ mod tests {
         assert!(matches!(volume("/a"), Ok(Mount::Anonymous(target)) if target == Path::new("/a")));
         let named = bind("name:/b:ro,nocopy").unwrap();
         assert_eq!((named.name.as_deref(), named.read_only, named.no_copy), (Some("name"), true, true));
+        let own = bind("/a:/b:U,z").unwrap();
+        assert_eq!((own.chown, own.relabel), (true, Some(Relabel::Shared)));
+        assert_eq!(bind("/a:/b:Z").unwrap().relabel, Some(Relabel::Private));
         for bad in [
             "a",
             "/",
@@ -391,34 +348,16 @@ mod tests {
     }
 
     #[test]
-    fn mounts() {
-        assert!(matches!(
-            mount("type=bind,src=/a,dst=/b,ro").map(|m| matches!(m, Mount::Bind(v) if v.read_only)),
-            Ok(true)
-        ));
-        assert!(matches!(mount("type=bind,source=/a,target=/b,readonly=false"), Ok(Mount::Bind(v)) if !v.read_only));
-        assert!(matches!(mount("type=tmpfs,dst=/b,tmpfs-size=1m,tmpfs-mode=700"),
-            Ok(Mount::Tmpfs(t)) if t.options == ["size=1048576", "mode=700"]));
-        assert!(matches!(mount("src=name,dst=/b,ro,volume-subpath=x/y,volume-nocopy"), Ok(Mount::Bind(v))
-            if v.name.as_deref() == Some("name") && v.read_only && v.no_copy && v.subpath == Some("x/y".into())));
-        assert!(matches!(mount("type=volume,dst=/b"), Ok(Mount::Anonymous(_))));
-        for bad in [
-            "",
-            "type=bind,src=/a",
-            "type=bind,dst=/b",
-            "src=x,dst=/b",
-            "src=x,dst=/b",
-            "src=name,dst=/b,volume-driver=nfs",
-            "type=wat,dst=/b",
-            "type=bind,src=/a,dst=/b,volume-nocopy",
-            "type=volume,src=/a,dst=/b",
-            "type=volume,src=name,dst=/b,tmpfs-size=1",
-            "type=volume,dst=/b,ro",
-            "type=tmpfs,dst=/b,src=/a",
-            "type=bind,src=/a,dst=/b,wat=1",
-            "type=bind,src=/a,dst=/b,bind-propagation=up",
+    fn volumes_of_others() {
+        for (text, expected) in [
+            ("a", Some(("a", false))),
+            ("a:rw", Some(("a", false))),
+            ("a:ro", Some(("a", true))),
+            ("a:wat", None),
+            (":ro", None),
+            ("", None),
         ] {
-            assert!(mount(bad).is_err(), "{bad}");
+            assert_eq!(volumes_from(text).ok(), expected.map(|(name, ro)| (name.to_owned(), ro)), "{text}");
         }
     }
 

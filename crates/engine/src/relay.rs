@@ -141,6 +141,17 @@ impl Signals {
         };
         hold().map(Signals).map_err(|source| Error::Terminal { what: "hold signals back", source })
     }
+
+    /// The next one that is waiting.
+    pub(crate) fn next(&self) -> Result<Option<i32>, Error> {
+        self.0.next().map_err(|source| Error::Terminal { what: "read signals", source })
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 /// Interrupts by hand, in quick succession.
@@ -277,9 +288,8 @@ fn pass_signals(
     mut console: Option<&mut Console>,
     interrupts: &mut Interrupts,
 ) -> Result<Asked, Error> {
-    let failed = |source| Error::Terminal { what: "read signals", source };
     let mut asked = Asked::default();
-    while let Some(signal) = signals.0.next().map_err(failed)? {
+    while let Some(signal) = signals.next()? {
         match (signal, console.as_deref_mut()) {
             (SIGWINCH, Some(console)) => console.resize(process),
             (SIGWINCH, None) => {}

@@ -5,12 +5,15 @@ use crate::hostview;
 use crate::images;
 use crate::options::RunOptions;
 use crate::overlay::Layer;
-use crate::state::{DATA_DIR, Id};
+use crate::state::{DATA_DIR, Facts, RootKind};
 use image::{Events, Image, Images};
 use runtime::{Root, Tree};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    open_tree,
+};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use step::step;
@@ -24,6 +27,10 @@ pub(crate) enum Meant {
     Directory,
     /// A tar of a root file system.
     Archive,
+    /// One that a container that stays was made of.
+    Unpacked(image::Unpacked),
+    /// Nothing: the root is empty, and in memory.
+    Empty,
     /// An image of the store.
     Image(Images, Box<Image>),
 }
@@ -116,19 +123,50 @@ pub(crate) fn resolve(options: &RunOptions, events: &dyn Events) -> Result<Meant
     }
 }
 
-/// Opens ROOT.
-pub(crate) fn open(meant: &Meant, options: &RunOptions, id: &Id) -> Result<OpenRoot, Error> {
+/// What the root of a container means that was created.
+pub(crate) fn meant_by(facts: &Facts) -> Result<Meant, Error> {
+    Ok(match facts.kind {
+        RootKind::Host => Meant::Host,
+        RootKind::Directory => Meant::Directory,
+        RootKind::Empty => Meant::Empty,
+        RootKind::Archive => Meant::Unpacked(crate::containers::archive_of(facts)?),
+        RootKind::Image => {
+            let (images, image) = crate::containers::image_of(facts)?;
+            Meant::Image(images, Box::new(image))
+        }
+    })
+}
+
+/// Opens ROOT. `layer` makes or finds the container's own layer, where one is needed.
+pub(crate) fn open(
+    meant: &Meant,
+    options: &RunOptions,
+    layer: &dyn Fn() -> Result<Layer, Error>,
+) -> Result<OpenRoot, Error> {
     let path = Path::new(&options.root);
     match meant {
-        Meant::Host => open_host(id),
-        Meant::Directory if options.ephemeral => over(vec![directory(path)?], path, id),
+        Meant::Host => open_host(&layer()?),
+        Meant::Directory if options.ephemeral => over(vec![directory(path)?], path, &layer()?),
         Meant::Directory => in_place(path),
-        Meant::Archive => open_archive(path, id),
-        Meant::Image(images, image) => open_image(images, image, path, id),
+        Meant::Empty => empty(),
+        Meant::Archive => {
+            let unpacked = image::Store::open(Path::new(DATA_DIR))?.archive(path)?;
+            let mut open = over(vec![unpacked.dir], &unpacked.path, &layer()?)?;
+            open.held.push(unpacked.guard);
+            Ok(open)
+        }
+        Meant::Unpacked(unpacked) => {
+            let copy =
+                |fd: &OwnedFd| fd.try_clone().map_err(|source| Error::File { what: "open", path: path.into(), source });
+            let mut open = over(vec![copy(&unpacked.dir)?], &unpacked.path, &layer()?)?;
+            open.held.push(copy(&unpacked.guard)?);
+            Ok(open)
+        }
+        Meant::Image(images, image) => open_image(images, image, path, layer),
     }
 }
 
-fn directory(path: &Path) -> Result<OwnedFd, Error> {
+pub(crate) fn directory(path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(Error::file("open the root", path))
 }
@@ -144,37 +182,49 @@ fn in_place(path: &Path) -> Result<OpenRoot, Error> {
     Ok(OpenRoot::plain(Root::new(tree)))
 }
 
-fn over(lower: Vec<OwnedFd>, shown: &Path, id: &Id) -> Result<OpenRoot, Error> {
-    let layer = Layer::make(id)?;
+/// Room for the places that are mounted on, and for nothing else.
+fn empty() -> Result<OpenRoot, Error> {
+    let make = || {
+        let fs = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for (name, value) in [(c"size", c"64k"), (c"nr_inodes", c"64"), (c"mode", c"755")] {
+            fsconfig_set_string(&fs, name, value)?;
+        }
+        fsconfig_create(&fs)?;
+        let sealed =
+            MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, sealed)
+    };
+    let what = || "mount an empty file system".into();
+    let root = step("open-root", "it has no program, and needs no file", what, make);
+    Ok(OpenRoot::plain(Root::new(root.map_err(Error::file("mount", "an empty root"))?)))
+}
+
+fn over(lower: Vec<OwnedFd>, shown: &Path, layer: &Layer) -> Result<OpenRoot, Error> {
     let root = Root::new(layer.over(&lower, shown, "")?);
     Ok(OpenRoot { held: lower, ..OpenRoot::plain(root) })
 }
 
-fn open_host(id: &Id) -> Result<OpenRoot, Error> {
+fn open_host(layer: &Layer) -> Result<OpenRoot, Error> {
     let lower = directory(Path::new("/"))?;
-    let layer = Layer::make(id)?;
-    hostview::lock_passwords(&layer, "upper", "etc")?;
+    hostview::lock_passwords(layer, "upper", "etc")?;
     let root = Root::new(layer.over(&[lower], Path::new("/"), "")?);
-    let trees = hostview::other_filesystems(&layer)?;
+    let trees = hostview::other_filesystems(layer)?;
     Ok(OpenRoot { trees, is_host: true, ..OpenRoot::plain(root) })
 }
 
-fn open_archive(path: &Path, id: &Id) -> Result<OpenRoot, Error> {
-    let unpacked = image::Store::open(Path::new(DATA_DIR))?.archive(path)?;
-    let shown = unpacked.path.clone();
-    let mut open = over(vec![unpacked.dir], &shown, id)?;
-    open.held.push(unpacked.guard);
-    Ok(open)
-}
-
-fn open_image(images: &Images, image: &Image, shown: &Path, id: &Id) -> Result<OpenRoot, Error> {
+fn open_image(
+    images: &Images,
+    image: &Image,
+    shown: &Path,
+    layer: &dyn Fn() -> Result<Layer, Error>,
+) -> Result<OpenRoot, Error> {
     let mut lower = images.root(image)?;
     let tree = match lower.as_slice() {
         [only] => Some(only.try_clone().map_err(|source| Error::File { what: "open", path: shown.into(), source })?),
         _ => None,
     };
     lower.insert(0, crate::base::open()?);
-    let Some(tree) = tree else { return over(lower, shown, id) };
-    let layers = Layers { layer: Layer::make(id)?, lower, tree: Root::new(tree), shown: shown.to_owned() };
+    let Some(tree) = tree else { return over(lower, shown, &layer()?) };
+    let layers = Layers { layer: layer()?, lower, tree: Root::new(tree), shown: shown.to_owned() };
     Ok(OpenRoot { root: Opened::Layers(layers), trees: Vec::new(), is_host: false, held: Vec::new() })
 }

@@ -22,7 +22,10 @@ pub fn signal_number(text: &str) -> Option<i32> {
     }
     let beyond = |first: i32, rest: &str, sign: char| match rest {
         "" => Some(first),
-        rest => rest.strip_prefix(sign)?.parse::<i32>().ok().map(|n| if sign == '+' { first + n } else { first - n }),
+        rest => {
+            let n = rest.strip_prefix(sign)?.parse::<u8>().ok().map(i32::from)?;
+            Some(if sign == '+' { first + n } else { first - n })
+        }
     };
     let number = match (name, name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
         ("POLL", ..) => Some(29),
@@ -52,7 +55,10 @@ mod tests {
             ("RTMIN", Some(34)),
             ("SIGRTMIN+3", Some(37)),
             ("RTMAX-1", Some(63)),
+            ("rtmax-30", Some(34)),
             ("RTMAX+1", None),
+            ("RTMIN+2147483647", None),
+            ("RTMIN+-3", None),
             ("65", None),
             ("-1", None),
             ("", None),

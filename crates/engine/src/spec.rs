@@ -1,8 +1,10 @@
 //! Flags become an OCI configuration. Docker's defaults stand here, once, as data.
 
 use crate::confines::{Confines, Wanted, environment};
+use crate::containers::{SHM, Shared};
 use crate::error::Error;
 use crate::hostview;
+use crate::namespaces::NamespaceMode;
 use crate::options::{NetworkMode, RunOptions, Tmpfs, Volume};
 use crate::user::Identity;
 use oci_spec::runtime::{
@@ -53,6 +55,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) command: Vec<String>,
     pub(crate) is_host_view: bool,
+    pub(crate) shared: &'a Shared,
     pub(crate) has_swap_limit: bool,
 }
 
@@ -64,34 +67,40 @@ pub(crate) fn spec(parts: Parts<'_>) -> Result<Spec, Error> {
     let mut root = Root::default();
     root.set_readonly(Some(options.read_only));
     spec.set_root(Some(root));
-    // In the host's own uts namespace there is no name to set.
-    spec.set_hostname(Some(parts.hostname.to_owned()));
+    // In the uts namespace of others there is no name to set.
+    spec.set_hostname(options.uts.is_own().then(|| parts.hostname.to_owned()));
     spec.set_mounts(Some(mounts(&parts)?));
     spec.set_process(Some(process(&parts)));
-    spec.set_linux(Some(linux(&parts, nodes, rules)));
+    spec.set_domainname(options.domainname.clone());
+    let annotations: HashMap<String, String> = options.annotations.iter().cloned().collect();
+    spec.set_annotations((!annotations.is_empty()).then_some(annotations));
+    spec.set_linux(Some(linux(&parts, nodes, rules)?));
     Ok(spec)
 }
 
 fn process(parts: &Parts<'_>) -> Process {
     let Parts { options, identity, .. } = parts;
     let wanted = options.env_of_image.iter().chain(&options.env_of_files).chain(&options.env);
-    parts.confines.process(Wanted {
+    let mut process = parts.confines.process(Wanted {
         identity,
         words: parts.command.clone(),
         env: environment(parts.hostname, options.tty, &identity.home, wanted),
         cwd: options.workdir.as_deref().unwrap_or(Path::new("/")),
         tty: options.tty,
         privileged: options.privileged,
-    })
+    });
+    process.set_oom_score_adj(options.oom_score_adj);
+    process
 }
 
-fn linux(parts: &Parts<'_>, nodes: Vec<LinuxDevice>, rules: Vec<LinuxDeviceCgroup>) -> Linux {
+fn linux(parts: &Parts<'_>, nodes: Vec<LinuxDevice>, rules: Vec<LinuxDeviceCgroup>) -> Result<Linux, Error> {
     let options = parts.options;
     let mut linux = Linux::default();
-    linux.set_namespaces(Some(namespaces(options)));
+    linux.set_namespaces(Some(namespaces(options, parts.shared)));
     linux.set_devices(Some(nodes));
     let mut resources: LinuxResources = options.limits.resources(parts.has_swap_limit);
     resources.set_devices(Some(rules));
+    options.more_limits.add_to(&mut resources)?;
     linux.set_resources(Some(resources));
     let paths = |list: &[&str]| list.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
     let mut masked = if options.privileged { Vec::new() } else { paths(MASKED) };
@@ -106,7 +115,7 @@ fn linux(parts: &Parts<'_>, nodes: Vec<LinuxDevice>, rules: Vec<LinuxDeviceCgrou
     linux.set_sysctl((!sysctls.is_empty()).then_some(sysctls));
     linux.set_seccomp(None);
     linux.set_cgroups_path(None);
-    linux
+    Ok(linux)
 }
 
 fn is_taken(options: &RunOptions, path: &Path) -> bool {
@@ -114,19 +123,24 @@ fn is_taken(options: &RunOptions, path: &Path) -> bool {
     targets.into_iter().any(|target| target.starts_with(path))
 }
 
-fn namespaces(options: &RunOptions) -> Vec<LinuxNamespace> {
+/// All but those of the host; those of others by their paths.
+fn namespaces(options: &RunOptions, shared: &Shared) -> Vec<LinuxNamespace> {
     use LinuxNamespaceType as T;
-    let mut kinds = vec![T::Pid, T::Mount, T::Uts, T::Ipc, T::Cgroup];
-    if options.network != NetworkMode::Host {
-        kinds.push(T::Network);
-    }
+    let kinds = [
+        (T::Pid, options.pid != NamespaceMode::Host),
+        (T::Mount, true),
+        (T::Uts, options.uts != NamespaceMode::Host),
+        (T::Ipc, options.ipc != NamespaceMode::Host),
+        (T::Cgroup, options.cgroupns != NamespaceMode::Host),
+        (T::Network, options.network != NetworkMode::Host),
+    ];
     let namespace = |kind| {
         let mut namespace = LinuxNamespace::default();
         namespace.set_typ(kind);
-        namespace.set_path(None);
+        namespace.set_path(shared.path(kind));
         namespace
     };
-    kinds.into_iter().map(namespace).collect()
+    kinds.into_iter().filter(|(_, is_listed)| *is_listed).map(|(kind, _)| namespace(kind)).collect()
 }
 
 fn mounts(parts: &Parts<'_>) -> Result<Vec<Mount>, Error> {
@@ -142,21 +156,36 @@ fn mounts(parts: &Parts<'_>) -> Result<Vec<Mount>, Error> {
         asked.extend(free);
     }
     refuse_doubles(&asked)?;
-    let own = MOUNTS.iter().map(|(path, fstype, words)| {
+    let own = MOUNTS.iter().filter_map(|(path, fstype, words)| {
         let mut words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
-        if *path == "/dev/shm" {
-            words.push(format!("size={}", options.shm_size.unwrap_or(SHM_SIZE)));
+        if *path == SHM {
+            return shared_memory(options, words);
         }
         if options.privileged {
             words.retain(|word| word != "ro");
         }
-        mount(path.as_ref(), fstype, fstype.as_ref(), words)
+        Some(mount(path.as_ref(), fstype, fstype.as_ref(), words))
     });
     let own = own.filter(|m| !asked.iter().any(|a| a.destination() == m.destination()));
     let mut all: Vec<Mount> = own.chain(asked.iter().cloned()).collect();
     // A mount on /a/b comes after one on /a, or would be covered by it.
     all.sort_by_key(|mount| mount.destination().components().count());
     Ok(all)
+}
+
+/// What is at /dev/shm: it belongs to the ipc namespace. Another container's comes over the others.
+fn shared_memory(options: &RunOptions, mut words: Vec<String>) -> Option<Mount> {
+    match options.ipc {
+        NamespaceMode::Private | NamespaceMode::Shareable => {
+            words.push(format!("size={}", options.shm_size.unwrap_or(SHM_SIZE)));
+            Some(mount(SHM.as_ref(), "tmpfs", "tmpfs".as_ref(), words))
+        }
+        NamespaceMode::Host => {
+            let words = ["bind", "rprivate", "nosuid", "nodev", "noexec"].map(str::to_owned).into();
+            Some(mount(SHM.as_ref(), "bind", SHM.as_ref(), words))
+        }
+        NamespaceMode::Bare | NamespaceMode::Container(_) => None,
+    }
 }
 
 fn refuse_doubles(mounts: &[Mount]) -> Result<(), Error> {
@@ -211,6 +240,14 @@ fn devices(options: &RunOptions) -> Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgr
         rules.extend(found.iter().map(|d| rule(d.typ(), Some(d.major()), Some(d.minor()), &wanted.access)));
         nodes.extend(found);
     }
+    rules.extend(options.device_rules.iter().map(|wanted| {
+        let kind = match wanted.kind {
+            'b' => LinuxDeviceType::B,
+            'c' => LinuxDeviceType::C,
+            _ => LinuxDeviceType::A,
+        };
+        rule(kind, wanted.major, wanted.minor, &wanted.access)
+    }));
     Ok((nodes, rules))
 }
 

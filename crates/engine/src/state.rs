@@ -1,9 +1,13 @@
-//! The records of containers, and who holds them.
+//! The records of containers that run, the names of all, and who holds them.
 //!
-//! `containers/ID` is a line of JSON, and a line more for each thing that is known later (another name, the exit code),
-//! under a lock that the tool holds as long as it lives: a record that can be locked is what a killed tool left behind. `names/NAME` is a symbolic link whose target is the id; making it fails when it
-//! exists, which is what makes names unique; a container that was created and does not run has its name by its own
-//! record (see `created`), which is looked at by whoever has made that link. Everything else that belongs to a container is found by its id.
+//! `/run/mycontainer/containers/ID` is a line of JSON, and a line more for each thing that is known later (another name,
+//! the exit code), under a lock that the tool holds as long as it lives: a record that can be locked is what a killed
+//! tool left behind. The first line says what the container is; of one that stays (`created`) that is on disk, and the
+//! record says no more than who runs it.
+//!
+//! `/var/lib/mycontainer/names/NAME` is a symbolic link whose target is the id; making it fails when it exists, which is
+//! what makes names unique. A name whose target is no container is what a killed command left, and free. Everything else
+//! that belongs to a container is found by its id.
 //!
 //! The lock is a POSIX record lock, which belongs to the process: a flock would be shared by the container's first
 //! process until it execs, and a tool that was killed while that is still at work would count as alive. Its price: it
@@ -12,7 +16,7 @@
 use crate::confines::Confines;
 use crate::created;
 use crate::error::Error;
-use crate::given::Given;
+use crate::options::{Limits, NetworkMode, RunOptions};
 use cgroup::Cgroup;
 use image::RunConfig;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, fcntl_lock, flock};
@@ -30,7 +34,7 @@ pub(crate) const RUN_DIR: &str = "/run/mycontainer";
 pub(crate) const DATA_DIR: &str = "/var/lib/mycontainer";
 
 /// A container's id: 64 hex digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Id(String);
 
 impl Id {
@@ -47,6 +51,11 @@ impl Id {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let hex = bytes.iter().flat_map(|b| [HEX[usize::from(b >> 4)], HEX[usize::from(b & 15)]]);
         Ok(Id(hex.map(char::from).collect()))
+    }
+
+    /// An id that no container has.
+    pub(crate) fn nobody() -> Id {
+        Id("0".repeat(64))
     }
 
     /// An id from a file name; anything else in that directory is not ours.
@@ -112,12 +121,29 @@ pub(crate) struct Facts {
     /// Who runs it, or is making it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tool_pid: Option<u32>,
-    /// It is not to be found before it is whole.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) being_created: bool,
-    /// How it was asked to run; None in records of older releases.
+    /// The words that made it; none of one in the foreground, or of older releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) given: Option<Given>,
+    pub(crate) made_by: Option<MadeBy>,
+    /// What the person asked for; None in records of older releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) options: Option<RunOptions>,
+}
+
+/// The command that made a container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MadeBy {
+    /// As typed, after the tool's name.
+    pub(crate) words: Vec<String>,
+    /// Where; empty when it cannot be written down.
+    pub(crate) dir: String,
+}
+
+impl MadeBy {
+    /// By these words, here.
+    pub(crate) fn here(words: &[String]) -> MadeBy {
+        let dir = std::env::current_dir().ok().and_then(|dir| dir.into_os_string().into_string().ok());
+        MadeBy { words: words.to_vec(), dir: dir.unwrap_or_default() }
+    }
 }
 
 /// What ROOT was.
@@ -128,6 +154,8 @@ pub(crate) enum RootKind {
     Directory,
     Archive,
     Image,
+    /// Nothing: of the infra container of a pod.
+    Empty,
 }
 
 /// A container that is made of an image.
@@ -158,28 +186,123 @@ impl Facts {
     }
 }
 
+/// What a record says, all its lines together.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// What the container is. None of one that stays: that has it on disk.
+    pub(crate) facts: Option<Facts>,
+    /// What was added later.
+    pub(crate) news: News,
+}
+
 /// What a record says; nothing when it is gone, or so new that it says nothing yet.
-pub(crate) fn facts(id: &Id) -> Option<Facts> {
-    let text = std::fs::read(record_path(id)).ok()?;
+pub(crate) fn said(id: &Id) -> Option<Said> {
+    with_text(&record_path(id), understand).ok()?
+}
+
+/// As [`said`], and whether somebody holds it by then. Of this process's own record it would end the lock.
+pub(crate) fn said_and_held(id: &Id) -> Option<(Said, Result<Held, Error>)> {
+    let path = record_path(id);
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = std::fs::File::from(rustix::fs::openat(CWD, &path, flags, Mode::empty()).ok()?);
+    let said = with_text_in(&file, understand).ok()??;
+    Some((said, try_hold_open(file.into(), &path)))
+}
+
+/// As [`said`], of a record that is open: read through that, for to close another descriptor of it ends the lock.
+pub(crate) fn said_in(record: &OwnedFd) -> Option<Said> {
+    let size = rustix::fs::fstat(record).ok()?.st_size;
+    let mut text = vec![0; usize::try_from(size).ok()?];
+    let got = rustix::io::pread(record, &mut text[..], 0).ok()?;
+    understand(text.get(..got)?)
+}
+
+fn understand(text: &[u8]) -> Option<Said> {
     let mut lines = text.split(|byte| *byte == b'\n');
-    let mut facts: Facts = serde_json::from_slice(lines.next()?).ok()?;
-    if let Some(name) = lines.filter_map(|line| serde_json::from_slice::<News>(line).ok()?.name).next_back() {
-        facts.name = Some(name);
+    let first = lines.next()?;
+    // The record of one that stays says who runs it before all else.
+    let facts: Option<Facts> =
+        if first.starts_with(b"{\"tool_pid\"") { None } else { serde_json::from_slice(first).ok() };
+    let mut news = if facts.is_some() { News::default() } else { serde_json::from_slice(first).ok()? };
+    lines.filter_map(|line| serde_json::from_slice(line).ok()).for_each(|later| news.add(later));
+    let facts = facts.map(|facts| {
+        let options = facts.options.map(|options| RunOptions {
+            limits: news.limits.clone().unwrap_or(options.limits),
+            network: news.network.clone().unwrap_or(options.network),
+            ..options
+        });
+        Facts { name: news.name.clone().or(facts.name), options, ..facts }
+    });
+    Some(Said { facts, news })
+}
+
+/// What is in a file, which is small: of a thousand each system call that is not made is felt.
+pub(crate) fn with_text<T>(path: &Path, use_it: impl FnOnce(&[u8]) -> T) -> Result<T, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = std::fs::File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
+    with_text_in(&file, use_it)
+}
+
+fn with_text_in<T>(mut file: &std::fs::File, use_it: impl FnOnce(&[u8]) -> T) -> Result<T, Errno> {
+    let mut space = [0; 8192];
+    let got = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut space))?;
+    if got < space.len() {
+        return Ok(use_it(&space[..got]));
     }
-    Some(facts)
+    let mut text = space.to_vec();
+    let read = std::io::Read::read_to_end(&mut file, &mut text);
+    read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok(use_it(&text))
+}
+
+/// What the record of a container that goes when it ends says.
+pub(crate) fn facts(id: &Id) -> Option<Facts> {
+    said(id)?.facts
 }
 
 /// What is added to a record later, a line each.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct News {
+pub(crate) struct News {
+    /// Another name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
+    pub(crate) name: Option<String>,
+    /// How the container's program ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    exit_code: Option<i32>,
+    pub(crate) exit_code: Option<i32>,
+    /// Who runs one that stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tool_pid: Option<u32>,
+    /// When its program was started, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) started: Option<String>,
+    /// It waits to be started again, or no longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restarting: Option<bool>,
+    /// How often it was started again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restarts: Option<u32>,
+    /// Other limits of one that goes when it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limits: Option<Limits>,
+    /// Other networks of such a one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) network: Option<NetworkMode>,
 }
 
 impl News {
+    fn add(&mut self, later: News) {
+        let News { name, exit_code, tool_pid, started, restarting, restarts, limits, network } = later;
+        self.name = name.or(self.name.take());
+        self.exit_code = exit_code.or(self.exit_code);
+        self.tool_pid = tool_pid.or(self.tool_pid);
+        self.started = started.or(self.started.take());
+        self.restarting = restarting.or(self.restarting);
+        self.restarts = restarts.or(self.restarts);
+        self.limits = limits.or(self.limits.take());
+        self.network = network.or(self.network.take());
+    }
+
     /// As it is added: in one write, so that a line is there whole or not at all.
     fn line(&self) -> Vec<u8> {
         let mut line = b"\n".to_vec();
@@ -188,9 +311,25 @@ impl News {
     }
 }
 
-/// Writes another name into the record of a container that runs, and gives the old one up. The caller has taken the new
+/// Writes another name into the record of a container that goes when it ends, and gives the old one up. The caller has taken the new
 /// one.
 pub(crate) fn rename(id: &Id, old: Option<&str>, new: &str) -> Result<(), Error> {
+    let _names = add(id, &News { name: Some(new.to_owned()), ..News::default() })?;
+    old.map_or(Ok(()), |old| unlink(&name_path(old)))
+}
+
+/// Writes other limits into such a record.
+pub(crate) fn relimit(id: &Id, limits: Option<Limits>) -> Result<(), Error> {
+    add(id, &News { limits, ..News::default() }).map(drop)
+}
+
+/// Writes other networks into such a record.
+pub(crate) fn renetwork(id: &Id, network: NetworkMode) -> Result<(), Error> {
+    add(id, &News { network: Some(network), ..News::default() }).map(drop)
+}
+
+/// Adds to the record of a container that another runs. It has its names until the result is dropped.
+fn add(id: &Id, news: &News) -> Result<OwnedFd, Error> {
     let path = record_path(id);
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
     let record = match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {
@@ -199,13 +338,12 @@ pub(crate) fn rename(id: &Id, old: Option<&str>, new: &str) -> Result<(), Error>
         Err(error) => return Err(Error::file("open the record", path)(error)),
     };
     // Its tool gives up name and record under this lock.
-    let _names = lock_names()?;
-    let news = News { name: Some(new.to_owned()), ..News::default() };
+    let names = lock_names()?;
     rustix::io::write(&record, &news.line()).map_err(Error::file("write the record", &path))?;
     if rustix::fs::fstat(&record).map_err(Error::file("look at the record", &path))?.st_nlink == 0 {
         return Err(Error::NoSuchContainer { words: id.as_str().to_owned() });
     }
-    old.map_or(Ok(()), |old| unlink(&name_path(old)))
+    Ok(names)
 }
 
 /// Gives up a name that was taken for a container, if it still is that one's.
@@ -240,42 +378,58 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Makes the record of a new container and takes its name, if it has one.
+    /// Makes the record of a container that goes when it ends, and takes its name, if it has one.
     pub(crate) fn claim(id: Id, facts: &Facts) -> Result<Record, Error> {
-        let path = record_path(&id);
-        let file = create_locked(&path).map_err(Error::file("create the record", &path))?;
-        let text = serde_json::to_vec(facts).unwrap_or_default();
-        let record = Record { id, name: None, size: Cell::new(text.len() as u64), lock: file };
-        rustix::io::write(&record.lock, &text).map_err(Error::file("write the record", &path))?;
-        record.with_name(facts.name.as_deref())
-    }
-
-    fn with_name(mut self, name: Option<&str>) -> Result<Record, Error> {
-        let Some(name) = name else { return Ok(self) };
-        match take_name(name, &self.id) {
-            Ok(()) => self.name = Some(name.to_owned()),
+        let mut record = Record::write_new(id, &serde_json::to_vec(facts).unwrap_or_default())?;
+        let Some(name) = facts.name.as_deref() else { return Ok(record) };
+        match take_name(name, &record.id) {
+            Ok(()) => record.name = Some(name.to_owned()),
             Err(error) => {
-                self.remove();
+                record.remove();
                 return Err(error);
             }
         }
-        // Whoever makes one that stays has the name here until that one says that it has it.
-        match created::holder_of(name) {
-            None => Ok(self),
-            Some(holder) => {
-                self.remove();
-                Err(Error::NameTaken { name: name.to_owned(), id: holder.host_name().to_owned() })
-            }
+        Ok(record)
+    }
+
+    /// Makes the record of a container that stays, and has its name as long as it does.
+    pub(crate) fn claim_of_kept(id: Id) -> Result<Record, Error> {
+        let news = News { tool_pid: Some(std::process::id()), ..News::default() };
+        Record::write_new(id, &serde_json::to_vec(&news).unwrap_or_default())
+    }
+
+    fn write_new(id: Id, text: &[u8]) -> Result<Record, Error> {
+        let path = record_path(&id);
+        let lock = create_locked(&path).map_err(Error::file("create the record", &path))?;
+        let record = Record { id, name: None, size: Cell::new(text.len() as u64), lock };
+        rustix::io::write(&record.lock, text).map_err(Error::file("write the record", &path))?;
+        Ok(record)
+    }
+
+    /// Adds what is known now, for who looks later or has the record open. That it cannot be noted is told to nobody:
+    /// whoever waits hears that the code is not known.
+    pub(crate) fn tell(&self, news: &News) {
+        let line = news.line();
+        if rustix::io::write(&self.lock, &line).is_ok() {
+            self.size.set(self.size.get() + line.len() as u64);
         }
     }
 
-    /// Notes how the container ended, for who waits for it and has the record open. That it cannot be noted is told to
-    /// nobody: whoever waits hears that the code is not known.
+    /// Notes how the container ended.
     pub(crate) fn ended(&self, exit_code: i32) {
-        let news = News { exit_code: Some(exit_code), ..News::default() }.line();
-        if rustix::io::write(&self.lock, &news).is_ok() {
-            self.size.set(self.size.get() + news.len() as u64);
+        self.tell(&News { exit_code: Some(exit_code), ..News::default() });
+    }
+
+    /// What its container was made with, under the name that it has now: it was given one here, or a rename has written
+    /// another into it. That is read through what is open, which keeps the lock.
+    pub(crate) fn facts(&self, made_with: Facts) -> Facts {
+        let made_with = Facts { name: self.name.clone().or(made_with.name), ..made_with };
+        let size = rustix::fs::fstat(&self.lock).map_or(0, |stat| stat.st_size.cast_unsigned());
+        if size == self.size.get() {
+            return made_with;
         }
+        let name = said_in(&self.lock).and_then(|said| said.news.name);
+        Facts { name: name.or(made_with.name), ..made_with }
     }
 
     /// Gives up name and record: the last thing that is done for a container.
@@ -301,7 +455,7 @@ impl Record {
 fn create_locked(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::APPEND | OFlags::CLOEXEC;
     for _ in 0..MOST_SWEEPS {
-        match with_directory("containers", || rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o600))) {
+        match with_directory(&records_dir(), || rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o600))) {
             Ok(file) => {
                 fcntl_lock(&file, FlockOperation::LockExclusive)?;
                 if rustix::fs::fstat(&file)?.st_nlink == 1 {
@@ -319,11 +473,30 @@ fn create_locked(path: &Path) -> Result<OwnedFd, Errno> {
 const MOST_SWEEPS: usize = 1000;
 
 pub(crate) fn record_path(id: &Id) -> PathBuf {
-    Path::new(RUN_DIR).join("containers").join(id.as_str())
+    records_dir().join(id.as_str())
+}
+
+fn records_dir() -> PathBuf {
+    Path::new(RUN_DIR).join("containers")
 }
 
 fn name_path(name: &str) -> PathBuf {
-    Path::new(RUN_DIR).join("names").join(name)
+    names_dir().join(name)
+}
+
+fn names_dir() -> PathBuf {
+    Path::new(DATA_DIR).join("names")
+}
+
+/// Who has this name, if it is a container.
+pub(crate) fn holder_of(name: &str) -> Option<Id> {
+    let target = rustix::fs::readlink(name_path(name), Vec::new()).ok()?;
+    Id::from_file_name(target.to_bytes())
+}
+
+/// Where the socket is at which a container's monitor answers.
+pub(crate) fn socket_path(id: &Id) -> PathBuf {
+    Path::new(RUN_DIR).join("attach").join(id.as_str())
 }
 
 /// Where a container's writable layer is.
@@ -336,12 +509,11 @@ pub(crate) fn layers_dir() -> PathBuf {
     Path::new(DATA_DIR).join("containers")
 }
 
-/// Tries something in a directory of `/run/mycontainer`, which is made only when it turns out to be missing.
-fn with_directory<T>(name: &str, attempt: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+/// Tries something in a directory, which is made only when it turns out to be missing.
+pub(crate) fn with_directory<T>(dir: &Path, attempt: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
     match attempt() {
         Err(Errno::NOENT) => {
-            let dir = Path::new(RUN_DIR).join(name);
-            make_private_directory(&dir)?;
+            make_private_directory(dir)?;
             attempt()
         }
         done => done,
@@ -364,7 +536,7 @@ pub(crate) fn take_name(name: &str, id: &Id) -> Result<(), Error> {
     let path = name_path(name);
     let taken = |holder: &str| Error::NameTaken { name: name.to_owned(), id: holder.to_owned() };
     for _ in 0..MOST_HOLDERS {
-        match with_directory("names", || rustix::fs::symlink(id.as_str(), &path)) {
+        match with_directory(&names_dir(), || rustix::fs::symlink(id.as_str(), &path)) {
             Ok(()) => return Ok(()),
             Err(Errno::EXIST) => {}
             Err(errno) => return Err(Error::file("take the name", path)(errno)),
@@ -376,11 +548,16 @@ pub(crate) fn take_name(name: &str, id: &Id) -> Result<(), Error> {
             Err(errno) => return Err(Error::file("read the name", path)(errno)),
         };
         // A dead holder is removed and the name tried again; a living one keeps it.
+        if Id::from_file_name(&target).is_some_and(|holder| created::is_called_otherwise(&holder, name)) {
+            remove_stale_name(&path, &target)?;
+            continue;
+        }
         match Id::from_file_name(&target).map(|holder| (try_hold(&holder), holder)) {
             // Whose tool is dead is held by a sweep, which is about to give the name up.
             Some((Ok(Held::Alive), holder)) if is_swept(&holder) => std::thread::sleep(SWEEP_PAUSE),
             Some((Ok(Held::Alive), holder)) => return Err(taken(holder.host_name())),
-            Some((Ok(Held::Dead(file)), holder)) => drop((crate::sweep::remove_container(&holder), file)),
+            Some((Ok(Held::Dead(file)), holder)) => drop((crate::sweep::remove_container(&holder, &file), file)),
+            Some((Ok(Held::Gone), holder)) if created::is_there(&holder) => return Err(taken(holder.host_name())),
             Some((Ok(Held::Gone), _)) | None => remove_stale_name(&path, &target)?,
             Some((Err(error), _)) => return Err(error),
         }
@@ -414,9 +591,10 @@ fn remove_stale_name(path: &Path, target: &[u8]) -> Result<(), Error> {
 
 /// The lock on the directory of names, until the result is dropped.
 fn lock_names() -> Result<OwnedFd, Error> {
-    let names = Path::new(RUN_DIR).join("names");
+    let names = names_dir();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let lock = rustix::fs::openat(CWD, &names, flags, Mode::empty()).map_err(Error::file("open", &names))?;
+    let open = || rustix::fs::openat(CWD, &names, flags, Mode::empty());
+    let lock = with_directory(&names, open).map_err(Error::file("open", &names))?;
     flock(&lock, FlockOperation::LockExclusive).map_err(Error::file("lock", &names))?;
     Ok(lock)
 }
@@ -439,34 +617,46 @@ pub(crate) fn try_hold(id: &Id) -> Result<Held, Error> {
         Err(Errno::NOENT) => return Ok(Held::Gone),
         Err(errno) => return Err(Error::file("open the record", path)(errno)),
     };
+    try_hold_open(file, &path)
+}
+
+fn try_hold_open(file: OwnedFd, path: &Path) -> Result<Held, Error> {
     match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK | Errno::ACCESS) => return Ok(Held::Alive),
         Err(errno) => return Err(Error::file("lock the record", path)(errno)),
         Ok(()) => {}
     }
     // Its owner may have removed it, or a new one may have just made it and not locked it yet: a new record is empty.
-    let stat = rustix::fs::fstat(&file).map_err(Error::file("look at the record", &path))?;
+    let stat = rustix::fs::fstat(&file).map_err(Error::file("look at the record", path))?;
     if stat.st_nlink == 0 { Ok(Held::Gone) } else { Ok(Held::Dead(file)) }
 }
 
-/// Removes a dead container's record and every name that leads to it. The caller holds the record.
+/// Removes a dead container's record, the socket of its monitor and, unless it stays, every name that leads to it. The
+/// caller holds the record.
 pub(crate) fn forget(id: &Id) -> Vec<Error> {
     let mut errors = Vec::new();
-    let names = Path::new(RUN_DIR).join("names");
-    for name in file_names(&names) {
-        let path = names.join(std::ffi::OsStr::new(&name));
-        if rustix::fs::readlink(&path, Vec::new()).is_ok_and(|target| target.to_bytes() == id.as_str().as_bytes()) {
-            errors.extend(unlink(&path).err());
-        }
+    if !created::exists(id) {
+        errors.extend(forget_names(id));
     }
+    errors.extend(unlink(&socket_path(id)).err());
     errors.extend(unlink(&record_path(id)).err());
     errors
 }
 
-/// The ids of all records, dead or alive.
+/// Gives up every name of a container that is no more.
+pub(crate) fn forget_names(id: &Id) -> Vec<Error> {
+    let names = names_dir();
+    let paths = file_names(&names).into_iter().map(|name| names.join(name));
+    let is_its = |path: &PathBuf| {
+        rustix::fs::readlink(path, Vec::new()).is_ok_and(|target| target.to_bytes() == id.as_str().as_bytes())
+    };
+    paths.filter(is_its).filter_map(|path| unlink(&path).err()).collect()
+}
+
+/// The ids of all records, dead or alive. Whether each is held is asked of each: the kernel's list of all locks makes
+/// whoever reads it wait for an RCU grace period, 8 ms here, and everybody who locks anything with it.
 pub(crate) fn all() -> Vec<Id> {
-    let dir = Path::new(RUN_DIR).join("containers");
-    file_names(&dir).into_iter().filter_map(|name| Id::from_file_name(name.as_encoded_bytes())).collect()
+    file_names(&records_dir()).into_iter().filter_map(|name| Id::from_file_name(name.as_encoded_bytes())).collect()
 }
 
 /// The names in a directory; none when it is missing.
@@ -486,9 +676,23 @@ pub(crate) fn file_names(dir: &Path) -> Vec<std::ffi::OsString> {
     names
 }
 
-fn unlink(path: &Path) -> Result<(), Error> {
+pub(crate) fn unlink(path: &Path) -> Result<(), Error> {
     match rustix::fs::unlinkat(CWD, path, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(Error::file("remove", path)(errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_say_who_runs_a_container_that_stays() {
+        let said = understand(b"{\"tool_pid\":7}\n{\"started\":\"then\"}\n{\"exit_code\":3}\n{\"exi").unwrap();
+        assert!(said.facts.is_none());
+        let News { tool_pid, started, exit_code, .. } = said.news;
+        assert_eq!((tool_pid, started.as_deref(), exit_code), (Some(7), Some("then"), Some(3)));
+        assert!(understand(b"").is_none() && understand(b"{\"id\":").is_none());
     }
 }

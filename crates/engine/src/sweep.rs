@@ -4,35 +4,72 @@
 //! then group, lease, writable layer, name and record go, in the order in which a crash in the middle leaves the rest
 //! findable: the record last. Layers without a record are older than the last boot, and go as
 //! well, but for those of containers that were created to stay (`created`).
+//!
+//! To look at one costs a few microseconds, and with a thousand containers a start would take twice as long for it. So
+//! where there are many, a command that starts or removes one looks at a part of them, each time another; what it lists
+//! or is told to work on, a command looks at itself.
 
 use crate::created;
 use crate::error::Error;
+use crate::events;
+use crate::life;
+use crate::passing;
 use crate::state::{self, Held, Id};
 use rustix::fs::FlockOperation;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use step::step;
 
-/// Removes every dead container. `own` is this process's, which is not looked at. Goes on after an error and returns
-/// them all.
-pub(crate) fn sweep(own: &Id) -> Vec<Error> {
-    sweep_but(Some(own))
+/// Removes dead containers, looking at [`CLOSELY`] or a few more. `own` is this process's, which is not looked at. Goes
+/// on after an error and returns them all.
+pub(crate) fn sweep(own: Option<&Id>) -> Vec<Error> {
+    sweep_part(own, Part::of_many)
 }
 
-/// As [`sweep`], of a command that has no container of its own.
+/// Removes every dead container.
 pub(crate) fn sweep_all() -> Vec<Error> {
-    sweep_but(None)
+    sweep_part(None, |_| Part { turn: 0, turns: 1 })
 }
 
-fn sweep_but(own: Option<&Id>) -> Vec<Error> {
+/// How many containers are looked at when there are more.
+const CLOSELY: usize = 64;
+
+/// Those whose turn it is.
+#[derive(Clone, Copy)]
+struct Part {
+    turn: usize,
+    turns: usize,
+}
+
+impl Part {
+    fn of_many(count: usize) -> Part {
+        let turns = count.div_ceil(CLOSELY).max(1);
+        // Any number will do that is another one the next time.
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Part { turn: now.subsec_micros() as usize % turns, turns }
+    }
+
+    fn has(self, at: usize) -> bool {
+        at % self.turns == self.turn
+    }
+}
+
+fn sweep_part(own: Option<&Id>, part_of: impl Fn(usize) -> Part) -> Vec<Error> {
     let mut errors = Vec::new();
-    for id in state::all().into_iter().filter(|id| Some(id) != own) {
-        match state::try_hold(&id) {
-            Ok(Held::Dead(_lock)) => errors.extend(remove_container(&id)),
+    let records = state::all();
+    let part = part_of(records.len());
+    for (_, id) in records.iter().enumerate().filter(|(at, id)| part.has(*at) && Some(*id) != own) {
+        match state::try_hold(id) {
+            Ok(Held::Dead(record)) => errors.extend(remove_container(id, &record)),
             Ok(Held::Alive | Held::Gone) => {}
             Err(error) => errors.push(error),
         }
     }
-    errors.extend(sweep_layers(own));
+    if part.turn == 0 {
+        errors.extend(sweep_layers(own, &records.into_iter().collect(), part_of));
+    }
+    errors.extend(crate::pods::sweep());
     errors.extend(network().sweep().into_iter().map(Error::from));
     match image::Images::existing(Path::new(state::DATA_DIR)) {
         Ok(Some(images)) => errors.extend(images.sweep().into_iter().map(Error::from)),
@@ -46,30 +83,57 @@ fn sweep_but(own: Option<&Id>) -> Vec<Error> {
     errors
 }
 
-/// The default network.
+/// The networks.
 pub(crate) fn network() -> network::Network {
-    network::Network::open(&Path::new(state::RUN_DIR).join("network"))
+    network::Network::open(&network_dir())
+}
+
+/// Where it keeps what it knows.
+pub(crate) fn network_dir() -> PathBuf {
+    Path::new(state::RUN_DIR).join("network")
 }
 
 /// Removes all that a dead container left. The caller holds its record.
-pub(crate) fn remove_container(id: &Id) -> Vec<Error> {
+pub(crate) fn remove_container(id: &Id, record: &OwnedFd) -> Vec<Error> {
     let mut errors = Vec::new();
     let what = || format!("remove what is left of container {}", id.host_name());
     let _ = step("sweep-container", "its tool was killed", what, || {
-        errors.extend(remove_parts(id));
+        errors.extend(remove_parts(id, record));
         Ok::<(), Error>(())
     });
     errors
 }
 
-fn remove_parts(id: &Id) -> Vec<Error> {
+fn remove_parts(id: &Id, record: &OwnedFd) -> Vec<Error> {
     let mut errors = remove_cgroup(id);
-    errors.extend(network().release(id.as_str()).into_iter().map(Error::from));
-    // Whoever made it was killed when it was whole: it stays.
-    if !created::exists(id) {
+    let network = network();
+    errors.extend(crate::begin::give_back(&network, id, network.withdraw(id.as_str())));
+    let said = state::said_in(record);
+    if created::exists(id) {
+        let news = said.as_ref().map(|said| said.news.clone()).unwrap_or_default();
+        match life::killed(id, &news) {
+            Ok(Some(code)) => {
+                created::read(id).ok().flatten().iter().for_each(|facts| events::died(facts, code, false))
+            }
+            Ok(None) => {}
+            Err(error) => errors.push(error),
+        }
+        // It has ended, or could not be started.
+        let is_over =
+            life::read(id).is_some() && matches!(created::read(id), Ok(Some(facts)) if passing::is_passing(&facts));
+        if is_over && let Err(error) = passing::try_remove(id) {
+            errors.push(error);
+        }
+    } else {
         errors.extend(crate::overlay::remove_layer(id).err());
     }
     errors.extend(state::forget(id));
+    if let Some((facts, news)) = said.and_then(|said| Some((said.facts?, said.news))) {
+        if news.exit_code.is_none() {
+            events::died(&facts, life::KILLED, false);
+        }
+        events::container("destroy", &facts, &[]);
+    }
     errors
 }
 
@@ -93,15 +157,20 @@ fn remove_cgroup(id: &Id) -> Vec<Error> {
     }
 }
 
-/// Layers whose record is gone: the machine was started anew, and /run with it; or a removal was cut short. In this
-/// order: a container that is being created is whole before it gives its record up.
-fn sweep_layers(own: Option<&Id>) -> Vec<Error> {
-    let names = state::file_names(&state::layers_dir());
-    let ids = names.iter().filter_map(|name| Id::from_file_name(name.as_encoded_bytes()));
-    ids.filter(|id| Some(id) != own && matches!(state::try_hold(id), Ok(Held::Gone)) && !created::exists(id))
+/// Layers of no container: the machine was started anew, and /run with it; or a removal was cut short, or a `create`.
+fn sweep_layers(own: Option<&Id>, known: &BTreeSet<Id>, part_of: impl Fn(usize) -> Part) -> Vec<Error> {
+    let ids: Vec<Id> = created::ids().into_iter().filter(|id| Some(id) != own && !known.contains(id)).collect();
+    let part = part_of(ids.len());
+    let ids = ids.into_iter().enumerate().filter(|(at, _)| part.has(*at)).map(|(_, id)| id);
+    ids.filter(|id| !created::exists(id) && matches!(state::try_hold(id), Ok(Held::Gone)))
         .filter_map(|id| match created::lock(&id, FlockOperation::NonBlockingLockExclusive) {
-            Ok(Some(_lock)) => crate::overlay::remove_layer(&id).err(),
-            // It is being removed by another.
+            // It may have become whole since we looked.
+            Ok(Some(_lock)) if created::exists(&id) => None,
+            Ok(Some(_lock)) => {
+                state::forget_names(&id);
+                crate::overlay::remove_layer(&id).err()
+            }
+            // It is being made, or removed by another.
             Ok(None) => None,
             Err(error) => Some(error),
         })

@@ -98,6 +98,23 @@ pub(crate) fn keep_open(process: &Process) -> Result<(), Error> {
         .map_err(|source| Error::Terminal { what: "start who keeps the terminal open", source })
 }
 
+/// The person's terminal, raw: every key goes to the container.
+#[derive(Debug)]
+pub(crate) struct RawInput(Raw);
+
+impl RawInput {
+    /// Makes standard input raw, if it is a terminal.
+    pub(crate) fn enter() -> Result<Option<RawInput>, Error> {
+        let stdin = rustix::stdio::stdin();
+        if isatty(stdin) { Raw::enter(stdin, Termios::make_raw).map(|raw| Some(RawInput(raw))) } else { Ok(None) }
+    }
+
+    /// Gives the terminal back.
+    pub(crate) fn leave(self) {
+        self.0.leave();
+    }
+}
+
 impl Raw {
     fn enter(terminal: BorrowedFd<'static>, change: impl FnOnce(&mut Termios)) -> Result<Raw, Error> {
         let before = tcgetattr(terminal).map_err(Error::terminal("read the terminal's settings"))?;

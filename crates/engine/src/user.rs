@@ -59,6 +59,23 @@ pub(crate) fn resolve(root: &Root, wanted: Option<&str>) -> Result<Identity, Err
     Ok(Identity { uid, gid, groups, home })
 }
 
+/// With more groups, by the names that the root has for them, or numbers.
+pub(crate) fn with_groups(identity: Identity, root: &Root, more: &[String]) -> Result<Identity, Error> {
+    if more.is_empty() {
+        return Ok(identity);
+    }
+    let file = read(root, "etc/group")?;
+    let mut groups = identity.groups;
+    for group in more {
+        let gid =
+            find_group(&file, group).or_else(|| id(group)).ok_or_else(|| missing("group", group, "/etc/group"))?;
+        if !groups.contains(&gid) {
+            groups.push(gid);
+        }
+    }
+    Ok(Identity { groups, ..identity })
+}
+
 fn missing(kind: &'static str, name: &str, file: &'static str) -> Error {
     Error::NoSuchUser { kind, name: name.to_owned(), file }
 }

@@ -14,6 +14,7 @@
 
 use crate::created;
 use crate::error::Error;
+use crate::events;
 use crate::options::{RunOptions, Volume};
 use crate::state::{self, DATA_DIR, Held, Id};
 use image::remove_tree;
@@ -142,7 +143,9 @@ impl Store {
                 fsync(&dir)?;
                 fsync(&self.0)
             };
-            make().map_err(Error::file("make the volume", path().join(&known.name)))
+            make().map_err(Error::file("make the volume", path().join(&known.name)))?;
+            events::volume("create", &known.name);
+            Ok(())
         })
     }
 
@@ -154,7 +157,9 @@ impl Store {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(Error::file("remove", path().join(name))(error)),
             }
-            Ok(remove_tree(self.0.as_fd(), OsStr::new(name))?)
+            remove_tree(self.0.as_fd(), OsStr::new(name))?;
+            events::volume("destroy", name);
+            Ok(())
         })
     }
 
@@ -179,6 +184,19 @@ pub fn create(name: Option<&str>, labels: &[(String, String)]) -> Result<String,
         store.make(&new(&name, labels))?;
     }
     Ok(name)
+}
+
+/// Makes a volume of a container, if it is not there.
+pub(crate) fn make_of_container(volume: &Volume) -> Result<(), Error> {
+    let Some(name) = &volume.name else { return Ok(()) };
+    let store = Store::open()?;
+    let _lock = store.lock(FlockOperation::LockExclusive)?;
+    if store.find(name)?.is_none() { store.make(&new(name, labels_of(volume))) } else { Ok(()) }
+}
+
+fn labels_of(volume: &Volume) -> BTreeMap<String, String> {
+    let anonymous = volume.is_anonymous.then(|| (ANONYMOUS.to_owned(), String::new()));
+    volume.labels.iter().cloned().chain(anonymous).collect()
 }
 
 fn new(name: &str, labels: BTreeMap<String, String>) -> Known {
@@ -232,6 +250,22 @@ pub fn remove(name: &str, force: bool) -> Result<(), Error> {
         return Err(Error::VolumeInUse { name: name.to_owned(), container: container.clone() });
     }
     store.remove(name)
+}
+
+/// Removes those of these volumes that were made with a container and are used by none any more. A volume that somebody
+/// named stays.
+pub(crate) fn remove_unused(volumes: &[Volume]) -> Result<(), Error> {
+    let mut nameless = volumes.iter().filter(|volume| volume.is_anonymous).filter_map(|volume| volume.name.as_deref());
+    let Some(first) = nameless.next() else { return Ok(()) };
+    let store = Store::open()?;
+    let _lock = store.lock(FlockOperation::LockExclusive)?;
+    let uses = uses();
+    for name in std::iter::once(first).chain(nameless).filter(|name| !uses.contains_key(*name)) {
+        if store.find(name)?.is_some() {
+            store.remove(name)?;
+        }
+    }
+    Ok(())
 }
 
 /// What was removed.
@@ -315,7 +349,7 @@ pub(crate) fn resolve(volumes: &mut Vec<Volume>, root: &Root) -> Result<Vec<Tree
             let _lock = store.lock(FlockOperation::LockExclusive)?;
             // Another may have made it meanwhile.
             if store.find(&name)?.is_none() {
-                store.make(&new(&name, BTreeMap::new()))?;
+                store.make(&new(&name, labels_of(volume)))?;
             }
             fill(&store, volume, &name, root).map_err(Error::file("fill the volume", path().join(&name)))?;
         }

@@ -128,6 +128,37 @@ pub enum Error {
         /// What is wrong.
         source: Box<Flaw>,
     },
+    /// Something is wrong with a tar that comes in as a stream.
+    #[error("cannot use the tar: {0}")]
+    Tar(Box<Fault>),
+    /// Something cannot be put into a tree that is there already.
+    #[error("cannot {act} {path:?}: {source}")]
+    Insert {
+        /// What was tried.
+        act: &'static str,
+        /// The name, from the directory that it was to go to.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// There is a directory where a file is to go, or the reverse.
+    #[error("cannot overwrite the {there} {path:?} with a {with}")]
+    Clash {
+        /// The name, from the directory that it was to go to.
+        path: PathBuf,
+        /// What is there.
+        there: &'static str,
+        /// What was to go there.
+        with: &'static str,
+    },
+    /// A name or link of an entry that leads out of where it is to go.
+    #[error("cannot put {path:?} there: {reason}")]
+    Astray {
+        /// The name.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// A registry did not do what it was asked to.
     #[error(transparent)]
     Registry(#[from] registry::Error),
@@ -373,6 +404,12 @@ impl Error {
     }
 }
 
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Error {
+        Error::Tar(Box::new(fault))
+    }
+}
+
 /// What is wrong with an archive, or with one of its entries.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it; `offset` is in bytes of the uncompressed archive")]
@@ -394,6 +431,8 @@ pub enum Fault {
     CompressedTruncated { offset: u64 },
     #[error("its compressed data is damaged after {offset} uncompressed bytes: {source}")]
     CompressedDamaged { offset: u64, source: io::Error },
+    #[error("its compression wants {source}")]
+    Window { source: io::Error },
     #[error("it is truncated: it ends after {offset} bytes, in {entry:?}")]
     Truncated { offset: u64, entry: PathBuf },
     #[error("it is truncated: it ends after {offset} bytes, without an end-of-archive marker")]
@@ -463,9 +502,14 @@ impl Fault {
     pub(crate) fn read(offset: u64, source: io::Error) -> Fault {
         match source.kind() {
             io::ErrorKind::UnexpectedEof => Fault::CompressedTruncated { offset },
-            // What the system says has a number; what a decoder says has none.
-            _ if source.raw_os_error().is_none() => Fault::CompressedDamaged { offset, source },
-            _ => Fault::Read { offset, source },
+            io::ErrorKind::Unsupported if source.raw_os_error().is_none() => Fault::Window { source },
+            // What the system says has a number, and a download its own words; what a decoder says has neither.
+            _ if source.raw_os_error().is_some() || is_download(&source) => Fault::Read { offset, source },
+            _ => Fault::CompressedDamaged { offset, source },
         }
     }
+}
+
+fn is_download(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<registry::Error>())
 }

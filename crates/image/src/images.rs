@@ -222,7 +222,7 @@ impl Images {
 }
 
 /// Takes away all entries of a manifest that cannot be read.
-fn remove_damaged(index: &mut ImageIndex, entry: &Descriptor) -> Vec<Removed> {
+pub(crate) fn remove_damaged(index: &mut ImageIndex, entry: &Descriptor) -> Vec<Removed> {
     let (gone, rest) = std::mem::take(&mut index.manifests).into_iter().partition(|other| other.digest == entry.digest);
     index.manifests = rest;
     let names = Vec::into_iter(gone).filter_map(|mut gone: Descriptor| gone.annotations.remove(REF_NAME));

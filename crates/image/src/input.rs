@@ -1,10 +1,13 @@
 //! An archive's bytes on their way to the tar reader: read once, hashed as they are read, decompressed.
 
+use crate::scratch::temporary;
 use crate::sniff::{Compression, compression};
 use registry::Hasher;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use sys::large_window::Decoder;
 
 /// One read or write of a stream; large, for each costs a system call, and fits the level 2 cache with what is made of
 /// it.
@@ -53,7 +56,7 @@ impl<'a> Hashed<'a> {
 
 /// A stream decompressed as its first bytes say, in large pieces.
 pub(crate) fn decoded<'a, R: BufRead + 'a>(input: R) -> io::Result<Box<dyn BufRead + 'a>> {
-    Ok(match decompressed(input)? {
+    Ok(match decompressed(input, None)? {
         Decompressed::AsItWas(input) => Box::new(input),
         // A decoder that yields little at a time would cost a write for each piece.
         Decompressed::By(decoder) => Box::new(BufReader::with_capacity(CHUNK, decoder)),
@@ -69,22 +72,52 @@ pub(crate) enum Decompressed<'a, R> {
 }
 
 /// Takes the compression off that the first bytes of the stream show. (zstd:chunked is plain zstd with a table of its
-/// own at the end, in frames that a decoder skips.)
-pub(crate) fn decompressed<'a, R: BufRead + 'a>(mut input: R) -> io::Result<Decompressed<'a, R>> {
+/// own at the end, in frames that a decoder skips.) With `scratch`, a directory, memory is bounded: what needs much of it
+/// at hand has it in a file there.
+pub(crate) fn decompressed<'a, R: BufRead + 'a>(
+    mut input: R,
+    scratch: Option<&Path>,
+) -> io::Result<Decompressed<'a, R>> {
     Ok(match compression(input.fill_buf()?) {
         Compression::None => Decompressed::AsItWas(input),
         Compression::Gzip => Decompressed::By(Box::new(Gzip::new(input))),
-        Compression::Zstd => Decompressed::By(Zstd::decoder(input)?),
+        Compression::Zstd => Decompressed::By(zstd(input, scratch)?),
     })
 }
 
 /// The binary logarithm of what a frame of zstd may want to have at hand of what came before, unless it takes turns:
 /// 8 MiB, as much as all decoders must have and nearly all frames want. [RFC 8878, 3.1.1.1.2]
 const WINDOW_LOG: u32 = 23;
-/// The same, in turns: 128 MiB, which `zstd --ultra -22` wants.
+/// The same, in turns: 32 MiB.
+const WINDOW_LOG_IN_TURNS: u32 = 25;
+/// The same, in turns and in a file: 128 MiB, which `zstd --ultra -22` and `--long` want. More is refused, as zstd(1)
+/// does by itself.
 const WINDOW_LOG_MAX: u32 = 27;
 /// Whose turn it is to decode what wants a large window: several layers come in at once, and each would have its own.
 static TURN: Mutex<()> = Mutex::new(());
+
+fn zstd<'a, R: BufRead + 'a>(mut input: R, scratch: Option<&Path>) -> io::Result<Box<dyn Read + 'a>> {
+    let wanted = window(input.fill_buf()?).unwrap_or(1 << WINDOW_LOG_MAX);
+    if wanted > 1 << WINDOW_LOG_MAX {
+        let (wanted, most) = (wanted >> 20, (1 << WINDOW_LOG_MAX) >> 20);
+        let why = format!("a window of {wanted} MiB, and {most} are the most: pack it with `zstd --long=27` or less");
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
+    let turn = (wanted > 1 << WINDOW_LOG).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
+    if let Some(scratch) = scratch.filter(|_| wanted > 1 << WINDOW_LOG_IN_TURNS) {
+        let decoder = Decoder::new(temporary(scratch)?, WINDOW_LOG_MAX)?;
+        return Ok(Box::new(InFile { input, decoder, written: 0, is_in_frame: false, _turn: turn }));
+    }
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+    // Frames that follow the first one want no more than that one did.
+    let most = match scratch {
+        _ if wanted <= 1 << WINDOW_LOG => WINDOW_LOG,
+        Some(_) => WINDOW_LOG_IN_TURNS,
+        None => WINDOW_LOG_MAX,
+    };
+    decoder.window_log_max(most)?;
+    Ok(Box::new(Zstd { decoder, _turn: turn }))
+}
 
 /// A decoder, and the turn that it has if it needs one.
 struct Zstd<'a, R: BufRead> {
@@ -92,20 +125,46 @@ struct Zstd<'a, R: BufRead> {
     _turn: Option<MutexGuard<'static, ()>>,
 }
 
-impl<'a, R: BufRead + 'a> Zstd<'a, R> {
-    fn decoder(mut input: R) -> io::Result<Box<dyn Read + 'a>> {
-        let is_small = window(input.fill_buf()?).is_some_and(|bytes| bytes <= 1 << WINDOW_LOG);
-        let turn = (!is_small).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
-        // Frames that follow the first one want no more than that one did.
-        decoder.window_log_max(if is_small { WINDOW_LOG } else { WINDOW_LOG_MAX })?;
-        Ok(Box::new(Zstd { decoder, _turn: turn }))
-    }
-}
-
 impl<R: BufRead> Read for Zstd<'_, R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         self.decoder.read(to)
+    }
+}
+
+/// A decoder with its window in a file.
+struct InFile<R> {
+    input: R,
+    decoder: Decoder,
+    /// Bytes since memory was given back.
+    written: usize,
+    is_in_frame: bool,
+    _turn: Option<MutexGuard<'static, ()>>,
+}
+
+impl<R: BufRead> Read for InFile<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        /// So much is decoded between two times that memory is given back.
+        const PART: usize = 4 << 20;
+        loop {
+            let piece = self.input.fill_buf()?;
+            let is_end = piece.is_empty();
+            if to.is_empty() || is_end && !self.is_in_frame {
+                return Ok(0);
+            }
+            let step = self.decoder.step(piece, to)?;
+            self.input.consume(step.read);
+            self.is_in_frame = !step.ended;
+            self.written += step.written;
+            if self.written >= PART {
+                self.written = 0;
+                self.decoder.release();
+            }
+            match step.written {
+                0 if is_end && self.is_in_frame => return Err(io::ErrorKind::UnexpectedEof.into()),
+                0 => {}
+                written => return Ok(written),
+            }
+        }
     }
 }
 
@@ -206,16 +265,53 @@ impl<R: BufRead> Read for Gzip<R> {
 mod tests {
     use super::*;
 
+    fn packed(bytes: &[u8], log: u32, size: bool) -> Vec<u8> {
+        let mut out = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        out.window_log(log).unwrap();
+        out.include_contentsize(size).unwrap();
+        out.set_pledged_src_size(size.then_some(bytes.len() as u64)).unwrap();
+        io::Write::write_all(&mut out, bytes).unwrap();
+        out.finish().unwrap()
+    }
+
+    /// Bytes that do not repeat.
+    fn noise(length: usize) -> Vec<u8> {
+        (0..length as u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 53) as u8).collect()
+    }
+
+    #[test]
+    fn a_window_in_a_file_decodes_as_one_in_memory() {
+        // The second half repeats the first, 40 MiB before it.
+        let half = noise(40 << 20);
+        let bytes = [&half[..], &half[..]].concat();
+        let first = packed(&bytes, 27, false);
+        let two = [&first[..], &packed(b"second frame", 10, false)[..]].concat();
+        let read = |stream: &[u8]| {
+            let mut out = Vec::new();
+            let input = BufReader::with_capacity(100_000, stream);
+            let Decompressed::By(mut decoder) = decompressed(input, Some(&std::env::temp_dir())).unwrap() else {
+                panic!("it is zstd")
+            };
+            decoder.read_to_end(&mut out).map(|_| out)
+        };
+        assert!(read(&first).unwrap() == bytes);
+        let all = read(&two).unwrap();
+        assert!(all.len() == bytes.len() + 12 && all.ends_with(b"second frame"));
+        let cut = read(&first[..first.len() - 3]).unwrap_err();
+        assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+        let mut wrong = first.clone();
+        wrong.extend(b"no frame");
+        assert!(read(&wrong).is_err());
+        // Larger than any that is accepted.
+        for scratch in [None, Some(std::env::temp_dir())] {
+            let huge = packed(&half, 28, false);
+            let told = decompressed(&huge[..], scratch.as_deref()).map(drop).unwrap_err().to_string();
+            assert_eq!(told, "a window of 256 MiB, and 128 are the most: pack it with `zstd --long=27` or less");
+        }
+    }
+
     #[test]
     fn windows_are_told_before_they_are_made() {
-        let packed = |bytes: &[u8], log: u32, size: bool| {
-            let mut out = zstd::Encoder::new(Vec::new(), 1).unwrap();
-            out.window_log(log).unwrap();
-            out.include_contentsize(size).unwrap();
-            out.set_pledged_src_size(size.then_some(bytes.len() as u64)).unwrap();
-            io::Write::write_all(&mut out, bytes).unwrap();
-            out.finish().unwrap()
-        };
         for (bytes, log, size, expected) in [
             (1 << 20, 27, false, Some(1 << 27)),
             (1 << 20, 19, false, Some(1 << 19)),

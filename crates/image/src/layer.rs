@@ -10,10 +10,11 @@
 //! source fails: the next fetch reads it from there and goes on where it ends. When what came is wrong it goes at once. A
 //! blob that was damaged since is noticed when a tree is made of it, and fetched anew.
 
-use crate::draft::{Draft, sync_directory};
+use crate::draft::Draft;
 use crate::error::{Error, Fault};
 use crate::input::{Decompressed, decompressed, read_buffered};
-use crate::layout::{Images, blob_name, is_named};
+use crate::layout::{Images, blob_name};
+use crate::partial::Partial;
 use crate::pipe::{PipeReader, PipeWriter, Stopped, pipe};
 use crate::progress::{Events, State};
 use crate::transfer::Source;
@@ -21,13 +22,10 @@ use crate::write_behind::WriteBehind;
 use crate::{erofs, unpack_layer};
 use registry::{Descriptor, Digest, Hasher};
 use rustix::fd::AsFd;
-use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, XattrFlags, fdatasync, fgetxattr, flock, fsetxattr, openat, renameat,
-    unlinkat,
-};
-use rustix::io::Errno;
+use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 use std::fs::File;
-use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, Read, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How layers are kept.
@@ -78,7 +76,7 @@ pub(crate) fn layer_name(diff_id: &Digest, form: Form) -> String {
     }
 }
 
-impl Fetch<'_> {
+impl<'a> Fetch<'a> {
     /// Sees to it that a layer is in the store, blob and tree.
     pub(crate) fn layer(&self, wanted: &Wanted<'_>) -> Result<(), Error> {
         let has_tree = self.images.has_tree(wanted.diff_id, self.form);
@@ -140,15 +138,30 @@ impl Fetch<'_> {
         Ok(())
     }
 
+    /// A layer's EROFS image once more, of its blob: to be held against the one that there is.
+    pub(crate) fn remade(&self, wanted: &Wanted<'_>) -> Result<Draft<'a>, Error> {
+        self.made(wanted, None, false)?.ok_or(Error::Interrupted)
+    }
+
+    fn run(&self, wanted: &Wanted<'_>, partial: Option<&Partial<'_>>, has_tree: bool) -> Result<(), Error> {
+        let draft = self.made(wanted, partial, has_tree)?;
+        draft.map_or(Ok(()), |draft| draft.keep(&layer_name(wanted.diff_id, self.form)))
+    }
+
     /// The threads. Without a partial blob the blob itself is read. What has a tree by its diff id is uncompressed and
     /// hashed all the same: the tree may be that of another image's layer, of which this image only says that it is its
     /// own.
-    fn run(&self, wanted: &Wanted<'_>, partial: Option<&Partial<'_>>, has_tree: bool) -> Result<(), Error> {
+    fn made(
+        &self,
+        wanted: &Wanted<'_>,
+        partial: Option<&Partial<'_>>,
+        has_tree: bool,
+    ) -> Result<Option<Draft<'a>>, Error> {
         let (to_decoder, from_fetch) = pipe();
         std::thread::scope(|scope| {
             let fetch = scope.spawn(move || self.fetch(wanted, partial, to_decoder));
             let (to_tree, from_decoder) = pipe();
-            let decode = scope.spawn(move || decode(from_fetch, to_tree));
+            let decode = scope.spawn(move || decode(from_fetch, to_tree, &self.images.path));
             let tree = if has_tree { self.hash(wanted, from_decoder) } else { self.tree(wanted, from_decoder) };
             let join = |thread: std::thread::ScopedJoinHandle<'_, Result<(), Ended>>| {
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -160,9 +173,7 @@ impl Fetch<'_> {
                 // What the decoder found has been told to the reader of the tar, who knows where it was.
                 (_, _, Err(Ended::Failed(error))) => Err(error),
                 // Only now is all of it known to be right.
-                (Ok(()), Ok(()), Ok(draft)) => {
-                    draft.map_or(Ok(()), |draft| draft.keep(&layer_name(wanted.diff_id, self.form)))
-                }
+                (Ok(()), Ok(()), Ok(draft)) => Ok(draft),
                 _ => Err(Error::Interrupted),
             }
         })
@@ -237,7 +248,7 @@ impl Fetch<'_> {
     }
 
     /// Step 3: the tree.
-    fn tree(&self, wanted: &Wanted<'_>, from: PipeReader) -> Result<Option<Draft<'_>>, Ended> {
+    fn tree(&self, wanted: &Wanted<'_>, from: PipeReader) -> Result<Option<Draft<'a>>, Ended> {
         let mut tar = Hashing::new(wanted, from);
         let draft = match self.form {
             Form::Erofs => Draft::file(self.images)?,
@@ -261,7 +272,7 @@ impl Fetch<'_> {
     }
 
     /// Step 3 where the tree is there: only its digest.
-    fn hash(&self, wanted: &Wanted<'_>, from: PipeReader) -> Result<Option<Draft<'_>>, Ended> {
+    fn hash(&self, wanted: &Wanted<'_>, from: PipeReader) -> Result<Option<Draft<'a>>, Ended> {
         let (mut tar, limit) = (Hashing::new(wanted, from), most_bytes(wanted.descriptor.size)?);
         let failed = |source| Error::Layer { digest: wanted.descriptor.digest.clone(), source: Box::new(source) };
         let mut done = 0;
@@ -303,7 +314,7 @@ const DIFF_ID: &str = "user.mycontainer.diff-id";
 
 /// Writes down that a blob is a layer with this diff id, so that nobody has to find it out again. Where a file system has
 /// no room for that, it is found out.
-fn known_to_be(blob: &File, diff_id: &Digest) {
+pub(crate) fn known_to_be(blob: &File, diff_id: &Digest) {
     let _ = fsetxattr(blob, DIFF_ID, diff_id.as_str().as_bytes(), XattrFlags::empty());
 }
 
@@ -340,11 +351,14 @@ impl Pump {
 }
 
 /// Step 2: the compression goes.
-fn decode(from: PipeReader, to: PipeWriter) -> Result<(), Ended> {
-    let unreadable = |_: io::Error| Ended::Stopped;
-    let mut decoder: Box<dyn Read> = match decompressed(from).map_err(unreadable)? {
-        Decompressed::AsItWas(plain) => Box::new(plain),
-        Decompressed::By(decoder) => decoder,
+fn decode(from: PipeReader, to: PipeWriter, scratch: &Path) -> Result<(), Ended> {
+    let mut decoder: Box<dyn Read> = match decompressed(from, Some(scratch)) {
+        Ok(Decompressed::AsItWas(plain)) => Box::new(plain),
+        Ok(Decompressed::By(decoder)) => decoder,
+        Err(error) => {
+            to.fail(error);
+            return Err(Ended::Stopped);
+        }
     };
     loop {
         let sent = to.send(|buffer| fill(&mut decoder, buffer)).map_err(|Stopped| Ended::Stopped)?;
@@ -417,95 +431,5 @@ impl<R: BufRead> BufRead for Hashing<R> {
         let amount = amount.min(self.pending);
         self.pending -= amount;
         self.inner.consume(amount);
-    }
-}
-
-/// A blob that is being fetched: `partial/HEX`, locked.
-struct Partial<'a> {
-    images: &'a Images,
-    descriptor: &'a Descriptor,
-    name: String,
-    file: File,
-    /// How much of it is there, from whoever began it.
-    have: u64,
-}
-
-impl<'a> Partial<'a> {
-    /// Opens or begins it; waits for whoever is fetching it. `None` when it is a blob by then, unless that is damaged.
-    fn open(images: &'a Images, descriptor: &'a Descriptor, damaged: bool) -> Result<Option<Partial<'a>>, Error> {
-        let name = format!("partial/{}", descriptor.digest.hex());
-        let failed = |source: Errno| Error::Prepare { path: images.path.join(&name), source: source.into() };
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        loop {
-            let file = match openat(&images.dir, &name, flags, Mode::RUSR | Mode::WUSR) {
-                Ok(file) => file,
-                Err(Errno::NOENT) => {
-                    images.make_directories("partial").map_err(failed)?;
-                    continue;
-                }
-                Err(error) => return Err(failed(error)),
-            };
-            flock(&file, FlockOperation::LockExclusive).map_err(failed)?;
-            if !is_named(images.dir.as_fd(), &name, file.as_fd()).map_err(failed)? {
-                if !damaged && images.has_blob(descriptor) {
-                    return Ok(None);
-                }
-                continue;
-            }
-            if !damaged && images.has_blob(descriptor) {
-                // We have only just made it.
-                let _ = unlinkat(&images.dir, &name, AtFlags::empty());
-                return Ok(None);
-            }
-            let file = File::from(file);
-            let have = rustix::fs::fstat(&file).map_err(failed)?.st_size as u64;
-            // More than all of it is something else.
-            let have = if have <= descriptor.size { have } else { 0 };
-            if have == 0 {
-                rustix::fs::ftruncate(&file, 0).map_err(failed)?;
-            }
-            return Ok(Some(Partial { images, descriptor, name, file, have }));
-        }
-    }
-
-    fn failed(&self, source: io::Error) -> Error {
-        Error::Prepare { path: self.images.path.join(&self.name), source }
-    }
-
-    fn at_its_start(&self) -> io::Result<File> {
-        let mut file = self.file.try_clone()?;
-        file.seek(SeekFrom::Start(0))?;
-        Ok(file)
-    }
-
-    /// Forgets what is there of it.
-    fn begin_again(&mut self) -> Result<(), Error> {
-        self.have = 0;
-        self.file.set_len(0).map_err(|error| self.failed(error))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.file.metadata().is_ok_and(|file| file.len() == 0)
-    }
-
-    /// It is whole and right: it becomes a blob.
-    fn keep(self, diff_id: &Digest) -> Result<(), Error> {
-        known_to_be(&self.file, diff_id);
-        let name = blob_name(&self.descriptor.digest);
-        let failed = |source| Error::Keep { path: self.images.path.join(&name), source };
-        fdatasync(&self.file).map_err(failed)?;
-        let rename = || renameat(&self.images.dir, &self.name, &self.images.dir, &name);
-        match rename() {
-            Err(Errno::NOENT) => {
-                let directory = format!("blobs/{}", self.descriptor.digest.algorithm());
-                self.images.make_directories(&directory).and_then(|()| rename()).map_err(failed)?;
-            }
-            done => done.map_err(failed)?,
-        }
-        sync_directory(self.images, &name).map_err(failed)
-    }
-
-    fn remove(self) {
-        let _ = unlinkat(&self.images.dir, &self.name, AtFlags::empty());
     }
 }

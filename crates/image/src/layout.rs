@@ -26,6 +26,7 @@
 use crate::draft::Draft;
 use crate::error::Error;
 use crate::input::CHUNK;
+use crate::lease::Held;
 use registry::{Descriptor, Digest, ImageIndex, MANIFEST_MAX, media};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, statat};
@@ -54,6 +55,8 @@ pub struct Images {
     pub(crate) dir: OwnedFd,
     /// What was read and is still to be held against its digest, where that is put off.
     unchecked: Option<Mutex<Vec<Read>>>,
+    /// What whoever has opened the store needs for as long as it is open.
+    pub(crate) held: Mutex<Vec<Held>>,
 }
 
 /// A blob's digest, and what was read in its place.
@@ -64,7 +67,7 @@ impl Images {
     pub fn existing(data_dir: &Path) -> Result<Option<Images>, Error> {
         let path = absolute(data_dir)?.join("images");
         match open_directory(rustix::fs::CWD, &path) {
-            Ok(dir) => Ok(Some(Images { path, dir, unchecked: None })),
+            Ok(dir) => Ok(Some(Images { path, dir, unchecked: None, held: Mutex::default() })),
             Err(Errno::NOENT) => Ok(None),
             Err(source) => Err(Error::Prepare { path, source: source.into() }),
         }
@@ -83,7 +86,7 @@ impl Images {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
         let dir = open_directory(rustix::fs::CWD, &path).map_err(|error| failed(error.into()))?;
-        let images = Images { path: path.clone(), dir, unchecked: None };
+        let images = Images { path: path.clone(), dir, unchecked: None, held: Mutex::default() };
         for name in DIRECTORIES {
             images.make_directories(name).map_err(|error| failed(error.into()))?;
         }

@@ -7,12 +7,13 @@
 use crate::error::Error;
 use crate::layout::{Images, names_in};
 use registry::Digest;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A command's needs. They end when it is dropped, or its process ends.
@@ -56,9 +57,36 @@ impl<'a> Lease<'a> {
     }
 }
 
+/// Needs that end when the store is closed.
+#[derive(Debug)]
+pub(crate) struct Held {
+    dir: OwnedFd,
+    _locked: File,
+    name: String,
+}
+
+impl Lease<'_> {
+    /// From now on this lasts as long as the store is open.
+    pub(crate) fn hold(mut self) -> Result<(), Error> {
+        let failed = |source| Error::Prepare { path: self.images.path.join(&self.name), source };
+        let (dir, locked) = (self.images.dir.try_clone().map_err(failed)?, self.file.try_clone().map_err(failed)?);
+        let held = Held { dir, _locked: locked, name: std::mem::take(&mut self.name) };
+        self.images.held.lock().unwrap_or_else(PoisonError::into_inner).push(held);
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = unlinkat(&self.dir, &self.name, AtFlags::empty());
+    }
+}
+
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let _ = unlinkat(&self.images.dir, &self.name, AtFlags::empty());
+        if !self.name.is_empty() {
+            let _ = unlinkat(&self.images.dir, &self.name, AtFlags::empty());
+        }
     }
 }
 

@@ -66,6 +66,17 @@ struct Parts {
 impl Images {
     /// Brings an image into the store.
     pub fn receive(&self, source: &dyn Source, order: &Order<'_>) -> Result<Received, Error> {
+        self.receive_leased(source, order).map(|(received, _)| received)
+    }
+
+    /// The same, for a container that nobody knows of yet: nobody removes the image for as long as this store is open.
+    pub fn receive_and_hold(&self, source: &dyn Source, order: &Order<'_>) -> Result<Received, Error> {
+        let (received, lease) = self.receive_leased(source, order)?;
+        lease.hold()?;
+        Ok(received)
+    }
+
+    fn receive_leased(&self, source: &dyn Source, order: &Order<'_>) -> Result<(Received, Lease<'_>), Error> {
         let lease = Lease::new(self)?;
         let parts = read_parts(source, order.platform)?;
         lease.need(parts.digests().iter())?;
@@ -85,7 +96,7 @@ impl Images {
         }
         let fetched_as = order.repository.map(|name| format!("{name}@{}", parts.top_digest));
         let changed = self.enter(&parts.descriptor, order.names, fetched_as.as_deref())?;
-        Ok(parts.received(order.platform, changed))
+        Ok((parts.received(order.platform, changed), lease))
     }
 
     /// True when the tree of a layer is there; one that is cut short is none.
@@ -187,7 +198,7 @@ impl Parts {
 }
 
 /// The layers, each digest once: an image may have the same layer twice.
-fn wanted<'a>(manifest: &'a ImageManifest, config: &'a ImageConfig) -> Vec<Wanted<'a>> {
+pub(crate) fn wanted<'a>(manifest: &'a ImageManifest, config: &'a ImageConfig) -> Vec<Wanted<'a>> {
     let mut wanted: Vec<Wanted<'a>> = Vec::new();
     for (index, (descriptor, diff_id)) in manifest.layers.iter().zip(&config.rootfs.diff_ids).enumerate() {
         if !wanted.iter().any(|known| known.descriptor.digest == descriptor.digest) {
@@ -271,7 +282,7 @@ pub(crate) fn check(descriptor: &Descriptor, bytes: &[u8], from: &str) -> Result
     Ok(())
 }
 
-fn check_layers(manifest: &ImageManifest, config: &ImageConfig) -> Result<(), Error> {
+pub(crate) fn check_layers(manifest: &ImageManifest, config: &ImageConfig) -> Result<(), Error> {
     let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
     if let Some(layer) = manifest.layers.iter().find(|layer| !media::is_layer(&layer.media_type)) {
         return Err(Error::NoLayer { media_type: layer.media_type.clone() });
@@ -320,7 +331,7 @@ fn fetch_all(fetch: &Fetch<'_>, wanted: &[Wanted<'_>]) -> Result<(), Error> {
 }
 
 /// No source: for what must be in the store.
-struct Missing;
+pub(crate) struct Missing;
 
 impl Source for Missing {
     fn top(&self) -> Result<Raw, Error> {

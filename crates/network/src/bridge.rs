@@ -1,78 +1,171 @@
-//! The bridge: found, or made with a subnet that the host does not use.
+//! A network's bridge: found, or made; the default one with a subnet that the host does not use.
 
-use crate::BRIDGE;
+use crate::config::{Config, Pool6};
 use crate::error::{Cause, Error};
 use crate::route::{self, Link, Net};
 use crate::socket::Netlink;
 use crate::subnet::{self, Subnet};
-use std::net::Ipv4Addr;
+use crate::sysctl;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use step::step;
+
+/// A bridge as it shall be, and what there is of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    pub(crate) subnet: Subnet,
+    six: Option<Pool6>,
+    /// What it gets when it is made.
+    mtu: u32,
+    pub(crate) found: Option<Link>,
+    /// Up, with all its addresses.
+    is_ready: bool,
+}
 
 /// The bridge as it is now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bridge {
     pub(crate) index: u32,
     pub(crate) mtu: u32,
-    pub(crate) subnet: Subnet,
 }
 
 /// Links of Ethernet carry this; a tunnel or a cloud's network carries less, which the containers must know.
 const ETHERNET_MTU: u32 = 1500;
 
-/// Finds the bridge, or makes what is missing of it.
-pub(crate) fn ensure(netlink: &Netlink) -> Result<Bridge, Error> {
-    let (link, addresses) = route::link_and_addresses(netlink, BRIDGE)?;
-    let found = link.map(|link| if link.kind == "bridge" { Ok(link) } else { Err(Error::NotABridge { name: BRIDGE }) });
+/// The address of each bridge that has IPv6 on its own link.
+const LINK_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), 64);
+/// `IN6_ADDR_GEN_MODE_NONE`.
+const NO_ADDRESS: &str = "1";
+
+/// Looks at the bridge of a network. Changes nothing.
+pub(crate) fn plan(netlink: &Netlink, config: &Config) -> Result<Plan, Error> {
+    let name = config.bridge_name();
+    let (link, addresses) = route::link_and_addresses(netlink, &name)?;
+    let found =
+        link.map(|link| if link.kind == "bridge" { Ok(link) } else { Err(Error::NotABridge { name: name.clone() }) });
     let found = found.transpose()?;
-    let own = found.as_ref().and_then(|link| addresses.iter().find(|net| net.link == link.index));
-    if let (Some(link), Some(net)) = (&found, own)
-        && link.up
+    let pool = config.ipv4;
+    // A bridge whose name a person chose may be another's, who would lose it when the network is idle.
+    if let (Some(Link { mac, .. }), Some(_)) = (&found, &config.bridge)
+        && *mac != mac_of(pool.gateway)
     {
-        return Ok(Bridge {
-            index: link.index,
-            mtu: link.mtu,
-            subnet: Subnet { gateway: net.address, prefix: net.prefix },
-        });
+        return Err(Error::NotOurs { name, network: config.name.clone() });
+    }
+    let fixed = (!config.is_default()).then_some(Subnet { gateway: pool.gateway, prefix: pool.prefix });
+    let is_own = |net: &&Net| {
+        let is_wanted = |wanted: Subnet| wanted == Subnet { gateway: net.address, prefix: net.prefix };
+        found.as_ref().is_some_and(|link| link.index == net.link) && fixed.is_none_or(is_wanted)
+    };
+    let own = addresses.iter().find(is_own).map(|net| Subnet { gateway: net.address, prefix: net.prefix });
+    let is_up = found.as_ref().is_some_and(|link| link.up);
+    // Who sets it down takes this one away, and who sets it up again does not bring it back.
+    let has_six = config.ipv6.is_none_or(|six| addresses6().contains(&six.gateway));
+    if let (true, true, Some(subnet)) = (is_up, has_six, own) {
+        return Ok(Plan { name, subnet, six: config.ipv6, mtu: ETHERNET_MTU, found, is_ready: true });
     }
     let routes = route::routes(netlink)?;
-    let subnet = match own {
-        Some(net) => Subnet { gateway: net.address, prefix: net.prefix },
+    let subnet = match own.or(fixed) {
+        Some(subnet) => subnet,
         None => {
             let used: Vec<Net> = addresses.iter().chain(&routes).copied().collect();
-            subnet::choose(BRIDGE, found.as_ref().map(|link| link.index), &used)?
+            subnet::choose(&name, found.as_ref().map(|link| link.index), &used)?
         }
     };
-    let link = match found {
-        Some(link) => link,
-        None => create(netlink, subnet.gateway, uplink_mtu(netlink, &routes)?)?,
+    if found.is_none() && fixed.is_some() {
+        is_free(config, subnet, addresses.iter().chain(&routes))?;
+    }
+    let mtu = match config.mtu {
+        Some(mtu) => mtu,
+        None => uplink_mtu(netlink, &routes)?,
     };
-    address(netlink, &link, subnet)?;
-    Ok(Bridge { index: link.index, mtu: link.mtu, subnet })
+    Ok(Plan { name, subnet, six: config.ipv6, mtu, found, is_ready: false })
 }
 
-fn create(netlink: &Netlink, gateway: Ipv4Addr, mtu: u32) -> Result<Link, Error> {
-    let fail = |errno| Error::Bridge { name: BRIDGE, source: Cause::of(errno, "bridge") };
+/// This host's addresses of IPv6. [proc_net(5), if_inet6]
+pub(crate) fn addresses6() -> Vec<Ipv6Addr> {
+    let listed = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let digits = listed.lines().filter_map(|line| u128::from_str_radix(line.split(' ').next()?, 16).ok());
+    digits.map(Ipv6Addr::from_bits).collect()
+}
+
+/// Whether the host still uses the subnet of a network for nothing else.
+fn is_free<'a>(config: &Config, subnet: Subnet, mut used: impl Iterator<Item = &'a Net>) -> Result<(), Error> {
+    match used.find(|net| subnet::is_clash(&subnet, net)) {
+        None => Ok(()),
+        Some(net) => Err(Error::SubnetTaken {
+            name: config.name.clone(),
+            network: subnet.network(),
+            prefix: subnet.prefix,
+            by: format!("{}/{}", net.address, net.prefix),
+        }),
+    }
+}
+
+/// Makes what is missing of it.
+pub(crate) fn make(netlink: &Netlink, plan: &Plan) -> Result<Bridge, Error> {
+    let link = match &plan.found {
+        Some(link) => link.clone(),
+        None => create(netlink, plan)?,
+    };
+    if !plan.is_ready {
+        address(netlink, &link, plan)?;
+    }
+    Ok(Bridge { index: link.index, mtu: link.mtu })
+}
+
+fn create(netlink: &Netlink, plan: &Plan) -> Result<Link, Error> {
+    let Plan { name, subnet, six, mtu, .. } = plan;
+    let fail = |errno| Error::Bridge { name: name.clone(), source: Cause::of(errno, "bridge") };
     step(
         "create-bridge",
         "the containers' switch, and their way to the host",
-        || format!("bridge {BRIDGE}, MTU {mtu}"),
+        || format!("bridge {name}, MTU {mtu}"),
         || {
-            route::create_bridge(netlink, BRIDGE, mac_of(gateway), mtu).map_err(fail)?;
-            route::link(netlink, BRIDGE).map_err(fail)?.ok_or(fail(rustix::io::Errno::NODEV))
+            route::create_bridge(netlink, name, mac_of(subnet.gateway), *mtu).map_err(fail)?;
+            if six.is_none() {
+                // A network of IPv4. With link-local addresses alone nobody is reached, but a container could pose as the
+                // host's router [CVE-2020-13401], and what each tells of itself goes to all others: with a thousand of
+                // them that is most of what a start costs.
+                let _ = sysctl::set(&format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
+            }
+            route::link(netlink, name).map_err(fail)?.ok_or(fail(rustix::io::Errno::NODEV))
         },
     )
 }
 
-fn address(netlink: &Netlink, link: &Link, subnet: Subnet) -> Result<(), Error> {
-    let Subnet { gateway: address, prefix } = subnet;
-    let fail = |errno| Error::BridgeAddress { name: BRIDGE, address, prefix, source: Cause::from(errno) };
+fn address(netlink: &Netlink, link: &Link, plan: &Plan) -> Result<(), Error> {
+    let Plan { name, subnet: Subnet { gateway: address, prefix }, six, .. } = plan;
+    let fail = |errno| Error::BridgeAddress {
+        name: name.clone(),
+        address: *address,
+        prefix: *prefix,
+        source: Cause::from(errno),
+    };
     step(
         "address-bridge",
         "the host is the containers' gateway; the host uses this subnet for nothing else",
-        || format!("{address}/{prefix} on {BRIDGE}"),
+        || format!("{address}/{prefix} on {name}"),
         || {
-            route::add_address(netlink, Net { address, prefix, link: link.index }).map_err(fail)?;
-            route::set_up(netlink, link.index).map_err(fail)
+            if let Some(six) = six {
+                // Nobody on it tells the host where to send what.
+                let setting =
+                    |name: &str, value| sysctl::set(&format!("/proc/sys/net/ipv6/conf/{}/{name}", plan.name), value);
+                let _ = setting("accept_ra", "0");
+                let _ = setting("disable_ipv6", "0");
+                // The kernel would look for a second whether anybody has the one that it makes, and by that address the
+                // host asks where a container is: until then nothing from outside would arrive.
+                let _ = setting("addr_gen_mode", NO_ADDRESS);
+                let (link_local, bits) = LINK_LOCAL;
+                route::add_address6(netlink, link.index, link_local, bits).map_err(fail)?;
+                route::add_address6(netlink, link.index, six.gateway, six.prefix).map_err(fail)?;
+            }
+            let net = Net { address: *address, prefix: *prefix, link: link.index };
+            route::add_address(netlink, net).map_err(fail)?;
+            route::set_up(netlink, link.index).map_err(fail)?;
+            if let Some(six) = six {
+                route::settle_address6(netlink, six.gateway);
+            }
+            Ok(())
         },
     )
 }

@@ -1,8 +1,9 @@
 //! What can go wrong with a network, a variant a step.
 
+use crate::ports::Protocol;
 use rustix::io::Errno;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// Why a network step failed.
@@ -62,7 +63,18 @@ pub enum Error {
     #[error("cannot use {name} as the containers' bridge: there is a link of that name that is no bridge; rename it")]
     NotABridge {
         /// The link.
-        name: &'static str,
+        name: String,
+    },
+    /// The name that was chosen for a network's bridge is that of another bridge.
+    #[error(
+        "cannot use {name} as the bridge of the network {network}: there is a bridge of that name, and it is not this \
+         network's; make the network anew, with another name for its bridge"
+    )]
+    NotOurs {
+        /// The bridge.
+        name: String,
+        /// The network.
+        network: String,
     },
     /// 172.17.0.0/16 to 172.31.0.0/16 are all in use on this host.
     #[error(
@@ -71,15 +83,38 @@ pub enum Error {
     )]
     NoFreeSubnet {
         /// The bridge.
-        bridge: &'static str,
+        bridge: String,
         /// What overlaps the first one.
         first: String,
+    },
+    /// The host has come to use a network's subnet for something else.
+    #[error(
+        "cannot bring up the network {name}: its subnet {network}/{prefix} overlaps {by}, which this host uses by now; \
+         make the network anew, with another subnet"
+    )]
+    SubnetTaken {
+        /// The network.
+        name: String,
+        /// Its subnet.
+        network: Ipv4Addr,
+        /// Bits of its mask.
+        prefix: u8,
+        /// What overlaps it.
+        by: String,
+    },
+    /// The link that a macvlan or ipvlan network shares is not there.
+    #[error("the network {name} is on the host's link {parent}, which is not there")]
+    NoParent {
+        /// The network.
+        name: String,
+        /// The link.
+        parent: String,
     },
     /// The bridge could not be made.
     #[error("cannot create bridge {name}: {source}")]
     Bridge {
         /// Its name.
-        name: &'static str,
+        name: String,
         /// The system's reason.
         source: Cause,
     },
@@ -87,11 +122,19 @@ pub enum Error {
     #[error("cannot give bridge {name} the address {address}/{prefix}: {source}")]
     BridgeAddress {
         /// Its name.
-        name: &'static str,
+        name: String,
         /// The gateway.
         address: Ipv4Addr,
         /// Bits of the subnet's mask.
         prefix: u8,
+        /// The system's reason.
+        source: Cause,
+    },
+    /// The way back to ::1 could not be made.
+    #[error("cannot add a route to ::1 by bridge {bridge}: {source}")]
+    Loopback6 {
+        /// The bridge.
+        bridge: String,
         /// The system's reason.
         source: Cause,
     },
@@ -123,11 +166,51 @@ pub enum Error {
         /// How many leases there are.
         leased: usize,
     },
+    /// The address that was asked for is another container's.
+    #[error("{address} is the address of the container {container:.12}")]
+    AddressTaken {
+        /// The address.
+        address: Ipv4Addr,
+        /// The container's id.
+        container: String,
+    },
+    /// The address that was asked for is none that the network has for a container.
+    #[error(
+        "{address} cannot be a container's: the network has the others of {network}/{prefix}, but for its first, its last and the gateway"
+    )]
+    NotInSubnet {
+        /// The address.
+        address: Ipv4Addr,
+        /// The subnet.
+        network: Ipv4Addr,
+        /// Bits of its mask.
+        prefix: u8,
+    },
+    /// A file that says which networks are in use cannot be used.
+    #[error("cannot {action} {path}: {source}")]
+    Uses {
+        /// open, make, read, write, list or remove.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
     /// The veth pair could not be made.
-    #[error("cannot create veth {link} with its peer eth0 in the container: {source}")]
+    #[error("cannot create veth {link} with its peer in the container: {source}")]
     Veth {
         /// The host's end.
         link: String,
+        /// The system's reason.
+        source: Cause,
+    },
+    /// A link on one of the host's could not be made.
+    #[error("cannot create {kind} link {interface} in the container, on one of the host's: {source}")]
+    Shared {
+        /// "a macvlan" or "an ipvlan".
+        kind: &'static str,
+        /// The container's end.
+        interface: String,
         /// The system's reason.
         source: Cause,
     },
@@ -159,14 +242,98 @@ pub enum Error {
         /// The system's reason.
         source: Cause,
     },
-    /// The process that tidies up an idle network could not be started.
-    #[error("cannot start the process that removes {bridge} when it is idle: {source}")]
-    Janitor {
-        /// The bridge.
-        bridge: &'static str,
+    /// A port of the host that was to be published belongs to somebody else, or each of several does.
+    #[error("cannot publish {}: {}", host_port(*protocol, *address, *first, *last), taken(*first, *last))]
+    PortTaken {
+        /// The protocol.
+        protocol: Protocol,
+        /// The address of the host; 0.0.0.0 is all of them.
+        address: IpAddr,
+        /// The port, or the first of those that would have done; 0 is any.
+        first: u16,
+        /// The last.
+        last: u16,
+    },
+    /// A port was to be published on an address of IPv6, and the container has none.
+    #[error("cannot publish {}: the container is on no network with IPv6 (`network create --ipv6`)", host_port(*protocol, *address, *port, *port))]
+    NoSix {
+        /// The protocol.
+        protocol: Protocol,
+        /// The address of the host.
+        address: IpAddr,
+        /// The port.
+        port: u16,
+    },
+    /// The host reaches none of the container's networks, or they are internal.
+    #[error(
+        "cannot publish ports: each network of the container is internal, or a link of the host's own (macvlan, ipvlan)"
+    )]
+    Unpublishable,
+    /// A port of the host cannot be had.
+    #[error("cannot publish {}: {}", host_port(*protocol, *address, *port, *port), why_not(*address, *source))]
+    Claim {
+        /// The protocol.
+        protocol: Protocol,
+        /// The address of the host.
+        address: IpAddr,
+        /// The port.
+        port: u16,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// A file that says which ports are published cannot be used.
+    #[error("cannot {action} {path}: {source}")]
+    Ports {
+        /// open, make, read, write, list or remove.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
+    /// The process that tells names on a network could not be started.
+    #[error("cannot start the process that tells names on a network: cannot {action}: {source}")]
+    Telling {
+        /// What failed of it.
+        action: &'static str,
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The files of names cannot be used.
+    #[error(transparent)]
+    Names(#[from] names::Error),
+    /// The process that tidies up an idle network could not be started.
+    #[error("cannot start the process that removes a network when it is idle: {source}")]
+    Janitor {
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+fn host_port(protocol: Protocol, address: IpAddr, first: u16, last: u16) -> String {
+    let at = SocketAddr::new(address, first);
+    match (first, last) {
+        (0, _) => format!("{address}/{protocol} at any port"),
+        _ if first == last => format!("{at}/{protocol}"),
+        _ => format!("one of {at}-{last}/{protocol}"),
+    }
+}
+
+fn taken(first: u16, last: u16) -> &'static str {
+    match first == last {
+        true => "a program or another container on this host has that port",
+        false => "programs or other containers on this host have all of these ports",
+    }
+}
+
+fn why_not(address: IpAddr, source: Errno) -> String {
+    match source {
+        Errno::ADDRNOTAVAIL => format!("this host does not have the address {address}"),
+        Errno::MFILE => {
+            format!("{source}; each published port takes one, and `ulimit -n` raises how many there may be")
+        }
+        source => source.to_string(),
+    }
 }
 
 /// The system's reason, and what is missing when it tells so.
@@ -207,6 +374,8 @@ impl fmt::Display for Cause {
                     self.module
                 )
             }
+            // What Linux says when a bridge has all the ports that it can have. [net/bridge/br_private.h: BR_MAX_PORTS]
+            Errno::XFULL => f.write_str("; the bridge has no free port, for Linux gives it no more than 1,023"),
             _ => Ok(()),
         }
     }
@@ -217,12 +386,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_port_that_cannot_be_had_is_named() {
+        let (protocol, address) = (Protocol::Tcp, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        for (first, last, expected) in [
+            (80, 80, "cannot publish 0.0.0.0:80/tcp: a program or another container on this host has that port"),
+            (
+                1,
+                9,
+                "cannot publish one of 0.0.0.0:1-9/tcp: programs or other containers on this host have all of these ports",
+            ),
+        ] {
+            assert_eq!(Error::PortTaken { protocol, address, first, last }.to_string(), expected);
+        }
+        let error = Error::Claim { protocol, address: [10, 9, 9, 9].into(), port: 80, source: Errno::ADDRNOTAVAIL };
+        assert_eq!(error.to_string(), "cannot publish 10.9.9.9:80/tcp: this host does not have the address 10.9.9.9");
+    }
+
+    #[test]
     fn a_cause_says_what_is_missing() {
         let table = [
             (Cause::of(Errno::PERM, "veth"), "CAP_NET_ADMIN"),
             (Cause::of(Errno::OPNOTSUPP, "bridge"), "modprobe bridge"),
             (Cause::of(Errno::NOENT, "nf_tables"), "modprobe nf_tables"),
             (Cause::of(Errno::PROTONOSUPPORT, "nf_tables"), "modprobe nf_tables"),
+            (Cause::of(Errno::XFULL, "veth"), "no free port"),
         ];
         for (cause, expected) in table {
             assert!(cause.to_string().contains(expected), "{cause}");

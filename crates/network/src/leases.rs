@@ -3,6 +3,7 @@
 //! ```text
 //! mycontainer leases: given 7 last 172.17.0.8 rules 12 resolver -
 //! 172.17.0.7      <64 hex digits of the container's id> 4711 1234567
+//! 172.18.0.2      <64 hex digits of the container's id> 4711 1234567 <12 hex digits of a network's id>
 //! free
 //! ```
 //!
@@ -11,17 +12,19 @@
 //! is made or renamed for a lease (250 to 500 µs on some file systems). The first line holds what the next lease needs:
 //! how many were ever given, the last address (the next one is searched from there on, so that an address rests as long
 //! as possible before it is somebody else's), the generation of the rule set that has our rules, and the resolver they
-//! forward to. A line of a lease is address, id, pid and start time of the process whose life the lease is bound to. A
-//! line that does not read as one is free.
+//! forward to. A line of a lease is address, id, pid and start time of the process whose life the lease is bound to, and the
+//! network, unless it is the default one. A line that does not read as one is free. A container that has left all networks
+//! while it publishes ports has a line still, without an address: by that its ports are known to wait for it.
 //!
 //! Whoever touches the file holds the lock of the directory. The janitor removes it when the network is gone.
 
 use crate::error::Error;
 use crate::owner::Owner;
-use crate::subnet::Subnet;
+use crate::subnet::Pool;
+use crate::tag::Tag;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::{Errno, pread, pwrite};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -40,6 +43,7 @@ pub(crate) struct Entry {
     pub(crate) address: Ipv4Addr,
     pub(crate) container: String,
     pub(crate) owner: Owner,
+    pub(crate) network: Tag,
 }
 
 /// The first line.
@@ -92,25 +96,51 @@ impl Leases {
         self.lines.iter().enumerate().filter_map(|(at, line)| Some((at, line.as_ref()?)))
     }
 
-    /// The place of a container's lease.
-    pub(crate) fn find(&self, container: &str) -> Option<usize> {
-        self.entries().find(|(_, entry)| entry.container == container).map(|(at, _)| at)
+    /// The networks that have leases.
+    pub(crate) fn networks(&self) -> BTreeSet<Tag> {
+        self.entries().map(|(_, entry)| entry.network).collect()
     }
 
-    /// Leases the next free address to the container, or the one it has.
-    pub(crate) fn give(&mut self, container: &str, owner: Owner, subnet: Subnet) -> Result<Ipv4Addr, Error> {
-        let had = self.find(container);
+    /// The leases of a network.
+    pub(crate) fn of(&self, network: Tag) -> impl Iterator<Item = (usize, &Entry)> {
+        self.entries().filter(move |(_, entry)| entry.network == network)
+    }
+
+    /// The place of a container's lease in a network.
+    pub(crate) fn find(&self, container: &str, network: Tag) -> Option<usize> {
+        self.of(network).find(|(_, entry)| entry.container == container).map(|(at, _)| at)
+    }
+
+    /// Leases an address of the network to the container: the one that is wished for, else the one it has, else the next
+    /// that is free.
+    pub(crate) fn give(
+        &mut self,
+        container: &str,
+        owner: Owner,
+        pool: &Pool,
+        wish: Option<Ipv4Addr>,
+    ) -> Result<Ipv4Addr, Error> {
+        let network = pool.network;
+        let had = self.find(container, network);
         let kept = had.and_then(|at| self.lines[at].as_ref()).map(|entry| entry.address);
-        let address = match kept.filter(|address| subnet.offers(*address)) {
-            Some(address) => address,
-            None => self.next_free(subnet)?,
+        let address = match (wish, kept.filter(|address| pool.subnet.offers(*address))) {
+            (Some(wish), _) => self.free_for(container, pool, wish)?,
+            (None, Some(kept)) => kept,
+            (None, None) => self.next_free(pool)?,
         };
         let at = had.or_else(|| self.lines.iter().position(Option::is_none)).unwrap_or(self.lines.len());
         // The lease before the head: a crash between the two leaves a taken address that the next search steps over.
-        self.put(at, Some(Entry { address, container: container.to_owned(), owner }))?;
+        self.put(at, Some(Entry { address, container: container.to_owned(), owner, network }))?;
         self.head = Head { given: self.head.given.wrapping_add(1), last: Some(address), ..self.head };
         self.write_head()?;
+        self.find(container, Tag::NOWHERE).map_or(Ok(()), |waiting| self.free(waiting))?;
         Ok(address)
+    }
+
+    /// Gives the address of a lease back, and goes on to say that its container is there.
+    pub(crate) fn wait(&mut self, at: usize) -> Result<(), Error> {
+        let Some(entry) = self.lines.get(at).cloned().flatten() else { return Ok(()) };
+        self.put(at, Some(Entry { address: Ipv4Addr::UNSPECIFIED, network: Tag::NOWHERE, ..entry }))
     }
 
     /// Gives a lease back.
@@ -129,25 +159,45 @@ impl Leases {
         )
     }
 
-    fn next_free(&mut self, subnet: Subnet) -> Result<Ipv4Addr, Error> {
-        if let Some(address) = self.search(subnet) {
+    /// This very address, if nobody who lives has it.
+    fn free_for(&mut self, container: &str, pool: &Pool, wish: Ipv4Addr) -> Result<Ipv4Addr, Error> {
+        if !pool.subnet.offers(wish) {
+            let (network, prefix) = (pool.subnet.network(), pool.subnet.prefix);
+            return Err(Error::NotInSubnet { address: wish, network, prefix });
+        }
+        let has_it = |entry: &Entry| entry.address == wish && entry.container != container;
+        let other = self.of(pool.network).find(|(_, entry)| has_it(entry));
+        match other.map(|(at, entry)| (at, entry.owner.is_gone(), entry.container.clone())) {
+            None => Ok(wish),
+            Some((at, true, _)) => self.free(at).map(|()| wish),
+            Some((_, false, other)) => Err(Error::AddressTaken { address: wish, container: other }),
+        }
+    }
+
+    fn next_free(&mut self, pool: &Pool) -> Result<Ipv4Addr, Error> {
+        if let Some(address) = self.search(pool) {
             return Ok(address);
         }
         // Only now is it worth asking for each lease whether its owner still lives.
-        let gone: Vec<usize> = self.entries().filter(|(_, entry)| entry.owner.is_gone()).map(|(at, _)| at).collect();
+        let gone: Vec<usize> =
+            self.of(pool.network).filter(|(_, entry)| entry.owner.is_gone()).map(|(at, _)| at).collect();
         for at in gone {
             self.free(at)?;
         }
-        let leased = self.entries().count();
-        self.search(subnet).ok_or(Error::NoFreeAddress { network: subnet.network(), prefix: subnet.prefix, leased })
+        let leased = self.of(pool.network).count();
+        let (network, prefix) = pool.range.unwrap_or((pool.subnet.network(), pool.subnet.prefix));
+        self.search(pool).ok_or(Error::NoFreeAddress { network, prefix, leased })
     }
 
-    fn search(&self, subnet: Subnet) -> Option<Ipv4Addr> {
-        let taken: HashSet<Ipv4Addr> = self.entries().map(|(_, entry)| entry.address).collect();
-        let (first, end) = (subnet.network().to_bits(), subnet.broadcast().to_bits());
-        let start = self.head.last.filter(|last| subnet.offers(*last)).map_or(first, Ipv4Addr::to_bits);
-        let addresses = (start + 1..=end).chain(first..=start).map(Ipv4Addr::from_bits);
-        addresses.into_iter().find(|address| subnet.offers(*address) && !taken.contains(address))
+    fn search(&self, pool: &Pool) -> Option<Ipv4Addr> {
+        let taken: HashSet<Ipv4Addr> = self.of(pool.network).map(|(_, entry)| entry.address).collect();
+        let (first, end) = pool.bounds();
+        // Of another network than the last lease: after those that are there, for they were given last.
+        let is_within = |last: &Ipv4Addr| (first..=end).contains(&last.to_bits());
+        let last = self.head.last.filter(is_within).or_else(|| taken.iter().copied().filter(is_within).max());
+        let start = last.map_or(first, |last| last.to_bits().saturating_add(1));
+        let addresses = (start..=end).chain(first..start).map(Ipv4Addr::from_bits);
+        addresses.into_iter().find(|address| pool.subnet.offers(*address) && !taken.contains(address))
     }
 
     fn put(&mut self, at: usize, entry: Option<Entry>) -> Result<(), Error> {
@@ -198,8 +248,9 @@ fn read_all(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
 }
 
 fn line_of(entry: &Entry) -> String {
-    let Entry { address, container, owner } = entry;
-    format!("{:<15} {container} {} {}", address.to_string(), owner.pid, owner.start_time)
+    let Entry { address, container, owner, network } = entry;
+    let network = if *network == Tag::DEFAULT { String::new() } else { format!(" {network}") };
+    format!("{:<15} {container} {} {}{network}", address.to_string(), owner.pid, owner.start_time)
 }
 
 fn parse_entry(line: &[u8]) -> Option<Entry> {
@@ -207,7 +258,8 @@ fn parse_entry(line: &[u8]) -> Option<Entry> {
     let address = words.next()?.parse().ok()?;
     let container = words.next().filter(|id| is_id(id))?.to_owned();
     let owner = Owner { pid: words.next()?.parse().ok()?, start_time: words.next()?.parse().ok()? };
-    words.next().is_none().then_some(Entry { address, container, owner })
+    let network = words.next().map_or(Some(Tag::DEFAULT), Tag::parse)?;
+    words.next().is_none().then_some(Entry { address, container, owner, network })
 }
 
 fn parse_head(line: &[u8]) -> Head {
@@ -234,10 +286,15 @@ pub(crate) fn is_id(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::subnet::Subnet;
     use rustix::fs::CWD;
     use std::os::fd::AsFd;
 
-    const SUBNET: Subnet = Subnet { gateway: Ipv4Addr::new(172, 17, 0, 1), prefix: 29 };
+    const POOL: Pool = Pool {
+        network: Tag::DEFAULT,
+        subnet: Subnet { gateway: Ipv4Addr::new(172, 17, 0, 1), prefix: 29 },
+        range: None,
+    };
 
     fn id(nth: u32) -> String {
         format!("{nth:064x}")
@@ -269,7 +326,7 @@ mod tests {
     fn addresses_go_round_and_rest_after_use() {
         let dir = Dir::new("round");
         let me = Owner::this_process().unwrap();
-        let give = |nth| dir.open().give(&id(nth), me, SUBNET).map(|address| address.octets()[3]);
+        let give = |nth| dir.open().give(&id(nth), me, &POOL, None).map(|address| address.octets()[3]);
         assert_eq!(
             [give(1).unwrap(), give(2).unwrap(), give(1).unwrap()],
             [2, 3, 2],
@@ -277,18 +334,18 @@ mod tests {
         );
         let free = |nth| {
             let mut leases = dir.open();
-            let at = leases.find(&id(nth)).unwrap();
+            let at = leases.find(&id(nth), Tag::DEFAULT).unwrap();
             leases.free(at).unwrap();
         };
         free(1);
         free(2);
-        let give = |nth| dir.open().give(&id(nth), me, SUBNET).map(|address| address.octets()[3]);
+        let give = |nth| dir.open().give(&id(nth), me, &POOL, None).map(|address| address.octets()[3]);
         let given: Vec<u8> = (3..=7).map(|nth| give(nth).unwrap()).collect();
         assert_eq!(given, [3, 4, 5, 6, 2], "from the last one on, then from the start");
         let error = give(8).unwrap_err().to_string();
         assert!(error.contains("172.17.0.0/29") && error.contains("all 5"), "{error}");
         free(5);
-        assert_eq!(dir.open().give(&id(8), me, SUBNET).unwrap().octets()[3], 5);
+        assert_eq!(dir.open().give(&id(8), me, &POOL, None).unwrap().octets()[3], 5);
     }
 
     #[test]
@@ -297,9 +354,52 @@ mod tests {
         let me = Owner::this_process().unwrap();
         let dead = Owner { start_time: me.start_time + 1, ..me };
         for nth in 1..=5 {
-            dir.open().give(&id(nth), if nth == 3 { dead } else { me }, SUBNET).unwrap();
+            dir.open().give(&id(nth), if nth == 3 { dead } else { me }, &POOL, None).unwrap();
         }
-        assert_eq!(dir.open().give(&id(9), me, SUBNET).unwrap(), Ipv4Addr::new(172, 17, 0, 4));
+        assert_eq!(dir.open().give(&id(9), me, &POOL, None).unwrap(), Ipv4Addr::new(172, 17, 0, 4));
+    }
+
+    #[test]
+    fn each_network_has_its_own_addresses_and_a_wish_is_granted_once() {
+        let dir = Dir::new("several");
+        let me = Owner::this_process().unwrap();
+        let dead = Owner { start_time: me.start_time + 1, ..me };
+        let subnet = Subnet { gateway: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
+        let other = Pool { network: Tag::parse("0123456789ab").unwrap(), subnet, range: None };
+        let narrow = Pool { range: Some((Ipv4Addr::new(10, 0, 0, 16), 30)), ..other };
+        let give = |nth, pool: &Pool, wish: Option<u8>| {
+            let wish = wish.map(|last| Ipv4Addr::new(10, 0, 0, last));
+            dir.open().give(&id(nth), me, pool, wish).map(|address| address.to_string()).map_err(|e| e.to_string())
+        };
+        for (nth, pool, wish, expected) in [
+            (1, &POOL, None, "172.17.0.2"),
+            (1, &other, None, "10.0.0.2"),
+            (2, &POOL, None, "172.17.0.3"),
+            (2, &other, None, "10.0.0.3"),
+            (3, &other, Some(9), "10.0.0.9"),
+            (3, &other, Some(9), "10.0.0.9"),
+            (4, &other, None, "10.0.0.10"),
+            (5, &narrow, None, "10.0.0.16"),
+            (6, &narrow, None, "10.0.0.17"),
+        ] {
+            assert_eq!(give(nth, pool, wish).as_deref(), Ok(expected), "{nth}");
+        }
+        for (nth, pool, wish, expected) in [
+            (7, &other, Some(9), "10.0.0.9 is the address of the container"),
+            (7, &other, Some(1), "10.0.0.1 cannot be a container's"),
+            (7, &POOL, Some(8), "10.0.0.8 cannot be a container's"),
+        ] {
+            let error = give(nth, pool, wish).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        dir.open().give(&id(8), dead, &other, Some(Ipv4Addr::new(10, 0, 0, 8))).unwrap();
+        assert_eq!(give(7, &other, Some(8)).as_deref(), Ok("10.0.0.8"), "of one that is gone");
+        assert_eq!(
+            (give(8, &narrow, None).unwrap(), give(9, &narrow, None).unwrap()),
+            ("10.0.0.18".into(), "10.0.0.19".into())
+        );
+        assert!(give(10, &narrow, None).unwrap_err().contains("no free address in 10.0.0.16/30"));
+        assert_eq!(dir.open().of(Tag::DEFAULT).count(), 2);
     }
 
     #[test]
@@ -307,7 +407,7 @@ mod tests {
         let dir = Dir::new("text");
         let me = Owner::this_process().unwrap();
         let mut leases = dir.open();
-        leases.give(&id(7), me, SUBNET).unwrap();
+        leases.give(&id(7), me, &POOL, None).unwrap();
         leases.head.rules = Some(12);
         leases.write_head().unwrap();
         let text = std::fs::read_to_string(dir.0.join(NAME)).unwrap();
@@ -320,6 +420,7 @@ mod tests {
             address: Ipv4Addr::BROADCAST,
             container: id(u32::MAX),
             owner: Owner { pid: i32::MAX, start_time: u64::MAX },
+            network: Tag::parse("ffffffffffff").unwrap(),
         };
         assert!(line_of(&longest).len() < LINE);
         assert_eq!(parse_entry(line_of(&longest).as_bytes()), Some(longest));
@@ -335,6 +436,7 @@ mod tests {
             good.replace("172", "572"),
             good.replace(" 1 2", " -x 2"),
             format!("{good} 3"),
+            format!("{good} 0123456789ab 4"),
             format!("172.17.0.2 {}", id(1)),
             format!("172.17.0.2 {} 1 2", "Z".repeat(64)),
             format!("172.17.0.2 {} 1 99999999999999999999999", id(1)),
@@ -360,8 +462,8 @@ mod tests {
                 *byte = (state >> 35) as u8;
             }
             std::fs::write(dir.0.join(NAME), &text).unwrap();
-            assert!(SUBNET.offers(dir.open().give(&id(round), me, SUBNET).unwrap()));
-            assert!(dir.open().find(&id(round)).is_some(), "what was given is found again");
+            assert!(POOL.subnet.offers(dir.open().give(&id(round), me, &POOL, None).unwrap()));
+            assert!(dir.open().find(&id(round), Tag::DEFAULT).is_some(), "what was given is found again");
         }
     }
 }

@@ -5,12 +5,12 @@
 
 use crate::rule::{Rule, Verdict};
 use crate::socket::Netlink;
-use crate::wire::{self, ACK, APPEND, Batch, CREATE, DUMP, Message};
+use crate::wire::{self, ACK, APPEND, Batch, CREATE, DUMP, EXCLUSIVE, Message};
 use rustix::io::Errno;
 
 /// `NFPROTO_INET`: rules that see IPv4 and IPv6.
 pub(crate) const INET: u8 = 1;
-pub(crate) use crate::rule::IPV4;
+pub(crate) use crate::rule::{IPV4, IPV6};
 
 /// `ERESTART`: the rule set has changed since it was read.
 pub(crate) const STALE: Errno = Errno::RESTART;
@@ -25,6 +25,9 @@ const GET_CHAIN: u16 = SUBSYSTEM << 8 | 4;
 const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
 const GET_RULE: u16 = SUBSYSTEM << 8 | 7;
 const DELETE_RULE: u16 = SUBSYSTEM << 8 | 8;
+const NEW_SET: u16 = SUBSYSTEM << 8 | 9;
+const NEW_ELEMENTS: u16 = SUBSYSTEM << 8 | 12;
+const DELETE_ELEMENTS: u16 = SUBSYSTEM << 8 | 14;
 const NEW_GENERATION: u16 = SUBSYSTEM << 8 | 15;
 const GET_GENERATION: u16 = SUBSYSTEM << 8 | 16;
 
@@ -38,8 +41,62 @@ pub(crate) enum Hook {
     Prerouting = 0,
     Input = 1,
     Forward = 2,
+    Output = 3,
     Postrouting = 4,
 }
+
+/// What the fields of a map's keys and values are, as `nft` numbers the types that it shows. [nftables: enum datatypes]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Field {
+    Address = 7,
+    Address6 = 8,
+    Protocol = 12,
+    Port = 13,
+    Link = 41,
+}
+
+impl Field {
+    /// Its length in a key or value: a register's, or four of them.
+    fn length(self) -> u32 {
+        match self {
+            Field::Address | Field::Protocol | Field::Port => REGISTER,
+            Field::Address6 | Field::Link => 4 * REGISTER,
+        }
+    }
+}
+
+/// A named map of our table; a set where it has no values. Fields stand one after the other, each padded to the four bytes of a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Map {
+    pub(crate) name: &'static str,
+    /// Tells it from the other maps of a transaction.
+    pub(crate) id: u32,
+    pub(crate) key: &'static [Field],
+    pub(crate) value: &'static [Field],
+}
+
+impl Map {
+    fn is_set(&self) -> bool {
+        self.value.is_empty()
+    }
+}
+
+/// Length of a register.
+const REGISTER: u32 = 4;
+/// `NFT_SET_MAP`.
+const IS_MAP: u32 = 8;
+/// The userdata of a set by which `nft` shows its keys, names of links, from front to back: type 0, length 4, the number of
+/// this host's order of bytes. Those of several fields it shows so by itself. [libnftnl/udata.h: NFTNL_UDATA_SET_KEYBYTEORDER]
+const KEY_OF_THIS_HOST: [u8; 6] = {
+    let [a, b, c, d] = 1_u32.to_ne_bytes();
+    [0, 4, a, b, c, d]
+};
+/// Elements in a message: some 50 bytes each, and an attribute is no longer than 65535.
+const ELEMENTS: usize = 1000;
+
+/// A key of a map and its value.
+pub(crate) type Element = (Vec<u8>, Vec<u8>);
 
 /// The userdata of a rule that shows up as `comment` in listings.
 pub(crate) fn comment(text: &str) -> Vec<u8> {
@@ -106,6 +163,58 @@ impl Transaction {
                 a.put(7, userdata);
             }
         });
+    }
+
+    /// Makes a map or set of our table.
+    pub(crate) fn map(&mut self, table: &str, map: &Map) {
+        let kind = |fields: &[Field]| fields.iter().fold(0, |all, field| all << 6 | *field as u32);
+        let length = |fields: &[Field]| fields.iter().map(|field| field.length()).sum();
+        self.batch.raw(NEW_SET, ACK | CREATE, &header(INET), |a| {
+            a.string(1, table).string(2, map.name).number(10, map.id);
+            a.number(4, kind(map.key)).number(5, length(map.key));
+            if map.key == [Field::Link] {
+                // How `nft` finds out that the name is no number from the net. [libnftnl/udata.h: KEYBYTEORDER]
+                a.put(13, &[&[0, 4][..], &1_u32.to_ne_bytes()].concat());
+            }
+            if !map.is_set() {
+                a.number(3, IS_MAP).number(6, kind(map.value)).number(7, length(map.value));
+            }
+            if map.key == [Field::Link] {
+                a.put(13, &KEY_OF_THIS_HOST);
+            }
+        });
+    }
+
+    /// Adds elements to a map of our table; that one is there already fails.
+    pub(crate) fn add_elements(&mut self, table: &str, map: &Map, elements: &[Element]) {
+        self.elements(NEW_ELEMENTS, CREATE | EXCLUSIVE, table, map, elements);
+    }
+
+    /// Removes elements from a map of our table; that one is not there fails.
+    pub(crate) fn delete_elements(&mut self, table: &str, map: &Map, elements: &[Element]) {
+        self.elements(DELETE_ELEMENTS, 0, table, map, elements);
+    }
+
+    fn elements(&mut self, kind: u16, flags: u16, table: &str, map: &Map, elements: &[Element]) {
+        for some in elements.chunks(ELEMENTS) {
+            self.batch.raw(kind, ACK | flags, &header(INET), |a| {
+                a.string(1, table).string(2, map.name).nest(3, |a| {
+                    for (key, value) in some {
+                        a.nest(1, |a| {
+                            a.nest(1, |a| {
+                                a.put(1, key);
+                            });
+                            // To remove an element its key says enough.
+                            if kind == NEW_ELEMENTS && !map.is_set() {
+                                a.nest(2, |a| {
+                                    a.put(1, value);
+                                });
+                            }
+                        });
+                    }
+                });
+            });
+        }
     }
 
     /// Removes one rule.
@@ -182,6 +291,74 @@ pub(crate) fn rules_marked(netlink: &Netlink, chain: &Chain, userdata: &[u8]) ->
         })
         .map_err(|refused| refused.errno)?;
     Ok(found)
+}
+
+/// What there is to know of a rule of somebody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) last: Last,
+    /// The name of our bridge stands in it.
+    pub(crate) names_bridge: bool,
+}
+
+/// What a rule does as the last one of its chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Last {
+    /// It drops or rejects whatever comes to it.
+    RefusesAll,
+    /// Anything else.
+    Other,
+}
+
+/// The rules of a chain in their order; of a chain without a name those of the whole table.
+pub(crate) fn rules_of(netlink: &Netlink, chain: &Chain) -> Result<Vec<Seen>, Errno> {
+    let mut batch = Batch::default();
+    batch.raw(GET_RULE, DUMP, &header(chain.family), |a| {
+        a.string(1, &chain.table);
+        if !chain.name.is_empty() {
+            a.string(2, &chain.name);
+        }
+    });
+    let mut found = Vec::new();
+    netlink
+        .exchange(&batch, |message| {
+            // See `rules_marked`.
+            let is = |wanted, value: &str| {
+                message.attributes(HEADER).any(|(kind, bytes)| kind == wanted && wire::text(bytes) == value)
+            };
+            if message.kind == NEW_RULE && is(1, &chain.table) && (chain.name.is_empty() || is(2, &chain.name)) {
+                let expressions = message.attributes(HEADER).find(|(kind, _)| *kind == 4);
+                found.push(seen(expressions.map_or(&[], |(_, value)| value)));
+            }
+        })
+        .map_err(|refused| refused.errno)?;
+    Ok(found)
+}
+
+/// From the expressions of a rule. [linux/netfilter/nf_tables.h: nft_list_attributes, nft_expr_attributes]
+fn seen(expressions: &[u8]) -> Seen {
+    let bridge = crate::BRIDGE.as_bytes();
+    let names_bridge = expressions.windows(bridge.len()).any(|window| window == bridge);
+    let mut last = Last::Other;
+    for (_, expression) in wire::attributes(expressions) {
+        let part = |wanted| wire::attributes(expression).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+        match part(1).map(wire::text).unwrap_or_default() {
+            // These choose nothing.
+            "counter" | "log" => {}
+            "reject" => last = Last::RefusesAll,
+            // NFTA_IMMEDIATE_DATA, NFTA_DATA_VERDICT, NFTA_VERDICT_CODE
+            "immediate" if verdict(part(2).unwrap_or_default()) == Some(Verdict::Drop as u32) => {
+                last = Last::RefusesAll
+            }
+            _ => return Seen { last: Last::Other, names_bridge },
+        }
+    }
+    Seen { last, names_bridge }
+}
+
+fn verdict(immediate: &[u8]) -> Option<u32> {
+    let part = |bytes, wanted| wire::attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    number(part(part(part(immediate, 2)?, 2)?, 1)?)
 }
 
 fn parse_chain(message: &Message) -> Option<Chain> {

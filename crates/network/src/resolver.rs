@@ -54,6 +54,11 @@ impl HostResolver {
         v4.or_else(|| (!reachable && self.servers.iter().any(is_v6_loopback)).then_some(Ipv4Addr::LOCALHOST))
     }
 
+    /// Whether nobody whom the host asks can be asked from a network of IPv4.
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        !self.servers.iter().any(|server| is_reachable(*server)) && self.forward_to().is_none()
+    }
+
     /// The container's /etc/resolv.conf behind `gateway`. Servers that the person named (`dns`) stand instead of the
     /// host's.
     pub fn for_bridge(&self, gateway: Ipv4Addr, dns: &[IpAddr]) -> String {
@@ -83,6 +88,18 @@ impl HostResolver {
     /// The container's /etc/resolv.conf when it has the host's network, or none.
     pub fn for_host(&self, dns: &[IpAddr]) -> String {
         if dns.is_empty() { self.file(self.servers.iter().copied()) } else { self.file(dns.iter().copied()) }
+    }
+
+    /// The container's /etc/resolv.conf where names are told: these servers, and what is asked is asked as it is first: a
+    /// container's name shall not be looked for in the host's domains. [resolv.conf(5), ndots]
+    pub fn for_names(&self, servers: &[IpAddr]) -> String {
+        let is_other = |line: &&String| !line.split_ascii_whitespace().any(|word| word.starts_with("ndots:"));
+        let mut text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+        for line in self.other_lines.iter().filter(is_other) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text + "options ndots:0\n"
     }
 
     fn file(&self, servers: impl IntoIterator<Item = IpAddr>) -> String {

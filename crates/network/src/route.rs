@@ -5,21 +5,19 @@
 
 use crate::error::{Cause, Error};
 use crate::socket::{Netlink, Refused};
-use crate::wire::{self, ACK, Batch, CREATE, DUMP, EXCLUSIVE, Message, read_u32};
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
-};
+use crate::wire::{self, ACK, APPEND, Batch, CREATE, DUMP, EXCLUSIVE, Message, read_u32};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
-use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 /// The index of `lo`, first in every network namespace.
-const LOOPBACK: u32 = 1;
+pub(crate) const LOOPBACK: u32 = 1;
 
 /// A link of the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +26,8 @@ pub(crate) struct Link {
     pub(crate) name: String,
     /// `bridge`, `veth`, ...; empty for hardware.
     pub(crate) kind: String,
+    /// Its hardware address, where it has one of six bytes.
+    pub(crate) mac: [u8; 6],
     pub(crate) mtu: u32,
     pub(crate) up: bool,
     /// Index of the bridge of which it is a port.
@@ -143,64 +143,68 @@ pub(crate) fn add_address(netlink: &Netlink, net: Net) -> Result<(), Errno> {
     }
 }
 
-/// Makes a veth pair in one request: the host's end up and a port of the bridge, its peer `eth0`, still down, directly
-/// in the container's namespace.
-pub(crate) fn create_veth(
-    netlink: &Netlink,
-    name: &str,
-    bridge: u32,
-    mtu: u32,
-    peer_mac: [u8; 6],
-    netns: BorrowedFd<'_>,
-) -> Result<(), Errno> {
-    let mut peer = LinkMessage::default();
-    peer.attributes = vec![
-        LinkAttribute::IfName("eth0".to_owned()),
-        LinkAttribute::Address(peer_mac.to_vec()),
-        LinkAttribute::Mtu(mtu),
-        LinkAttribute::NetNsFd(netns.as_raw_fd()),
-    ];
-    let mut message = up(LinkMessage::default());
-    message.attributes = vec![
-        LinkAttribute::IfName(name.to_owned()),
-        LinkAttribute::Mtu(mtu),
-        LinkAttribute::Controller(bridge),
-        LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-        ]),
-    ];
-    one(netlink, ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewLink(message))
+/// Gives a link an IPv6 address, at once: nobody else can have it. [IFA_F_NODAD]
+pub(crate) fn add_address6(netlink: &Netlink, link: u32, address: Ipv6Addr, prefix: u8) -> Result<(), Errno> {
+    match one(netlink, ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewAddress(address6_of(link, address, prefix))) {
+        Err(Errno::EXIST) => Ok(()),
+        done => done,
+    }
 }
 
-/// What [`configure`] does, in order; the n-th text belongs to its n-th request.
-const CONFIGURE: [&str; 5] =
-    ["bring lo up", "bring eth0 up", "give eth0 its address", "add the default route", "look at eth0"];
+/// Waits until the kernel has done what it does for a new IPv6 address later, in a worker of its own: there is a route by
+/// which packets for it are taken in, and before that it listens to who asks for it. When the machine is busy with links
+/// that takes tens of milliseconds, and a lost question costs a whole second. [net/ipv6/addrconf.c, addrconf_dad_work]
+pub(crate) fn settle_address6(netlink: &Netlink, address: Ipv6Addr) {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    message.header.destination_prefix_length = 128;
+    message.attributes = vec![RouteAttribute::Destination(RouteAddress::Inet6(address))];
+    let message = RouteNetlinkMessage::GetRoute(message);
+    for pause in PAUSES {
+        let mut is_local = false;
+        let asked = netlink.exchange(Batch::default().route(ACK, &message), |message| {
+            is_local |= message.kind == RTM_NEWROUTE && message.payload.get(7) == Some(&RTN_LOCAL);
+        });
+        // What answers no such question is not worth waiting for.
+        if is_local || asked.is_err_and(|refused| refused.errno != Errno::NETUNREACH) {
+            return;
+        }
+        std::thread::sleep(pause);
+    }
+}
 
-/// In the container's namespace: `lo` and `eth0` up, its address, the default route. One batch. Its end settles eth0's
-/// carrier as [`settle_carriers`] does, or the container could see eth0 down and without its link-local address.
-pub(crate) fn configure(netlink: &Netlink, net: Net, gateway: Ipv4Addr) -> Result<(), Error> {
+/// How long it is waited for an address, some 400 ms in all.
+const PAUSES: [Duration; 12] = {
+    let mut pauses = [Duration::from_micros(100); 12];
+    let mut nth = 1;
+    while nth < pauses.len() {
+        pauses[nth] = Duration::from_micros(100 << nth);
+        nth += 1;
+    }
+    pauses
+};
+
+/// Lets what comes in by the link for ::1 be taken in, as `route_localnet` does for 127.0.0.1: a second route to ::1, after
+/// that by `lo`. Only answers come so far that had another destination when they came: what is sent to ::1 by others the
+/// kernel drops before it looks at any rule or route. [net/ipv6/ip6_input.c, ip6_rcv_core]
+pub(crate) fn take_in_loopback6(netlink: &Netlink, link: u32) -> Result<(), Errno> {
     let mut route = RouteMessage::default();
     route.header = RouteHeader {
-        address_family: AddressFamily::Inet,
-        table: RouteHeader::RT_TABLE_MAIN,
+        address_family: AddressFamily::Inet6,
+        destination_prefix_length: 128,
+        table: RT_TABLE_LOCAL,
         protocol: RouteProtocol::Boot,
         scope: RouteScope::Universe,
-        kind: RouteType::Unicast,
+        kind: RouteType::Local,
         ..RouteHeader::default()
     };
-    route.attributes = vec![RouteAttribute::Gateway(RouteAddress::Inet(gateway)), RouteAttribute::Oif(net.link)];
-    let mut batch = Batch::default();
-    batch
-        .route(ACK, &RouteNetlinkMessage::SetLink(up(by_index(LOOPBACK))))
-        .route(ACK, &RouteNetlinkMessage::SetLink(up(by_index(net.link))))
-        .route(ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewAddress(address_of(net)))
-        .route(ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewRoute(route))
-        .route(ACK, &get_link("eth0"));
-    netlink.exchange(&batch, |_| ()).map_err(|refused| Error::Configure {
-        action: CONFIGURE.get(refused.request).copied().unwrap_or("configure eth0"),
-        source: refused.errno.into(),
-    })
+    let loopback = RouteAddress::Inet6(Ipv6Addr::LOCALHOST);
+    route.attributes = vec![RouteAttribute::Destination(loopback), RouteAttribute::Oif(link)];
+    // Beside those by other bridges.
+    match one(netlink, ACK | CREATE | APPEND, &RouteNetlinkMessage::NewRoute(route)) {
+        Err(Errno::EXIST) => Ok(()),
+        done => done,
+    }
 }
 
 /// Removes a link by name; it is no failure when there is none.
@@ -213,11 +217,11 @@ pub(crate) fn delete_link(netlink: &Netlink, name: &str) -> Result<(), Error> {
     }
 }
 
-fn one(netlink: &Netlink, flags: u16, message: &RouteNetlinkMessage) -> Result<(), Errno> {
+pub(crate) fn one(netlink: &Netlink, flags: u16, message: &RouteNetlinkMessage) -> Result<(), Errno> {
     netlink.exchange(Batch::default().route(flags, message), |_| ()).map_err(|refused| refused.errno)
 }
 
-fn get_link(name: &str) -> RouteNetlinkMessage {
+pub(crate) fn get_link(name: &str) -> RouteNetlinkMessage {
     let mut message = LinkMessage::default();
     message.attributes = vec![
         LinkAttribute::IfName(name.to_owned()),
@@ -227,13 +231,13 @@ fn get_link(name: &str) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(message)
 }
 
-fn by_index(index: u32) -> LinkMessage {
+pub(crate) fn by_index(index: u32) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.header.index = index;
     message
 }
 
-fn up(mut message: LinkMessage) -> LinkMessage {
+pub(crate) fn up(mut message: LinkMessage) -> LinkMessage {
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
     message
@@ -247,7 +251,7 @@ fn address_message(index: u32, net: Option<Net>) -> AddressMessage {
     message
 }
 
-fn address_of(net: Net) -> AddressMessage {
+pub(crate) fn address_of(net: Net) -> AddressMessage {
     let mut message = address_message(net.link, Some(net));
     let hosts = u32::MAX.checked_shr(net.prefix.into()).unwrap_or(0);
     message.attributes = vec![
@@ -258,10 +262,25 @@ fn address_of(net: Net) -> AddressMessage {
     message
 }
 
+pub(crate) fn address6_of(link: u32, address: Ipv6Addr, prefix: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    message.header.index = link;
+    message.header.prefix_len = prefix;
+    message.attributes = vec![
+        AddressAttribute::Local(IpAddr::V6(address)),
+        AddressAttribute::Address(IpAddr::V6(address)),
+        AddressAttribute::Flags(AddressFlags::Nodad),
+    ];
+    message
+}
+
 // Kernel numbers of the messages and attributes that are read. [linux/rtnetlink.h, if_link.h, if_addr.h]
 const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
+const RTN_LOCAL: u8 = 2;
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
@@ -287,6 +306,7 @@ fn parse_link(message: &Message) -> Option<Link> {
     for (kind, value) in message.attributes(16) {
         match kind {
             IFLA_IFNAME => link.name = wire::text(value).to_owned(),
+            IFLA_ADDRESS => link.mac = value.try_into().unwrap_or_default(),
             IFLA_MTU => link.mtu = read_u32(value, 0)?,
             IFLA_MASTER => link.master = read_u32(value, 0),
             IFLA_LINKINFO => {

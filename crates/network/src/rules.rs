@@ -2,42 +2,64 @@
 //!
 //! `table inet mycontainer` is replaced as a whole, in one transaction, so it is always complete. In it:
 //!
-//! - `forward`: a container may start connections to anywhere; into the bridge come only answers. Nothing is routed
-//!   from another link into a container that it did not ask for.
-//! - `postrouting`: what leaves the subnet by another link gets the host's address (masquerade).
-//! - when the host resolves names through a server on its loopback: `prerouting` sends gateway:53 to it, `input` makes
-//!   the question come from 127.0.0.1, for such servers answer local clients only, and `martians` drops whatever else
-//!   comes from the bridge with a loopback address. Without it `route_localnet` would open every service that listens
-//!   on 127.0.0.1 to the containers [CVE-2020-8558]. It stands before connection tracking, and thus before the
-//!   rewriting of the one destination that is allowed.
+//! - `forward`: a container may start connections to anywhere but other networks of ours; into a network come only
+//!   answers, and connections to published ports. Nothing else is routed from another link into a container that it did
+//!   not ask for. What belongs to an internal network stays within it. The bridges stand in sets (`maps.rs`), so that a
+//!   packet meets as many rules whatever the number of networks.
+//! - `prerouting` and `output`: what is sent to an address of this host, by others or by the host itself, goes to the
+//!   container that publishes the port, as the maps have it (`maps.rs`). These and the next chain see the first packet of
+//!   a connection only.
+//! - `postrouting`: what leaves a network's subnet by another link gets the host's address (masquerade), unless the network
+//!   is a routed one. So does what would be answered past us: a published port that is reached from the subnet itself, and
+//!   from the host's loopback. All others keep their address, and a server sees who its clients are.
+//! - `martians` drops whatever comes from another link than `lo` with a loopback address. The kernel does so too, but not
+//!   on a link with `route_localnet`, which the bridge needs for ports on 127.0.0.1 and for the host's resolver: without
+//!   this it would open every service that listens on 127.0.0.1 to the containers [CVE-2020-8558]. It stands before
+//!   connection tracking, and thus before the rewriting of destinations: what is published on 127.0.0.1 is for this host,
+//!   and not for whoever sends us packets for that address.
+//!   IPv6 has no such setting and needs no such rule: the kernel drops what comes for `::1` from another link before it asks
+//!   anybody. An answer to the host's own `::1` had another destination when it came, and is let in by a route of the
+//!   bridge's to `::1` (`route.rs`). Where bridges' packets pass through the rules (`bridge-nf-call-ip6tables`) it is turned
+//!   back into one to `::1` too early, and is dropped: there a port is reached at `127.0.0.1` and not at `::1`.
+//! - where names are told on a network, `prerouting` sends port 53 of its gateway to the process that tells them. On one
+//!   without, when the host resolves names through a server on its loopback, `prerouting` sends gateway:53 to it, and
+//!   `input` makes the question come from 127.0.0.1, for such servers answer local clients only.
 //!
 //! A drop is final in whichever chain it happens, and Docker and many firewalls set the policy of their forward chain
 //! to drop, ufw that of its input chain as well. Each such forward chain gets two rules at its head that accept what
-//! comes from and goes to our bridge, each such input chain one for questions to the host's resolver, with the comment
+//! comes from and goes to each bridge, each such input chain those for questions about names, with the comment
 //! "mycontainer", by which they are found and removed again. They use only what iptables-nft understands, so that
 //! `iptables -L` goes on working. Ours still decides about those packets.
 //!
-//! Everything here goes with the bridge: [`remove`] is called by the janitor.
+//! Who flushes all rules takes `martians` away and leaves `route_localnet`: until the next start or `network reload` a
+//! container that can send raw packets reaches what listens on 127.0.0.1. A forward chain that rejects by a rule at its
+//! end and not by its policy is not seen to drop.
+//!
+//! Everything here goes with the last bridge: [`remove`] is called by the janitor.
 
-use crate::BRIDGE;
 use crate::error::{Cause, Error};
-use crate::nft::{self, Chain, Hook, Transaction};
+use crate::maps;
+use crate::nft::{self, Chain, Element, Hook, Transaction};
+use crate::ports::Published;
 use crate::rule::{Rule, TCP, UDP, Verdict};
 use crate::socket::Netlink;
 use crate::subnet::Subnet;
+use crate::uses::Use;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 /// Our table, of family inet.
 pub(crate) const TABLE: &str = "mycontainer";
 /// The comment of our rules in other tables.
-const MARK: &str = "mycontainer";
+pub(crate) const MARK: &str = "mycontainer";
 /// How often a transaction is planned anew because somebody changed rules at the same time.
 const ATTEMPTS: usize = 20;
 
 const DNS: u16 = 53;
+/// The host's own loopback link.
+const LO: &str = "lo";
 const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
 
 // Priorities. [linux/netfilter_ipv4.h: NF_IP_PRI_*]
@@ -48,8 +70,11 @@ const SOURCE_NAT: i32 = 100;
 
 /// What the rules depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    pub(crate) subnet: Subnet,
+pub(crate) struct Wanted<'a> {
+    /// The networks that are in use.
+    pub(crate) networks: &'a [Use],
+    /// All that is published.
+    pub(crate) ports: &'a [Published],
     /// The host's own name server to which gateway:53 is forwarded.
     pub(crate) resolver: Option<Ipv4Addr>,
 }
@@ -60,20 +85,61 @@ pub(crate) fn generation(netlink: &Netlink) -> Result<u32, Error> {
 }
 
 /// Puts our rules in place, whatever is there now. Returns the generation of the rule set that has them.
-pub(crate) fn install(netlink: &Netlink, wanted: &Wanted) -> Result<u32, Error> {
+pub(crate) fn install(netlink: &Netlink, wanted: &Wanted<'_>) -> Result<u32, Error> {
     transaction(netlink, |generation| {
         let mut change = Transaction::new(generation);
         our_table(&mut change, wanted);
         for chain in foreign_chains(netlink)? {
             take_back(netlink, &mut change, &chain)?;
             if chain.drops {
-                leave_for_bridge(&mut change, &chain, wanted);
+                wanted.networks.iter().for_each(|network| leave_for(&mut change, &chain, network, wanted.resolver));
             }
         }
         Ok(change)
     })
-    // What has been committed on generation n is generation n + 1, and 0 is left out.
-    .map(|planned_on| planned_on.checked_add(1).unwrap_or(1))
+    .map(after)
+}
+
+/// Publishes ports, on the rule set of this generation, which has our rules. Returns the next one. Of another
+/// generation, or where one of them is published already, nothing happens.
+pub(crate) fn publish(netlink: &Netlink, generation: u32, ports: &[Published]) -> Result<u32, Errno> {
+    let mut change = Transaction::new(generation);
+    for (map, elements) in maps::of(ports) {
+        change.add_elements(TABLE, map, &elements);
+    }
+    change.commit(netlink).map(|()| after(generation))
+}
+
+/// Ends the publishing of ports, whatever is there of it. Returns the generation before and after, if it was all there.
+pub(crate) fn withdraw(netlink: &Netlink, ports: &[Published]) -> Result<Option<(u32, u32)>, Error> {
+    let remove = |ports: &[Published]| {
+        transaction(netlink, |generation| {
+            let mut change = Transaction::new(generation);
+            for (map, elements) in maps::of(ports) {
+                change.delete_elements(TABLE, map, &elements);
+            }
+            Ok(change)
+        })
+    };
+    let is_missing = |error: &Error| matches!(error, Error::Rules { source: Cause { errno: Errno::NOENT, .. }, .. });
+    match remove(ports) {
+        Ok(planned_on) => return Ok(Some((planned_on, after(planned_on)))),
+        Err(error) if is_missing(&error) => {}
+        Err(error) => return Err(error),
+    }
+    // Somebody has flushed the rules, or a part of them.
+    for port in ports {
+        match remove(std::slice::from_ref(port)) {
+            Err(error) if !is_missing(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// What has been committed on generation n is generation n + 1, and 0 is left out.
+fn after(generation: u32) -> u32 {
+    generation.checked_add(1).unwrap_or(1)
 }
 
 /// Takes our table and our rules in other tables away again.
@@ -117,16 +183,19 @@ fn transaction(netlink: &Netlink, plan: impl Fn(u32) -> Result<Transaction, Errn
 fn refused(errno: Errno) -> Error {
     // A kernel without nf_tables has no such netlink subsystem.
     let errno = if errno == Errno::INVAL { Errno::OPNOTSUPP } else { errno };
-    Error::Rules { table: TABLE, source: Cause::of(errno, "nf_tables nft_chain_nat nft_masq nft_ct") }
+    Error::Rules {
+        table: TABLE,
+        source: Cause::of(errno, "nf_tables nft_chain_nat nft_nat nft_masq nft_ct nft_fib_inet"),
+    }
 }
 
-/// Chains of others that decide about forwarded IPv4, and about IPv4 for the host.
+/// Chains of others that decide about what is forwarded, and about what is for the host.
 fn foreign_chains(netlink: &Netlink) -> Result<Vec<Chain>, Errno> {
     let ours = |chain: &Chain| chain.family == nft::INET && chain.table == TABLE;
-    let sees_ipv4 = |chain: &Chain| chain.family == nft::INET || chain.family == nft::IPV4;
+    let sees_ip = |chain: &Chain| [nft::INET, nft::IPV4, nft::IPV6].contains(&chain.family);
     let decides = |chain: &Chain| chain.hook == Hook::Forward as u32 || chain.hook == Hook::Input as u32;
     let mut chains = nft::base_chains(netlink)?;
-    chains.retain(|chain| decides(chain) && sees_ipv4(chain) && !ours(chain));
+    chains.retain(|chain| decides(chain) && sees_ip(chain) && !ours(chain));
     Ok(chains)
 }
 
@@ -139,51 +208,132 @@ fn take_back(netlink: &Netlink, change: &mut Transaction, chain: &Chain) -> Resu
 }
 
 /// Puts our rules at the head of somebody's chain.
-fn leave_for_bridge(change: &mut Transaction, chain: &Chain, wanted: &Wanted) {
+fn leave_for(change: &mut Transaction, chain: &Chain, network: &Use, resolver: Option<Ipv4Addr>) {
     let mut accept = |rule: Rule| change.insert(chain, &rule.counter().verdict(Verdict::Accept), &nft::comment(MARK));
+    let entering = || Rule::default().entering(&network.bridge);
+    // iptables-nft shows no rule of family ip that asks whether it is ip.
+    let asking = || if chain.family == nft::IPV4 { entering() } else { entering().ipv4() };
+    if chain.family == nft::IPV6 && network.six.is_none() {
+        return;
+    }
     if chain.hook == Hook::Forward as u32 {
-        accept(Rule::default().leaving(BRIDGE));
-        accept(Rule::default().entering(BRIDGE));
-    } else if let Some(resolver) = wanted.resolver {
+        accept(Rule::default().leaving(&network.bridge));
+        accept(entering());
+    } else if chain.family == nft::IPV6 {
+        // Questions are asked over IPv4.
+    } else if let Some(port) = network.names {
+        for protocol in [UDP, TCP] {
+            accept(asking().destination(network.subnet.gateway, 32).destination_port(protocol, port));
+        }
+    } else if let Some(resolver) = resolver.filter(|_| !network.internal) {
         // Of what is sent to a loopback address from the bridge only questions get here: `martians` drops the rest.
-        let rule = Rule::default().entering(BRIDGE);
-        // iptables-nft shows no rule of family ip that asks whether it is ip.
-        let rule = if chain.family == nft::IPV4 { rule } else { rule.ipv4() };
-        accept(rule.destination(resolver, 32));
+        accept(asking().destination(resolver, 32));
     }
 }
 
-fn our_table(change: &mut Transaction, wanted: &Wanted) {
-    let rule = Rule::default;
+fn our_table(change: &mut Transaction, wanted: &Wanted<'_>) {
     // Made, deleted, made: replaced, whether it was there or not.
     change.table(nft::INET, TABLE);
     change.delete_table(nft::INET, TABLE);
     change.table(nft::INET, TABLE);
+    forwarding(change, wanted.networks);
+    sources(change, wanted.networks);
+    martians(change);
+    destinations(change, wanted);
+}
 
+fn forwarding(change: &mut Transaction, networks: &[Use]) {
+    let of = |which: fn(&&Use) -> bool, element: fn(&str) -> Element| -> Vec<Element> {
+        networks.iter().filter(which).map(|network| element(&network.bridge)).collect()
+    };
+    for (set, elements) in [
+        (&maps::BRIDGES, of(|_| true, maps::link)),
+        (&maps::CLOSED, of(|network| network.internal, maps::link)),
+        (&maps::WITHIN, of(|_| true, maps::link_twice)),
+    ] {
+        change.map(TABLE, set);
+        change.add_elements(TABLE, set, &elements);
+    }
     change.chain(TABLE, "forward", "filter", Hook::Forward, FILTER);
-    change.append(TABLE, "forward", &rule().entering(BRIDGE).verdict(Verdict::Accept));
-    change.append(TABLE, "forward", &rule().leaving(BRIDGE).established().verdict(Verdict::Accept));
-    change.append(TABLE, "forward", &rule().leaving(BRIDGE).verdict(Verdict::Drop));
+    let into = || Rule::default().leaving_any(&maps::BRIDGES);
+    for (rule, verdict) in [
+        (Rule::default().passing_any(&maps::WITHIN), Verdict::Accept),
+        (Rule::default().leaving_any(&maps::CLOSED), Verdict::Drop),
+        (Rule::default().entering_any(&maps::CLOSED), Verdict::Drop),
+        (into().established(), Verdict::Accept),
+        (into().redirected(), Verdict::Accept),
+        (into(), Verdict::Drop),
+        (Rule::default().entering_any(&maps::BRIDGES), Verdict::Accept),
+    ] {
+        change.append(TABLE, "forward", &rule.verdict(verdict));
+    }
+}
 
-    let Subnet { gateway, prefix } = wanted.subnet;
+fn sources(change: &mut Transaction, networks: &[Use]) {
     change.chain(TABLE, "postrouting", "nat", Hook::Postrouting, SOURCE_NAT);
-    change.append(TABLE, "postrouting", &rule().ipv4().source(gateway, prefix).not_leaving(BRIDGE).masquerade());
+    for Use { bridge, subnet: Subnet { gateway, prefix }, six, internal, routed, .. } in networks {
+        let (loopback, bits) = LOOPBACK;
+        let from_subnet = || Rule::default().ipv4().source(*gateway, *prefix);
+        let from_subnet6 = six.map(|six| move || Rule::default().ipv6().source6(six.subnet, six.prefix));
+        let is_hidden = !routed && !internal;
+        let rules = [
+            is_hidden.then(|| from_subnet().not_leaving(bridge)),
+            Some(from_subnet().leaving(bridge).redirected()),
+            Some(Rule::default().ipv4().source(loopback, bits).leaving(bridge)),
+            from_subnet6.filter(|_| is_hidden).map(|from_subnet| from_subnet().not_leaving(bridge)),
+            from_subnet6.map(|from_subnet| from_subnet().leaving(bridge).redirected()),
+            six.map(|_| Rule::default().ipv6().source6(Ipv6Addr::LOCALHOST, 128).leaving(bridge)),
+        ];
+        for rule in rules.into_iter().flatten() {
+            change.append(TABLE, "postrouting", &rule.masquerade());
+        }
+    }
+}
 
-    let Some(resolver) = wanted.resolver else { return };
-    change.chain(TABLE, "martians", "filter", Hook::Prerouting, RAW);
-    change.chain(TABLE, "prerouting", "nat", Hook::Prerouting, DESTINATION_NAT);
-    change.chain(TABLE, "input", "nat", Hook::Input, SOURCE_NAT);
+fn martians(change: &mut Transaction) {
     let (loopback, bits) = LOOPBACK;
-    change.append(
-        TABLE,
-        "martians",
-        &rule().entering(BRIDGE).ipv4().destination(loopback, bits).verdict(Verdict::Drop),
-    );
-    change.append(TABLE, "martians", &rule().entering(BRIDGE).ipv4().source(loopback, bits).verdict(Verdict::Drop));
-    for protocol in [UDP, TCP] {
-        let to_gateway = rule().entering(BRIDGE).ipv4().destination(gateway, 32).destination_port(protocol, DNS);
-        change.append(TABLE, "prerouting", &to_gateway.destination_nat(resolver, DNS));
-        let to_resolver = rule().entering(BRIDGE).ipv4().destination(resolver, 32).destination_port(protocol, DNS);
-        change.append(TABLE, "input", &to_resolver.source_nat(Ipv4Addr::LOCALHOST));
+    let from_outside = || Rule::default().not_entering(LO).ipv4();
+    change.chain(TABLE, "martians", "filter", Hook::Prerouting, RAW);
+    change.append(TABLE, "martians", &from_outside().destination(loopback, bits).verdict(Verdict::Drop));
+    change.append(TABLE, "martians", &from_outside().source(loopback, bits).verdict(Verdict::Drop));
+}
+
+fn destinations(change: &mut Transaction, wanted: &Wanted<'_>) {
+    change.chain(TABLE, "prerouting", "nat", Hook::Prerouting, DESTINATION_NAT);
+    let asks_host = |network: &Use| network.names.is_none() && !network.internal;
+    if wanted.resolver.is_some() && wanted.networks.iter().any(asks_host) {
+        change.chain(TABLE, "input", "nat", Hook::Input, SOURCE_NAT);
+    }
+    for network in wanted.networks {
+        let gateway = network.subnet.gateway;
+        let entering = || Rule::default().entering(&network.bridge).ipv4();
+        for protocol in [UDP, TCP] {
+            let to_gateway = entering().destination(gateway, 32).destination_port(protocol, DNS);
+            if let Some(port) = network.names {
+                change.append(TABLE, "prerouting", &to_gateway.destination_nat(gateway, port));
+            } else if let Some(resolver) = wanted.resolver.filter(|_| asks_host(network)) {
+                change.append(TABLE, "prerouting", &to_gateway.destination_nat(resolver, DNS));
+                let to_resolver = entering().destination(resolver, 32).destination_port(protocol, DNS);
+                change.append(TABLE, "input", &to_resolver.source_nat(Ipv4Addr::LOCALHOST));
+            }
+        }
+    }
+    // After the questions to the resolver: a container that publishes port 53 must not get those of all others.
+    for map in maps::ALL {
+        change.map(TABLE, map);
+    }
+    change.chain(TABLE, "output", "nat", Hook::Output, DESTINATION_NAT);
+    for chain in ["prerouting", "output"] {
+        for (family, by_address, of_all) in
+            [(nft::IPV4, &maps::BY_ADDRESS, &maps::OF_ALL), (nft::IPV6, &maps::BY_ADDRESS6, &maps::OF_ALL6)]
+        {
+            let of_family =
+                || if family == nft::IPV4 { Rule::default().ipv4() } else { Rule::default().ipv6() }.for_this_host();
+            change.append(TABLE, chain, &of_family().destination_nat_by(by_address, family, true));
+            change.append(TABLE, chain, &of_family().destination_nat_by(of_all, family, false));
+        }
+    }
+    for (map, elements) in maps::of(wanted.ports) {
+        change.add_elements(TABLE, map, &elements);
     }
 }

@@ -61,6 +61,25 @@ fn open(at: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     openat(at, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
+/// Opens a directory in the run directory, made if `create`; `None` where there is none. What failed, and why.
+pub(crate) fn subdirectory(
+    run_dir: BorrowedFd<'_>,
+    name: &str,
+    create: bool,
+) -> Result<Option<OwnedFd>, (&'static str, Errno)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let open = || openat(run_dir, name, flags, Mode::empty());
+    let opened = match open() {
+        Err(Errno::NOENT) if create => {
+            mkdirat(run_dir, name, Mode::from_raw_mode(0o700)).map_err(|source| ("make", source))?;
+            open()
+        }
+        Err(Errno::NOENT) => return Ok(None),
+        opened => opened,
+    };
+    opened.map(Some).map_err(|source| ("open", source))
+}
+
 fn lock(dir: &OwnedFd) -> Result<(), Errno> {
     loop {
         match flock(dir, FlockOperation::LockExclusive) {

@@ -7,7 +7,9 @@ use crate::error::Error;
 use crate::wire::{self, Batch, Message};
 use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with, sockopt,
+};
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 
@@ -28,6 +30,8 @@ pub(crate) struct Refused {
 }
 
 const BUFFER: usize = 32 << 10;
+/// What a socket's buffer takes whatever this host's net.core.wmem_default is.
+const ROOM: usize = 64 << 10;
 
 impl Netlink {
     /// Links, addresses and routes. [rtnetlink(7)]
@@ -76,6 +80,10 @@ impl Netlink {
     /// Sends, then reads until `go_on` has seen enough. The first error is kept, the rest is read all the same.
     fn talk(&self, batch: &Batch, mut go_on: impl FnMut(&Message) -> bool) -> Result<(), Refused> {
         let whole = |errno| Refused { request: 0, errno };
+        if batch.bytes().len() > ROOM {
+            // All that is published, in one message that must fit into the socket's buffer.
+            sockopt::set_socket_send_buffer_size_force(&self.fd, 2 * batch.bytes().len()).map_err(whole)?;
+        }
         sendto(&self.fd, batch.bytes(), SendFlags::empty(), &SocketAddrNetlink::new(0, 0)).map_err(whole)?;
         let mut buffer = self.buffer.borrow_mut();
         let mut refused = None;

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::route::Net;
+use crate::tag::Tag;
 use std::net::Ipv4Addr;
 
 /// Bits of the mask of every subnet we choose.
@@ -31,14 +32,40 @@ impl Subnet {
     }
 }
 
+/// The addresses of a network that are given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pool {
+    pub(crate) network: Tag,
+    pub(crate) subnet: Subnet,
+    /// The part of it from which they are, its first address and bits; none is all of it.
+    pub(crate) range: Option<(Ipv4Addr, u8)>,
+}
+
+impl Pool {
+    /// The first and the last address of that part.
+    pub(crate) fn bounds(&self) -> (u32, u32) {
+        let (first, prefix) = self.range.unwrap_or((self.subnet.network(), self.subnet.prefix));
+        (first.to_bits() & mask(prefix), first.to_bits() | !mask(prefix))
+    }
+
+    /// How many containers can have an address of it.
+    pub(crate) fn size(&self) -> usize {
+        let (first, last) = self.bounds();
+        let ends = [self.subnet.network(), self.subnet.broadcast(), self.subnet.gateway];
+        let kept = ends.iter().filter(|end| (first..=last).contains(&end.to_bits())).count();
+        ((last - first) as usize + 1).saturating_sub(kept)
+    }
+}
+
+/// Whether a route or address of the host is in the subnet's way. Routes of up to one bit are how a VPN says "everything"
+/// (0.0.0.0/1 and 128.0.0.0/1) and clash no more than the default route does.
+pub(crate) fn is_clash(subnet: &Subnet, net: &Net) -> bool {
+    net.prefix > 1 && overlap(subnet, net)
+}
+
 /// The first candidate that overlaps none of the host's addresses and routes. Those of the link `ours` do not count.
-///
-/// Routes of up to one bit are how a VPN says "everything" (0.0.0.0/1 and 128.0.0.0/1) and clash no more than the
-/// default route does.
-pub(crate) fn choose(bridge: &'static str, ours: Option<u32>, used: &[Net]) -> Result<Subnet, Error> {
-    let clash = |subnet: &Subnet| {
-        used.iter().find(|net| net.prefix > 1 && Some(net.link) != ours && overlap(subnet, net)).copied()
-    };
+pub(crate) fn choose(bridge: &str, ours: Option<u32>, used: &[Net]) -> Result<Subnet, Error> {
+    let clash = |subnet: &Subnet| used.iter().find(|net| Some(net.link) != ours && is_clash(subnet, net)).copied();
     let mut first = None;
     for second_byte in 17..=31 {
         let subnet = Subnet { gateway: Ipv4Addr::new(172, second_byte, 0, 1), prefix: PREFIX };
@@ -48,7 +75,7 @@ pub(crate) fn choose(bridge: &'static str, ours: Option<u32>, used: &[Net]) -> R
         }
     }
     let first = first.map_or_else(String::new, |net| format!("{}/{}", net.address, net.prefix));
-    Err(Error::NoFreeSubnet { bridge, first })
+    Err(Error::NoFreeSubnet { bridge: bridge.to_owned(), first })
 }
 
 fn overlap(subnet: &Subnet, net: &Net) -> bool {
@@ -99,6 +126,8 @@ mod tests {
         let subnet = Subnet { gateway: Ipv4Addr::new(172, 17, 0, 1), prefix: 29 };
         let offered = (0..16).filter(|n| subnet.offers(Ipv4Addr::new(172, 17, 0, *n))).collect::<Vec<u8>>();
         assert_eq!(offered, [2, 3, 4, 5, 6]);
+        let pool = Pool { network: Tag::DEFAULT, subnet, range: None };
+        assert_eq!(pool.size(), offered.len());
         assert_eq!((mask(0), mask(32), mask(16)), (0, u32::MAX, 0xffff_0000));
     }
 }

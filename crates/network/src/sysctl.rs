@@ -3,6 +3,43 @@
 use crate::error::Error;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, read, write};
+use step::step;
+
+/// Whether this host routes packets of others.
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+const FORWARDING6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+
+/// Lets the host route packets of others.
+pub(crate) fn ensure_forwarding(has_six: bool) -> Result<(), Error> {
+    let why = "else the host routes nothing for the containers; it stays on, for others may rely on it by then";
+    if !is_on(FORWARDING)? {
+        step("enable-forwarding", why, || FORWARDING.to_owned(), || turn_on(FORWARDING))?;
+    }
+    if has_six && !is_on(FORWARDING6)? {
+        step(
+            "enable-forwarding",
+            why,
+            || FORWARDING6.to_owned(),
+            || {
+                keep_router_advertisements();
+                turn_on(FORWARDING6)
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// A host that routes IPv6 no longer listens to the routers around it, by which it may have its own address and default
+/// route, unless it is told to do both. [ip-sysctl, accept_ra: 2] Not for links that come later: among them are bridges
+/// of others, whose containers could pose as routers.
+fn keep_router_advertisements() {
+    for entry in std::fs::read_dir("/proc/sys/net/ipv6/conf").into_iter().flatten().flatten() {
+        let path = entry.path().join("accept_ra").to_string_lossy().into_owned();
+        if entry.file_name() != "all" && entry.file_name() != "default" && get(&path) == Ok(b'1') {
+            let _ = set(&path, "2");
+        }
+    }
+}
 
 /// True when a setting is 1.
 pub(crate) fn is_on(path: &str) -> Result<bool, Error> {

@@ -32,7 +32,8 @@ pub(crate) const DONE: u16 = 3;
 
 const HEADER: usize = 16;
 const ATTRIBUTE_HEADER: usize = 4;
-const NESTED: u16 = 0x8000;
+/// `NLA_F_NESTED`, on the type of an attribute that holds others.
+pub(crate) const NESTED: u16 = 0x8000;
 const TYPE_MASK: u16 = 0x3fff;
 
 /// Requests that are sent together. The n-th request has sequence number n, from 0.

@@ -23,8 +23,7 @@ fn a_container_has_eth0_an_address_and_a_route() {
     let addresses = eth0["addr_info"].as_array().unwrap();
     assert_eq!((&addresses[0]["local"], &addresses[0]["prefixlen"]), (&"172.17.0.2".into(), &16.into()));
     assert_eq!(addresses[0]["broadcast"], "172.17.255.255");
-    assert_eq!((&addresses[1]["local"], &addresses[1]["scope"]), (&"fe80::42:acff:fe11:2".into(), &"link".into()));
-    assert_eq!(addresses[1].get("tentative"), None, "usable at once");
+    assert_eq!(addresses.len(), 1, "no IPv6, by which others would be reached past the rules: {addresses:?}");
     assert!(links[0]["flags"].as_array().unwrap().contains(&"UP".into()));
     let routes = json(&container, "ip -j route");
     assert_eq!((&routes[0]["dst"], &routes[0]["gateway"]), (&"default".into(), &"172.17.0.1".into()));
@@ -42,7 +41,22 @@ fn bridge_host_and_containers_reach_each_other_at_once() {
     two.sh(&format!("ping -c1 -W0.5 {address}"));
     one.sh(&format!("ping -c1 -W0.5 {other}"));
     host.ns.sh(&format!("ping -c1 -W0.5 {other}"));
-    one.sh("ping -6 -c1 -W0.5 fe80::42:acff:fe11:3%eth0");
+}
+
+#[test]
+fn nobody_on_the_network_speaks_ipv6_so_that_none_can_pose_as_a_router() {
+    let Some(host) = Host::new() else { return };
+    let (one, _) = host.container(1);
+    let port = format!("mc{:.12}", id(1));
+    for (place, link) in [(&host.ns, "mycontainer0"), (&one, "eth0"), (&host.ns, port.as_str())] {
+        let said = json(place, &format!("ip -j -6 address show dev {link}"));
+        let addresses: Vec<_> = said.as_array().unwrap().iter().filter(|link| link.get("ifname").is_some()).collect();
+        assert!(addresses.is_empty(), "{link}: {said}");
+        if link == port {
+            continue;
+        }
+        assert_eq!(place.sh(&format!("cat /proc/sys/net/ipv6/conf/{link}/disable_ipv6")).trim(), "1", "{link}");
+    }
 }
 
 #[test]

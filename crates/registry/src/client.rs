@@ -4,17 +4,21 @@
 //! what went wrong. At all times: `Authorization` goes to the origin it was meant for and to no other; https never
 //! becomes http; a body is read to a bound. Connections are kept and used again, by all threads.
 
+use crate::early::{self, EarlyConnector};
 use crate::environment::Environment;
 use crate::error::{Error, plain};
+use crate::retry_after;
 use crate::tls::{self, HostCertificates};
 use crate::url::{Url, host_and_port, is_loopback};
 use crate::{config::Config, proxy};
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use ureq::http::{self, HeaderMap, Method};
 use ureq::tls::Certificate;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Body, SendBody};
 
 /// How patient the client is.
@@ -171,6 +175,7 @@ impl Client {
         if let Some(authorization) = &request.authorization {
             builder = builder.header(http::header::AUTHORIZATION, authorization);
         }
+        early::begin();
         let sent = match request.payload {
             Payload::None => self.run(&agent, builder, (), None),
             Payload::Bytes(bytes) => self.run(&agent, builder, bytes, Some(self.patience.commit)),
@@ -221,6 +226,10 @@ impl Client {
         let proxy = kind.proxy.as_deref().map(|text| {
             // It may hold a password.
             let shown = text.rsplit('@').next().unwrap_or_default().to_owned();
+            // The client below would go around it.
+            if text.to_ascii_lowercase().starts_with("socks") {
+                return Err(Error::Proxy { proxy: shown, why: "SOCKS is not spoken, only HTTP".to_owned() });
+            }
             ureq::Proxy::new(text).map_err(|error| Error::Proxy { proxy: shown, why: error.to_string() })
         });
         let mut builder = Agent::config_builder()
@@ -244,7 +253,12 @@ impl Client {
             let system = || self.system.get_or_init(|| tls::system(&self.environment)).as_slice();
             builder = builder.tls_config(tls::config(kind.verify.then(system), own));
         }
-        Ok(Agent::new_with_config(builder.build()))
+        let connector =
+            ().chain(ConnectProxyConnector::default())
+                .chain(TcpConnector::default())
+                .chain(EarlyConnector)
+                .chain(RustlsConnector::default());
+        Ok(Agent::with_parts(builder.build(), connector, DefaultResolver::default()))
     }
 
     fn certificates(&self, authority: &str) -> Result<Option<HostCertificates>, Error> {
@@ -321,9 +335,9 @@ impl Response {
         matches!(self.status, 408 | 429 | 500 | 502..=504 | 520..=599)
     }
 
-    /// What `Retry-After` says, in seconds. A date is passed over: nobody's registry sends one.
+    /// How long to wait, as `Retry-After` says.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        self.header("retry-after")?.trim().parse().ok().map(Duration::from_secs)
+        retry_after::wait(self.header("retry-after")?, self.header("date"), SystemTime::now())
     }
 
     /// The body, if it is not longer than `max`.
@@ -385,7 +399,8 @@ struct Exact {
 impl Read for Exact {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let got = self.inner.read(&mut buffer[..wanted])?;
+        // Whatever is in the buffer: it goes nowhere.
+        let got = if early::is_refused() { wanted } else { self.inner.read(&mut buffer[..wanted])? };
         self.left -= got as u64;
         if got == 0 && wanted > 0 {
             let why = format!("it ends {} bytes early", self.left);

@@ -39,6 +39,11 @@ pub enum Error {
     Timeout { host: String, step: String },
     #[error("the connection to {host} broke: {why}")]
     Broken { host: String, why: String },
+    // It is not quoted: there may be a password in it.
+    #[error(
+        "this is no URL that can be fetched: that is http:// or https://, a host, and a path, without a user or password"
+    )]
+    Url,
     #[error("{from} leads to {to:?}, which is no URL that may be followed")]
     Location { from: String, to: String },
     #[error("{from} leads from https to http, to {to}: not followed")]

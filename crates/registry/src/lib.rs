@@ -4,9 +4,11 @@
 //!
 //! ```text
 //! remote   push   login      what is done with a repository: [`Registries`], [`Remote`], [`BlobReader`] (blob)
+//! download                   a file from a server that is no registry
 //! endpoint                   one repository of one host: requests that try again and know who asks
 //! auth     credentials       challenges and tokens; logins, in files and helpers
-//! client   tls    proxy      one HTTP request, and whom it trusts
+//! client   tls    proxy      one HTTP request, and whom it trusts (early: an answer before the
+//!                            request's end; retry_after: when to ask again)
 //! config   environment       registries.conf; what is taken from the process
 //! ```
 //!
@@ -19,6 +21,8 @@ mod client;
 mod config;
 mod credentials;
 mod digest;
+mod download;
+mod early;
 mod endpoint;
 mod environment;
 mod error;
@@ -30,6 +34,7 @@ mod proxy;
 mod push;
 mod reference;
 mod remote;
+mod retry_after;
 mod tls;
 mod url;
 
@@ -37,6 +42,7 @@ pub use blob::BlobReader;
 pub use client::Patience;
 pub use credentials::Credentials;
 pub use digest::{BadDigest, Digest, Hasher};
+pub use download::Download;
 pub use environment::Environment;
 pub use error::Error;
 pub use manifest::{

@@ -93,6 +93,19 @@ fn retry_after_is_obeyed() {
     let before = Instant::now();
     assert_eq!(told(&server.remote()), "good");
     assert!(before.elapsed() >= Duration::from_secs(1), "{:?}", before.elapsed());
+
+    // A date, by the server's clock, of long ago here.
+    let date = |second: u32| format!("Sun, 06 Nov 1994 08:49:{second} GMT");
+    let later = |second| reply(503, "").with("date", date(37)).with("retry-after", date(second));
+    let server = Server::start(in_turn(vec![later(38), good_manifest()]));
+    let before = Instant::now();
+    assert_eq!(told(&server.remote()), "good");
+    assert!(before.elapsed() >= Duration::from_secs(1), "{:?}", before.elapsed());
+    // And one that is too far away is not waited for.
+    let server = Server::start(in_turn(vec![later(59), good_manifest()]));
+    let before = Instant::now();
+    assert!(told(&server.remote()).contains("answered 503"));
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
 }
 
 #[test]

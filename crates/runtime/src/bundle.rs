@@ -50,6 +50,10 @@ pub struct Extras {
     pub starter: Option<OwnedFd>,
     /// Where the container's first process writes that it starts its program.
     pub record: Option<Rc<OwnedFd>>,
+    /// Detached mounts that come over the configuration's own: what another container has mounted, and this one shares.
+    pub shared: Vec<Tree>,
+    /// It has no program: its first process only holds the namespaces. [`crate::pause`]
+    pub pause: bool,
 }
 
 /// The root file system, as far as it is opened.

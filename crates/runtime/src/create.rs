@@ -33,6 +33,8 @@ pub struct Container {
     cgroup: Cgroup,
     /// Its shares of cache and memory bandwidth.
     shares: Option<resctrl::Group>,
+    /// Its first process is no process 1: the others do not end with it.
+    shares_pids: bool,
 }
 
 /// A container between clone and start: what the network needs of it.
@@ -115,7 +117,8 @@ pub fn create<E: From<Error>>(
         }
     };
     let pid = process.pid();
-    let mut container = Container { process, cgroup, shares: None };
+    let mut container =
+        Container { process, cgroup, shares: None, shares_pids: !plan.namespaces.new.contains(Namespaces::PID) };
     let line = matches!(bundle.root, Rootfs::Given).then(|| container.process.line()).transpose();
     let line = match line {
         Ok(line) => line,
@@ -380,7 +383,7 @@ pub(crate) fn set_oom_score(proc: &Procfs, pid: i32, score: Option<i32>, rootles
 
 impl Container {
     pub(crate) fn of(process: Process, cgroup: Cgroup, shares: Option<resctrl::Group>) -> Container {
-        Container { process, cgroup, shares }
+        Container { process, cgroup, shares, shares_pids: false }
     }
 
     /// Lets the program run. Returns when it runs, or with the reason why it does not.
@@ -428,9 +431,15 @@ impl Container {
         self.process.kill(signal)
     }
 
-    /// Waits until the first process has ended; with it every process of its pid namespace is gone.
+    /// Waits until the first process has ended; with it every process of its pid namespace is gone. In a pid namespace of
+    /// others those of its control group are killed.
     pub fn wait(&self) -> Result<Exit, Error> {
-        self.process.wait()
+        let exit = self.process.wait()?;
+        if self.shares_pids {
+            // How it ended is told in any case; what cannot be killed the removal of the group tells.
+            let _ = self.cgroup.kill();
+        }
+        Ok(exit)
     }
 
     /// Ends every process of the container that is in its control group.

@@ -14,8 +14,8 @@ use crate::record::STARTED;
 use crate::root::{Kind, Root, is_directory};
 use crate::status::{StateJson, Status};
 use crate::{
-    credentials, devices, exec, files, hooks, mask, memory_policy, mounts, personality, scheduling, sysctl, terminal,
-    time_offsets,
+    credentials, devices, exec, files, hooks, mask, memory_policy, mounts, pause, personality, scheduling, sysctl,
+    terminal, time_offsets,
 };
 use cgroup::Cgroup;
 use rustix::fs::{FileType, OFlags};
@@ -75,7 +75,8 @@ fn become_container(birth: &Birth<'_>, parent: &Channel, starter: &mut Option<Ch
     credentials::become_user(process)?;
     die_with_parent(parent)?;
     enter_working_directory(&process.cwd)?;
-    let program = exec::find(&process.args[0], &process.env, &process.cwd)?;
+    let find = || exec::find(&process.args[0], &process.env, &process.cwd);
+    let program = if bundle.extras.pause { None } else { Some(find()?) };
     sys::signal::reset_all();
     *starter = wait_for_start(bundle, parent)?;
     let container = StateJson { pid: own_pid(), status: Status::Created, ..birth.state.clone() };
@@ -88,9 +89,10 @@ fn become_container(birth: &Birth<'_>, parent: &Channel, starter: &mut Option<Ch
         None => parent.send_ready().map_err(Error::Channel)?,
     }
     credentials::confine(process, birth.filter, starter.as_ref().unwrap_or(parent))?;
-    match birth.init {
-        Some(init) => exec::exec_init(init, &program, &process.args, &process.env),
-        None => exec::exec(&program, &process.args, &process.env),
+    match (&program, birth.init) {
+        (None, _) => pause::hold(),
+        (Some(program), Some(init)) => exec::exec_init(init, program, &process.args, &process.env),
+        (Some(program), None) => exec::exec(program, &process.args, &process.env),
     }
 }
 
@@ -141,9 +143,10 @@ fn build_root(birth: &Birth<'_>, parent: &Channel) -> Result<Streams, Error> {
     };
     mounts::detach_from_host()?;
     mounts::attach_root(root, plan.root_propagation)?;
-    attach_trees(root, &bundle.trees)?;
+    attach_trees(root, &bundle.trees, "a part of the root on a file system of its own, or of a volume")?;
     let files = files::prepare(root, &bundle.files)?;
     mount_all(birth, root, birth.sources.unwrap_or(&own_sources))?;
+    attach_trees(root, &bundle.extras.shared, "shared with another container")?;
     if let Some(devices) = &plan.devices {
         devices::make(root, devices)?;
     }
@@ -279,11 +282,11 @@ fn raise_loopback(namespaces: Namespaces) -> Result<(), Error> {
 }
 
 /// What the caller has mounted already, detached: the host's other file systems under a view of the host, a part of a
-/// volume.
-fn attach_trees(root: &Root, trees: &[Tree]) -> Result<(), Error> {
+/// volume, what another container has.
+fn attach_trees(root: &Root, trees: &[Tree], why: &'static str) -> Result<(), Error> {
     trees.iter().try_for_each(|tree| {
         let what = || format!("attach the file system at {}", tree.path.display());
-        step("attach-tree", "a part of the root on a file system of its own, or of a volume", what, || {
+        step("attach-tree", why, what, || {
             let failed = |source| Error::Mount { fstype: "overlay".into(), target: tree.path.clone(), source };
             let kind = if is_directory(tree.mount.as_fd()).map_err(failed)? { Kind::Directory } else { Kind::File };
             let target = root.target(&tree.path, kind)?;

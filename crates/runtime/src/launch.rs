@@ -162,6 +162,8 @@ impl Runtime {
                     rootless: self.is_rootless(),
                     starter,
                     record: Some(record.for_first_process()),
+                    shared: Vec::new(),
+                    pause: false,
                 },
             };
             create::create(bundle, |newborn| {

@@ -69,6 +69,7 @@ mod netlink;
 mod notify;
 mod numbers;
 mod options;
+pub mod pause;
 mod personality;
 mod pinned;
 mod plan;

@@ -57,6 +57,14 @@ pub fn descriptor() -> Option<std::os::fd::BorrowedFd<'static>> {
     RECORDER.get().map(|recorder| recorder.to.as_fd())
 }
 
+/// Every descriptor that steps need: for a process that goes on by itself.
+pub fn descriptors() -> Vec<std::os::fd::BorrowedFd<'static>> {
+    let of_fault = None;
+    #[cfg(feature = "fault-injection")]
+    let of_fault = of_fault.or_else(fault::descriptor);
+    descriptor().into_iter().chain(of_fault).collect()
+}
+
 /// Says that this process is the container's side from here on: its steps are labelled so.
 pub fn enter_container() {
     IN_CONTAINER.store(true, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Forks a process that runs `work` and ends, and that holds nothing of its maker's: it has its own session, `/` as
 /// its working directory, default signals, the name `name` in `ps`, and /dev/null behind every descriptor but `keep`.
@@ -11,6 +11,33 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// something else. It ends without a signal to its maker, and a `waitpid(-1)` of the maker does not see it; init reaps
 /// it. The caller must be single-threaded, as for every clone.
 pub fn spawn_detached(name: &CStr, keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> io::Result<()> {
+    let keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+    spawn(name, &keep, work)
+}
+
+/// As [`spawn_detached`], and `work` owns what is kept; the maker has it no more. What is lent both have.
+pub fn spawn_detached_with(
+    name: &CStr,
+    kept: Vec<OwnedFd>,
+    lent: &[BorrowedFd<'_>],
+    work: impl FnOnce(Vec<OwnedFd>),
+) -> io::Result<()> {
+    let of_kept = kept.iter().map(AsRawFd::as_raw_fd);
+    let keep: Vec<RawFd> = of_kept.chain(lent.iter().map(AsRawFd::as_raw_fd)).collect();
+    spawn(name, &keep, || work(kept))
+}
+
+/// Puts /dev/null behind a descriptor, whose number goes on to be used.
+pub fn let_go_of(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    // SAFETY: dup3 takes no pointers and only changes what a number stands for that is open, and stays so.
+    match unsafe { libc::dup3(null.as_raw_fd(), fd.as_raw_fd(), libc::O_CLOEXEC) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+fn spawn(name: &CStr, keep: &[RawFd], work: impl FnOnce()) -> io::Result<()> {
     // SAFETY: an all-zero clone_args is valid: no flags, null pointers and zero lengths mean "not given", and exit
     // signal 0 means none.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -31,7 +58,7 @@ pub fn spawn_detached(name: &CStr, keep: &[BorrowedFd<'_>], work: impl FnOnce())
     }
 }
 
-fn let_go(name: &CStr, keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn let_go(name: &CStr, keep: &[RawFd]) -> io::Result<()> {
     // SAFETY: both take no pointers but the NUL-terminated literals and names that outlive the calls.
     unsafe {
         libc::setsid();
@@ -40,7 +67,7 @@ fn let_go(name: &CStr, keep: &[BorrowedFd<'_>]) -> io::Result<()> {
     std::env::set_current_dir("/")?;
     crate::signal::reset_all();
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    let kept: Vec<i32> = keep.iter().map(AsRawFd::as_raw_fd).chain([null.as_raw_fd()]).collect();
+    let kept: Vec<i32> = keep.iter().copied().chain([null.as_raw_fd()]).collect();
     let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|fd| !kept.contains(fd))

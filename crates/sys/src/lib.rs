@@ -1,7 +1,7 @@
 //! The one room with `unsafe`: system calls that rustix lacks, each a few lines with its SAFETY comment.
 //!
 //! Everything here is a thin, safe function over one system call; no policy, no state. Whatever rustix offers is used
-//! from rustix directly, by whoever needs it.
+//! from rustix directly, by whoever needs it. (`large_window` is the exception: a library in C works in memory that we map.)
 
 pub mod bpf;
 pub mod detach;
@@ -9,8 +9,11 @@ pub mod exec;
 pub mod fork;
 pub mod iptables;
 pub mod keyring;
+pub mod large_window;
 pub mod loop_device;
+pub mod memory;
 pub mod mount;
+pub mod namespace;
 pub mod net;
 pub mod process;
 pub mod seccomp;

@@ -1,7 +1,7 @@
 //! Network interfaces of the namespace that this process is in.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Brings `lo` up: one ioctl on a socket, where a netlink round trip would need a message built and an answer read.
 /// [netdevice(7)]
@@ -21,5 +21,20 @@ pub fn loopback_up() -> io::Result<()> {
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: `request` is a whole ifreq with a NUL-terminated name and outlives the call.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Lets a socket receive only what comes in by one link, and send only by that. [socket(7), SO_BINDTODEVICE]
+pub fn bind_to_link(socket: BorrowedFd<'_>, link: &str) -> io::Result<()> {
+    // SAFETY: the name lives until the call returns and its length is passed beside it; the kernel copies it.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            link.as_ptr().cast(),
+            link.len() as libc::socklen_t,
+        )
+    };
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

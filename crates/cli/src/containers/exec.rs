@@ -15,7 +15,8 @@ pub(crate) static EXEC: Verb<ExecOptions> = Verb {
         intro: "Runs one more COMMAND in a container that runs: in its namespaces and control group, with its variables,\n\
                 user, directory, capabilities, limits and system call filter.",
         outro: "Exit code: the command's own, 0 with --detach; 125 when mycontainer failed, 126 when COMMAND cannot be\n\
-                executed, 127 when it is not there, 128 + n when it died by signal n.",
+                executed, 127 when it is not there, 128 + n when it died by signal n. That CONTAINER is not there, or does\n\
+                not run, is a failure of mycontainer.",
         example: "exec -it NAME sh",
         ..About::new("exec", "CONTAINER COMMAND [ARGUMENT...]", "Run one more command in a container")
     },

@@ -5,11 +5,10 @@ use crate::images::shown;
 use crate::report::Failure;
 use crate::table::{Filter, ago, duration};
 use crate::template::{Data, List, Row, quoted};
-use crate::time::Time;
 use crate::verb::{About, Group, Verb, also, switch, value};
-use engine::ParseError;
 use engine::containers::{self, Listed, State};
-use std::collections::BTreeMap;
+use engine::when::Time;
+use engine::{ParseError, RunOptions, Status};
 use std::process::ExitCode;
 
 #[derive(Debug, Default)]
@@ -18,12 +17,17 @@ pub(crate) struct Request {
     quiet: bool,
     in_full: bool,
     latest: bool,
+    pod: bool,
     last: Option<usize>,
     format: Option<String>,
     filters: Vec<Filter>,
 }
 
-const FILTERS: &[&str] = &["id", "name", "label", "status", "ancestor", "before", "since"];
+const FILTERS: &[&str] = &[
+    "id", "name", "label", "status", "exited", "ancestor", "before", "since", "health", "publish", "expose", "network",
+    "pod",
+];
+const HEALTH: &[&str] = &["none", "starting", "healthy", "unhealthy"];
 /// Docker's. Of a container that is not there any more none is shown.
 const STATES: &[&str] = &["created", "restarting", "running", "removing", "paused", "exited", "dead"];
 
@@ -31,12 +35,16 @@ const STATES: &[&str] = &["created", "restarting", "running", "removing", "pause
 pub(crate) static PS: Verb<Request> = Verb {
     about: About {
         also: &["container ps", "container ls", "container list"],
-        intro: "Lists the containers that run; with --all, --last, --latest or a filter by status also those that were created\n\
-                and do not run. The newest comes first.",
-        outro: "Filters: id=DIGITS, name=EXPRESSION, label=NAME[=VALUE], status=created|running|paused, ancestor=IMAGE,\n\
-                before=CONTAINER, since=CONTAINER. Several of one key: any of them; labels: all.\n\
+        intro: "Lists the containers that run; with --all, --last, --latest or a filter by status or exit code\n\
+                also those that do not run. The newest comes first.",
+        outro: "Filters: id=DIGITS, name=EXPRESSION, label=NAME[=VALUE], status=created|running|paused|restarting|exited,\n\
+                exited=CODE, ancestor=IMAGE,\n\
+                before=CONTAINER, since=CONTAINER, health=none|starting|healthy|unhealthy,\n\
+                publish=PORT[-END][/PROTOCOL] (of the host), expose=PORT[-END][/PROTOCOL] (its own), network=NETWORK,\n\
+                pod=NAME or DIGITS.\n\
+                Several of one key: any of them; labels: all.\n\
                 Fields for --format: ID Names Image Command CreatedAt RunningFor State Status Ports Labels Mounts Networks,\n\
-                and {{.Label \"name\"}}.",
+                Pod PodName, and {{.Label \"name\"}}.",
         ..About::new("ps", "", "List containers")
     },
     groups: &[Group {
@@ -58,6 +66,7 @@ pub(crate) static PS: Verb<Request> = Verb {
             }),
             switch("latest", Some('l'), "Show the newest one", |r| &mut r.latest),
             also(&["notrunc"], switch("no-trunc", None, "Show ids and commands in full", |r| &mut r.in_full)),
+            switch("pod", Some('p'), "Show also in which pod it is", |r| &mut r.pod),
             switch("quiet", Some('q'), "Print ids, and nothing else", |r| &mut r.quiet),
         ],
     }],
@@ -73,9 +82,23 @@ fn filter(text: &str) -> Result<Filter, ParseError> {
         "status" if !STATES.contains(&filter.value.as_str()) => {
             Err(ParseError::new(text, format!("a status is one of {}", STATES.join(", "))))
         }
+        "health" if !HEALTH.contains(&filter.value.as_str()) => {
+            Err(ParseError::new(text, format!("a health is one of {}", HEALTH.join(", "))))
+        }
+        "exited" if filter.value.parse::<i32>().is_err() => {
+            Err(ParseError::new(text, "after exited= stands an exit code"))
+        }
         "name" => expression(&filter).map(|_| filter),
+        "publish" | "expose" => ports(&filter).map(|_| filter),
         _ => Ok(filter),
     }
+}
+
+/// The ports that a filter names, as `80/tcp`.
+fn ports(filter: &Filter) -> Result<Vec<String>, ParseError> {
+    let mut named = RunOptions::default();
+    named.add_exposed(&filter.value)?;
+    Ok(named.expose)
 }
 
 fn expression(filter: &Filter) -> Result<regex_lite::Regex, ParseError> {
@@ -87,19 +110,26 @@ fn expression(filter: &Filter) -> Result<regex_lite::Regex, ParseError> {
     regex_lite::Regex::new(&text).map_err(|error| ParseError::new(&*filter.value, error.to_string()))
 }
 
+/// The usual columns.
+const TABLE: &str = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+const WITH_PODS: &str = "\t{{.Pod}}\t{{.PodName}}";
+
 fn list(request: Request, _: Vec<String>) -> Result<ExitCode, Failure> {
     // Templates are looked at first: they are right or wrong whatever is here.
-    let default = match request.quiet {
-        true => "{{.ID}}",
-        false => "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}",
+    let default = match (request.quiet, request.pod) {
+        (true, _) => "{{.ID}}".to_owned(),
+        (false, true) => format!("{TABLE}{WITH_PODS}"),
+        (false, false) => TABLE.to_owned(),
     };
-    let template = List::parse(request.format.as_deref().filter(|_| !request.quiet), default)?;
+    let template = List::parse(request.format.as_deref().filter(|_| !request.quiet), &default)?;
     let last = if request.latest { Some(1) } else { request.last };
     let has = |key: &str| request.filters.iter().any(|filter| filter.key == key);
-    let every = request.all || last.is_some() || has("status");
+    let every = request.all || last.is_some() || has("status") || has("exited");
     let mut listed = containers::list(every || has("before") || has("since"))?;
-    let wanted = Wanted::new(&request.filters, &listed)?;
-    let is_shown = |at: usize, one: &Listed| (every || one.state != State::Created) && wanted.has(at, one);
+    let has_pods = listed.iter().any(|one| one.pod.is_some());
+    let pods = if has_pods { engine::pods::named() } else { Pods::new() };
+    let wanted = Wanted::new(&request.filters, &listed, &pods)?;
+    let is_shown = |at: usize, one: &Listed| (every || one.is_running()) && wanted.has(at, one);
     let mut at = 0;
     listed.retain(|one| {
         at += 1;
@@ -107,16 +137,21 @@ fn list(request: Request, _: Vec<String>) -> Result<ExitCode, Failure> {
     });
     listed.truncate(last.unwrap_or(usize::MAX));
     let now = Time::now();
-    let rows: Vec<Row> = listed.iter().map(|one| row(one, request.in_full, now)).collect();
+    let rows: Vec<Row> = listed.iter().map(|one| row(one, &pods, request.in_full, now)).collect();
     Ok(show(&template.render(&rows, &any_row(now), HEADINGS)?))
 }
 
-const HEADINGS: &[(&str, &str)] = &[("ID", "CONTAINER ID"), ("RunningFor", "CREATED")];
+const HEADINGS: &[(&str, &str)] =
+    &[("ID", "CONTAINER ID"), ("RunningFor", "CREATED"), ("Pod", "POD ID"), ("PodName", "PODNAME")];
+
+/// The names of pods, by their ids.
+type Pods = std::collections::BTreeMap<String, String>;
 
 /// The fields of a container, in the order of the JSON.
-fn row(one: &Listed, in_full: bool, now: Time) -> Row {
+fn row(one: &Listed, pods: &Pods, in_full: bool, now: Time) -> Row {
     let then = Time::parse(&one.created);
     let labels: Vec<String> = one.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let pod = one.pod.as_deref().unwrap_or_default();
     let cut = |text: &str, width| if in_full { text.to_owned() } else { ellipsis(text, width) };
     let mounts: Vec<String> = one.mounts.iter().map(|path| cut(path, 15)).collect();
     Data::row()
@@ -127,30 +162,37 @@ fn row(one: &Listed, in_full: bool, now: Time) -> Row {
         .with("Labels", labels.join(","))
         .with("Mounts", mounts.join(","))
         .with("Names", one.name.as_deref().unwrap_or_default())
-        .with("Networks", one.network.as_str())
+        .with("Networks", one.networks.join(","))
+        .with("Pod", if in_full { pod } else { pod.get(..12).unwrap_or(pod) })
+        .with("PodName", pods.get(pod).map(String::as_str).unwrap_or_default())
         .with("Ports", one.ports.join(", "))
         .with("RunningFor", then.map_or_else(|| "N/A".into(), |then| ago(then, now)))
         .with("State", one.state.name())
-        .with("Status", status(one.state, then, now))
+        .with("Status", status(one, now))
         .with("Label", one.labels.clone())
 }
 
 /// For its fields, also where there is nothing to list.
 fn any_row(now: Time) -> Row {
-    let (id, image, created) = (String::new(), String::new(), String::new());
-    let (state, labels, network) = (State::Created, BTreeMap::new(), String::new());
-    let (command, ports, mounts) = (Vec::new(), Vec::new(), Vec::new());
-    let (name, image_name, manifest) = (None, None, None);
-    let one = Listed { id, name, image, image_name, manifest, command, created, state, labels, ports, network, mounts };
-    row(&one, true, now)
+    row(&Listed::default(), &Pods::new(), true, now)
 }
 
-fn status(state: State, started: Option<Time>, now: Time) -> String {
-    let up = || duration(started.map_or(0, |started| now.seconds - started.seconds));
-    match state {
+fn status(one: &Listed, now: Time) -> String {
+    let since = |then: &Option<String>| {
+        let then = then.as_deref().and_then(Time::parse);
+        duration(then.map_or(0, |then| now.seconds - then.seconds))
+    };
+    let ended = || format!("({}) {} ago", one.exit_code, since(&one.finished));
+    match one.state {
         State::Created => "Created".into(),
-        State::Running => format!("Up {}", up()),
-        State::Paused => format!("Up {} (Paused)", up()),
+        State::Running => match one.health {
+            None => format!("Up {}", since(&one.started)),
+            Some(Status::Starting) => format!("Up {} (health: starting)", since(&one.started)),
+            Some(health) => format!("Up {} ({})", since(&one.started), health.name()),
+        },
+        State::Paused => format!("Up {} (Paused)", since(&one.started)),
+        State::Restarting => format!("Restarting {}", ended()),
+        State::Exited => format!("Exited {}", ended()),
     }
 }
 
@@ -175,6 +217,8 @@ struct Wanted<'a> {
     filters: &'a [Filter],
     names: Vec<regex_lite::Regex>,
     manifests: Vec<String>,
+    networks: Vec<String>,
+    pods: &'a Pods,
     /// Those at places from here on are older.
     before: usize,
     /// Those at places up to here are newer.
@@ -182,8 +226,16 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    fn new<'a>(filters: &'a [Filter], listed: &[Listed]) -> Result<Wanted<'a>, Failure> {
-        let mut wanted = Wanted { filters, names: Vec::new(), manifests: Vec::new(), before: 0, since: usize::MAX };
+    fn new<'a>(filters: &'a [Filter], listed: &[Listed], pods: &'a Pods) -> Result<Wanted<'a>, Failure> {
+        let mut wanted = Wanted {
+            filters,
+            names: Vec::new(),
+            manifests: Vec::new(),
+            networks: Vec::new(),
+            pods,
+            before: 0,
+            since: usize::MAX,
+        };
         let place = |words: &str| -> Result<usize, Failure> {
             let id = containers::id_of(words)?;
             Ok(listed.iter().position(|one| one.id == id).unwrap_or(listed.len()))
@@ -194,6 +246,11 @@ impl Wanted<'_> {
                     let expression = expression(filter).map_err(|error| Failure::new(error.to_string()))?;
                     wanted.names.push(expression);
                 }
+                // What is no network by now may be named still.
+                "network" => wanted.networks.push(
+                    engine::networks::get(&filter.value)
+                        .map_or_else(|_| filter.value.clone(), |known| known.config.name),
+                ),
                 "before" => wanted.before = wanted.before.max(place(&filter.value)? + 1),
                 "since" => wanted.since = wanted.since.min(place(&filter.value)?),
                 "ancestor" => {
@@ -214,13 +271,29 @@ impl Wanted<'_> {
         let is_of = |filter: &Filter| {
             one.manifest.as_ref().is_some_and(|manifest| self.manifests.contains(manifest)) || one.image == filter.value
         };
+        let is_in = |filter: &Filter| {
+            let pod = one.pod.as_deref().unwrap_or_default();
+            pod.starts_with(&filter.value) || self.pods.get(pod) == Some(&filter.value)
+        };
         let mut labels = self.filters.iter().filter(|filter| filter.key == "label");
         let name = one.name.as_deref().unwrap_or_default();
-        any("id", &|filter| one.id.starts_with(&filter.value))
+        // Either is enough, as with Docker.
+        let has_port = |filter: &Filter| {
+            let of_one = if filter.key == "publish" { &one.public_ports } else { &one.private_ports };
+            ports(filter).is_ok_and(|named| of_one.iter().any(|port| named.contains(port)))
+        };
+        let mut of_ports = self.filters.iter().filter(|filter| matches!(&*filter.key, "publish" | "expose")).peekable();
+        let by_port = of_ports.peek().is_none() || of_ports.any(has_port);
+        by_port
+            && any("id", &|filter| one.id.starts_with(&filter.value))
             && any("name", &|_| self.names.iter().any(|expression| expression.is_match(name)))
             && labels.all(|filter| filter.label(|name| one.labels.get(name).map(String::as_str)))
             && any("status", &|filter| filter.value == one.state.name())
+            && any("exited", &|filter| one.state == State::Exited && filter.value.parse() == Ok(one.exit_code))
+            && any("pod", &is_in)
             && any("ancestor", &is_of)
+            && any("network", &|_| self.networks.iter().any(|network| one.networks.contains(network)))
+            && any("health", &|filter| filter.value == one.health.map_or("none", Status::name))
             && at >= self.before
             && at < self.since
     }
@@ -247,17 +320,32 @@ mod tests {
 
     #[test]
     fn states_are_told_with_their_time() {
-        let at = |seconds| Time { seconds, nanoseconds: 0 };
-        for (state, expected) in
-            [(State::Created, "Created"), (State::Running, "Up 5 seconds"), (State::Paused, "Up 5 seconds (Paused)")]
-        {
-            assert_eq!(status(state, Some(at(10)), at(15)), expected);
+        let now = Time::parse("2026-01-02T00:00:15Z").unwrap();
+        let (started, finished) = (Some("2026-01-02T00:00:10Z".into()), Some("2026-01-02T00:00:12Z".into()));
+        let any = Listed { started, finished, exit_code: 3, ..Listed::default() };
+        for (state, expected) in [
+            (State::Created, "Created"),
+            (State::Running, "Up 5 seconds"),
+            (State::Paused, "Up 5 seconds (Paused)"),
+            (State::Restarting, "Restarting (3) 3 seconds ago"),
+            (State::Exited, "Exited (3) 3 seconds ago"),
+        ] {
+            assert_eq!(status(&Listed { state, ..any.clone() }, now), expected);
+        }
+        for (health, expected) in [
+            (Status::Starting, "Up 5 seconds (health: starting)"),
+            (Status::Healthy, "Up 5 seconds (healthy)"),
+            (Status::Unhealthy, "Up 5 seconds (unhealthy)"),
+        ] {
+            assert_eq!(status(&Listed { state: State::Running, health: Some(health), ..any.clone() }, now), expected);
         }
     }
 
     #[test]
     fn filters_that_are_wrong() {
-        for wrong in ["status=asleep", "name=[", "exited=0", "name!=x", "name"] {
+        for wrong in
+            ["status=asleep", "name=[", "exited=x", "name!=x", "name", "health=ill", "publish=http", "expose=0"]
+        {
             assert!(filter(wrong).is_err(), "{wrong}");
         }
         for (name, text) in [("^/a$", "a"), ("/a", "xa"), ("a", "xax")] {

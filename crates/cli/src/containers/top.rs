@@ -3,9 +3,9 @@
 use crate::help::show;
 use crate::report::Failure;
 use crate::table;
-use crate::time::Time;
 use crate::verb::{About, Flags, Verb};
 use engine::containers::{ProcessInfo, processes};
+use engine::when::Time;
 use std::process::ExitCode;
 
 /// `mycontainer top`.

@@ -5,9 +5,9 @@ use crate::help::show;
 use crate::report::Failure;
 use crate::table::short_size;
 use crate::template::{Data, List};
-use crate::time::Time;
 use crate::verb::{About, Group, Verb, also, switch, value};
 use engine::images::{self, Step};
+use engine::when::Time;
 use std::process::ExitCode;
 
 /// Characters of a command that are shown.

@@ -5,9 +5,9 @@ use crate::help::show;
 use crate::report::{self, Failure};
 use crate::table::{Filter, short_size};
 use crate::template::{Data, List};
-use crate::time::Time;
 use crate::verb::{About, Group, Verb, also, switch, value};
 use engine::images::{self, Row};
+use engine::when::Time;
 use std::process::ExitCode;
 
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 //! Results go to standard output, and how far things are to standard error. A verb that takes several images goes on after
 //! one that fails, and then ends with 1.
 
+mod check;
 mod copy;
 mod history;
 mod import;
@@ -17,6 +18,7 @@ pub(crate) mod shown;
 mod tag;
 mod usage;
 
+pub(crate) use check::CHECK;
 pub(crate) use copy::COPY;
 pub(crate) use history::HISTORY;
 pub(crate) use import::IMPORT;

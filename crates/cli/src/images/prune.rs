@@ -3,9 +3,9 @@
 use super::{remove, say, shown};
 use crate::report::{self, Failure};
 use crate::table::{Filter, size};
-use crate::time::Time;
 use crate::verb::{About, Group, Verb, switch, value};
 use engine::images::{self, PruneOrder};
+use engine::when::Time;
 use image::Image;
 use std::io::Write;
 use std::process::ExitCode;
@@ -31,7 +31,7 @@ const OF_IMAGES: Group<Request> = Group {
             "filter",
             None,
             "KEY=VALUE",
-            "Only images that are as until=24h, label=NAME[=VALUE] or label!=... say",
+            "Only those that are as until=24h, label=NAME[=VALUE] or label!=... say",
             |r, v| {
                 let filter = Filter::parse(v, &["until", "label"])?;
                 if filter.key == "until" {
@@ -51,15 +51,16 @@ pub(crate) static PRUNE: Verb<Request> = Verb {
     groups: FLAGS,
     act: |request, _| {
         let what = if request.all { "all images without at least one container" } else { "all dangling images" };
-        prune(&request, &format!("WARNING! This will remove {what}."))
+        agree(&request, &format!("WARNING! This will remove {what}."))?;
+        prune(&request, 0, ExitCode::SUCCESS)
     },
 };
 
 /// `mycontainer system prune`.
 pub(crate) static SYSTEM_PRUNE: Verb<Request> = Verb {
     about: About {
-        outro: "These are images, layers and what was begun to be fetched. Containers that were created stay: `rm` removes\n\
-                them.",
+        outro: "These are networks that no container names, images, layers and what was begun to be fetched. Containers that\n\
+                were created stay: `rm` removes them.",
         ..About::new("system prune", "", "Remove all that nobody needs")
     },
     groups: &[
@@ -72,19 +73,30 @@ pub(crate) static SYSTEM_PRUNE: Verb<Request> = Verb {
     act: |request, _| {
         let what = if request.all { "all images without at least one container" } else { "all dangling images" };
         let volumes = if request.volumes { "  - anonymous volumes not used by at least one container\n" } else { "" };
-        prune(
-            &request,
-            &format!("WARNING! This will remove:\n{volumes}  - {what}\n  - layers and downloads that no image needs\n"),
-        )
+        let networks = "  - all networks not used by at least one container";
+        let layers = "  - layers and downloads that no image needs";
+        agree(&request, &format!("WARNING! This will remove:\n{networks}\n{volumes}  - {what}\n{layers}\n"))?;
+        let mut code = crate::networks::delete(&request.filters)?;
+        let mut bytes = 0;
+        if request.volumes {
+            let labels: Vec<Filter> = request.filters.iter().filter(|filter| filter.key == "label").cloned().collect();
+            let (freed, of_volumes) = crate::volumes::delete(false, &labels)?;
+            bytes = freed;
+            code = if of_volumes == ExitCode::SUCCESS { code } else { of_volumes };
+        }
+        prune(&request, bytes, code)
     },
 };
 
-fn prune(request: &Request, warning: &str) -> Result<ExitCode, Failure> {
-    if !request.force && !is_agreed(warning) {
-        return Err(Failure::new("nothing was removed: it was not agreed to").hint("-f removes without asking"));
+fn agree(request: &Request, warning: &str) -> Result<(), Failure> {
+    if request.force || is_agreed(warning) {
+        return Ok(());
     }
-    let labels: Vec<Filter> = request.filters.iter().filter(|filter| filter.key == "label").cloned().collect();
-    let (bytes, code) = if request.volumes { crate::volumes::delete(false, &labels)? } else { (0, ExitCode::SUCCESS) };
+    Err(Failure::new("nothing was removed: it was not agreed to").hint("-f removes without asking"))
+}
+
+/// Removes images, after what has freed so many bytes.
+fn prune(request: &Request, bytes: u64, code: ExitCode) -> Result<ExitCode, Failure> {
     let store = images::store()?;
     let pruned = images::prune(&store, &PruneOrder { all: request.all }, &|image| !is_meant(&request.filters, image))?;
     if !pruned.removed.is_empty() {

@@ -1,8 +1,8 @@
 //! How lists show ids, times and labels; and which images a filter or a pattern means.
 
 use crate::table::Filter;
-use crate::time::{self, Time};
 use engine::ParseError;
+use engine::when::Time;
 
 /// An id as in a list: twelve digits, or all of it.
 pub(super) fn id(id: &str, in_full: bool) -> String {
@@ -17,11 +17,11 @@ pub(super) fn since(created: &str) -> String {
 
 /// When it was, as Docker lists it.
 pub(crate) fn at(created: &str) -> String {
-    Time::parse(created).map_or_else(|| "N/A".into(), time::Time::listed)
+    Time::parse(created).map_or_else(|| "N/A".into(), Time::listed)
 }
 
 /// The time that `until` gives.
-pub(super) fn until(filter: &Filter) -> Result<Time, ParseError> {
+pub(crate) fn until(filter: &Filter) -> Result<Time, ParseError> {
     Time::parse_loosely(&filter.value, Time::now())
         .ok_or_else(|| ParseError::new(&*filter.value, "write how long ago, as 24h, or a time, as 2026-01-31T12:00:00"))
 }

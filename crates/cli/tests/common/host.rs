@@ -31,10 +31,22 @@ impl Place {
 
     /// A program inside, which the child's process id is of.
     pub fn command(&self, program: &str, words: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.keeper.id().to_string(), "--net", "--mount", "--", program]).args(words);
-        command.stdin(Stdio::null());
+        let words = self.words(&[&[program], words].concat());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null());
         command
+    }
+
+    /// The words of a program inside, for who starts it by himself.
+    pub fn words(&self, words: &[&str]) -> Vec<String> {
+        let target = self.keeper.id().to_string();
+        let enter = ["nsenter", "--target", &target, "--net", "--mount", "--"];
+        enter.iter().chain(words).map(|word| (*word).to_owned()).collect()
+    }
+
+    /// The process that keeps it, whose root is that of all inside.
+    pub fn keeper(&self) -> u32 {
+        self.keeper.id()
     }
 
     /// A shell script inside, to its end.
@@ -102,7 +114,8 @@ impl Host {
         if !can_run(test) || !need(test, has("ip") && has("nft") && has("unshare"), "it needs ip, nft and unshare") {
             return None;
         }
-        let own = "mount -t tmpfs none /run; mkdir -p /var/lib/mycontainer; mount -t tmpfs none /var/lib/mycontainer
+        let own = "mount -t tmpfs -o size=1g none /run; mkdir -p /var/lib/mycontainer
+                   mount -t tmpfs -o size=1g none /var/lib/mycontainer
                    ip link set lo up";
         let place = Place::new(&["--net", "--mount", "--propagation", "private"], &format!("{own}\n{setup}"));
         let mut host = Host { place, outside: None, before: String::new() };
@@ -132,13 +145,34 @@ impl Host {
         self.sh(
             "ip -o link | cut -d' ' -f2 | sort; ip -4 -o address; ip rule; ip -6 rule; ip -4 route show table all | sort
              nft -s -a list ruleset
-             ls -A /run/mycontainer/* /var/lib/mycontainer/containers 2>/dev/null | grep -v -e '^$' -e : || true",
+             ls -A /run/mycontainer/*/ /var/lib/mycontainer/containers /var/lib/mycontainer/names 2>/dev/null | grep -v -e '^$' -e : || true",
         )
     }
 
-    /// `mycontainer run WORDS...`, to its end.
+    /// `mycontainer WORDS...`, to its end.
+    pub fn ours(&self, words: &[&str]) -> Output {
+        self.command(tool(), words).output().expect("the binary starts")
+    }
+
+    /// As [`Host::ours`], and it must end with 0: its standard output.
+    #[track_caller]
+    pub fn ours_ok(&self, words: &[&str]) -> String {
+        let output = self.ours(words);
+        assert!(output.status.success(), "{words:?}: {}\n{}{}", output.status, stdout(&output), stderr(&output));
+        stdout(&output)
+    }
+
+    /// As [`Host::ours`], and it must end with this code: its standard error.
+    #[track_caller]
+    pub fn ours_fails(&self, expected: i32, words: &[&str]) -> String {
+        let output = self.ours(words);
+        assert_eq!(code(output.status), expected, "{words:?}: {}{}", stdout(&output), stderr(&output));
+        stderr(&output)
+    }
+
+    /// `mycontainer run --rm WORDS...`, to its end.
     pub fn run(&self, words: &[&str]) -> Output {
-        self.command(tool(), &[&["run"], words].concat()).output().expect("the binary starts")
+        self.command(tool(), &[&["run", "--rm"], words].concat()).output().expect("the binary starts")
     }
 
     /// As [`Host::run`], and it must end with 0: its standard output.
@@ -148,12 +182,12 @@ impl Host {
         stdout(&output)
     }
 
-    /// `run FLAGS... ROOT sh -c SCRIPT` with a busybox root, to its end, which must be 0.
+    /// `run --rm FLAGS... ROOT sh -c SCRIPT` with a busybox root, to its end, which must be 0.
     pub fn busybox_ok(&self, flags: &[&str], script: &str) -> String {
         self.run_ok(&[flags, &[busybox_root().to_str().unwrap(), "sh", "-c", script]].concat())
     }
 
-    /// Starts `run -i FLAGS... ROOT sh -c SCRIPT` with a busybox root; the container first says its id and address.
+    /// Starts `run --rm -i FLAGS... ROOT sh -c SCRIPT` with a busybox root; the container first says its id and address.
     /// `read` in the script waits for [`Guest::end`].
     pub fn start(&self, flags: &[&str], script: &str) -> Guest {
         let guest = self.spawn(flags, script).told();
@@ -164,7 +198,7 @@ impl Host {
     pub fn spawn(&self, flags: &[&str], script: &str) -> Starting {
         let who = "hostname; ip -4 -o addr show dev eth0 2>/dev/null || echo none";
         let script = format!("{{ {who}; }} | tr '\\n' ' '; echo; {script}");
-        let words = [&["run", "-i"], flags, &[busybox_root().to_str().unwrap(), "sh", "-c", &script]].concat();
+        let words = [&["run", "--rm", "-i"], flags, &[busybox_root().to_str().unwrap(), "sh", "-c", &script]].concat();
         let mut command = self.command(tool(), &words);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: what is typed at the test's terminal does not reach it.

@@ -5,8 +5,11 @@
 
 #![allow(dead_code, unreachable_pub)] // Each test file is a program of its own and uses a part of it.
 
+pub mod faulty;
 pub mod host;
+pub mod life;
 pub mod pty;
+pub mod soak;
 pub mod traces;
 
 use rustix::fs::inotify;
@@ -43,9 +46,9 @@ fn rustix_is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }
 
-/// `mycontainer run WORDS...`, to its end, with empty standard input.
+/// `mycontainer run --rm WORDS...`, to its end, with empty standard input.
 pub fn run(words: &[&str]) -> Output {
-    Command::new(tool()).arg("run").args(words).stdin(Stdio::null()).output().expect("the binary starts")
+    Command::new(tool()).args(["run", "--rm"]).args(words).stdin(Stdio::null()).output().expect("the binary starts")
 }
 
 /// As [`run`], and it must end with 0: its standard output.
@@ -108,17 +111,17 @@ pub fn make_busybox_root(root: &Path) {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Leftovers(pub Vec<String>);
 
-/// Looks for what the containers of this host have left: records, names, layers, control groups, veths, leases and
-/// mounts. What belongs to a container that is alive (its record is locked) is not counted: other tests run at the same
-/// time.
+/// Looks for what the containers of this host have left: records, names, sockets, layers, control groups, veths, leases
+/// and mounts. What belongs to a container that is alive (its record is locked), or is being made (its directory is), is
+/// not counted: other tests run at the same time.
 pub fn leftovers() -> Leftovers {
     made_since();
     let mut alive = live_containers();
     let mut found = Vec::new();
-    for dir in ["/run/mycontainer/containers", "/var/lib/mycontainer/containers"] {
+    for dir in ["/run/mycontainer/containers", "/run/mycontainer/attach", "/var/lib/mycontainer/containers"] {
         found.extend(names_in(dir, "").into_iter().map(|path| (last(&path), path)));
     }
-    for path in names_in("/run/mycontainer/names", "") {
+    for path in names_in("/var/lib/mycontainer/names", "") {
         let id = std::fs::read_link(&path).unwrap_or_default().display().to_string();
         found.push((id, path));
     }
@@ -168,8 +171,8 @@ fn made_since() -> BTreeSet<String> {
     ids.clone()
 }
 
-/// The ids of records that some process holds locked. Asked of the kernel's list of locks: to try the lock ourselves
-/// could disturb a tool that is about to take it.
+/// The ids of records, and of containers' directories, that some process holds locked. Asked of the kernel's list of
+/// locks: to try the lock ourselves could disturb a tool that is about to take it.
 fn live_containers() -> Vec<String> {
     use std::os::unix::fs::MetadataExt;
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
@@ -179,7 +182,8 @@ fn live_containers() -> Vec<String> {
             line.split_whitespace().find(|word| word.matches(':').count() == 2)?.rsplit(':').next()?.parse().ok()
         })
         .collect();
-    let records = names_in("/run/mycontainer/containers", "");
+    let mut records = names_in("/run/mycontainer/containers", "");
+    records.extend(names_in("/var/lib/mycontainer/containers", ""));
     let held = |path: &String| std::fs::metadata(path).is_ok_and(|record| locked.contains(&record.ino()));
     records.into_iter().filter(held).map(|path| last(&path)).collect()
 }
@@ -230,10 +234,15 @@ pub fn in_vm() -> bool {
     std::env::var_os("MYCONTAINER_VM").is_some()
 }
 
-/// `mycontainer run --network none FLAGS... ROOT sh -c SCRIPT` with a busybox root, to its end.
+/// `--network none`, where the flags say nothing of it: two that exclude each other are an error.
+pub fn without_network(flags: &[&str]) -> &'static [&'static str] {
+    if flags.contains(&"--network") { &[] } else { &["--network", "none"] }
+}
+
+/// `mycontainer run --rm --network none FLAGS... ROOT sh -c SCRIPT` with a busybox root, to its end.
 pub fn sh(flags: &[&str], script: &str) -> Output {
     let root = busybox_root().to_str().unwrap();
-    run(&[&["--network", "none"], flags, &[root, "sh", "-c", script]].concat())
+    run(&[without_network(flags), flags, &[root, "sh", "-c", script]].concat())
 }
 
 /// As [`sh`], and it must end with 0: its standard output.
@@ -245,7 +254,7 @@ pub fn sh_ok(flags: &[&str], script: &str) -> String {
 
 /// As [`sh_ok`], in a view of this machine's `/`.
 pub fn host_ok(flags: &[&str], script: &str) -> String {
-    run_ok(&[&["--network", "none"], flags, &["host", "sh", "-c", script]].concat())
+    run_ok(&[without_network(flags), flags, &["host", "sh", "-c", script]].concat())
 }
 
 /// A container that runs while the test looks at it: killed, if it must be, with the test.
@@ -259,7 +268,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `mycontainer run --network none --name NAME FLAGS... ROOT sh -c SCRIPT` and waits for the script's first
+    /// Starts `mycontainer run --rm --network none --name NAME FLAGS... ROOT sh -c SCRIPT` and waits for the script's first
     /// line, which must be `ready`.
     pub fn start(flags: &[&str], script: &str) -> Running {
         Running::start_in(busybox_root().to_str().unwrap(), flags, script)
@@ -268,7 +277,8 @@ impl Running {
     /// As [`Running::start`], in another root.
     pub fn start_in(root: &str, flags: &[&str], script: &str) -> Running {
         let name = unique("running");
-        let words = [&["run", "--network", "none", "--name", &name], flags, &[root, "sh", "-c", script]].concat();
+        let words =
+            [&["run", "--rm", "--name", &name], without_network(flags), flags, &[root, "sh", "-c", script]].concat();
         let mut command = Command::new(tool());
         command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut tool = command.spawn().expect("the binary starts");
@@ -284,7 +294,7 @@ impl Running {
 
     /// The container's id.
     pub fn id(&self) -> String {
-        let link = std::fs::read_link(format!("/run/mycontainer/names/{}", self.name)).expect("it has its name");
+        let link = std::fs::read_link(format!("/var/lib/mycontainer/names/{}", self.name)).expect("it has its name");
         link.display().to_string()
     }
 
@@ -372,10 +382,10 @@ pub fn criu_works(test: &str) -> bool {
     }
 }
 
-/// A name that nothing else on this host has.
+/// A name that nothing else on this host has, and that is not the beginning of another.
 pub fn unique(what: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("mctest-{what}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!("mctest-{what}-{}-{:03}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A directory of the test's own, removed with it.

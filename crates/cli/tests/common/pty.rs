@@ -27,14 +27,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Runs `tool run WORDS...` on a new terminal of 24 rows and 80 columns.
+    /// Runs `tool run --rm WORDS...` on a new terminal of 24 rows and 80 columns.
     pub fn run(words: &[&str]) -> Session {
         Session::run_with(words, (24, 80), "")
     }
 
     /// As [`Session::run`], with a size, and with shell text such as `</dev/null` or `| cat` after the words.
     pub fn run_with(words: &[&str], size: (u16, u16), after: &str) -> Session {
-        Session::of(&[&[super::tool(), "run"], words].concat(), size, after)
+        Session::of(&[&[super::tool(), "run", "--rm"], words].concat(), size, after)
     }
 
     /// As [`Session::run_with`], of another program.

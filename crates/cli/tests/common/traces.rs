@@ -6,15 +6,15 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A container name, or any other word, that no other test uses.
+/// A container name, or any other word, that no other test uses, and that is not the beginning of another.
 pub fn unique(word: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("{word}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("{word}-{}-{:03}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The id of the container of this name, while it has a record.
 pub fn id_of(name: &str) -> Option<String> {
-    std::fs::read_link(Path::new("/run/mycontainer/names").join(name)).ok()?.to_str().map(str::to_owned)
+    std::fs::read_link(Path::new("/var/lib/mycontainer/names").join(name)).ok()?.to_str().map(str::to_owned)
 }
 
 /// Living processes with this word in their arguments or environment: the tool with its guard and what it cloned, and
@@ -41,8 +41,8 @@ fn contains(bytes: &[u8], word: &str) -> bool {
     bytes.windows(word.len()).any(|part| part == word.as_bytes())
 }
 
-/// What is left on the host of the container with this name and with an id that begins so: record, name, layer, control
-/// groups, veth, lease, mounts. Not its processes.
+/// What is left on the host of the container with this name and with an id that begins so: record, name, socket, layer,
+/// control groups, veth, lease, mounts. Not its processes.
 pub fn left_of(name: &str, id: Option<&str>) -> Vec<String> {
     let id = id.map(|id| &id[..8]);
     let mut found = Vec::new();
@@ -52,12 +52,14 @@ pub fn left_of(name: &str, id: Option<&str>) -> Vec<String> {
             found.push(record);
         }
     }
-    found.extend(entries("/run/mycontainer/names").into_iter().filter(|path| path.ends_with(&format!("/{name}"))));
+    found.extend(entries("/var/lib/mycontainer/names").into_iter().filter(|path| path.ends_with(&format!("/{name}"))));
     let Some(id) = id else { return found };
     let mut groups = entries("/sys/fs/cgroup");
     groups.extend(groups.clone().iter().flat_map(|dir| entries(dir)));
     found.extend(groups.into_iter().filter(|path| path.contains(&format!("mycontainer-{id}"))));
-    found.extend(entries("/var/lib/mycontainer/containers").into_iter().filter(|path| path.contains(id)));
+    for dir in ["/run/mycontainer/attach", "/var/lib/mycontainer/containers"] {
+        found.extend(entries(dir).into_iter().filter(|path| path.contains(id)));
+    }
     found.extend(entries("/sys/class/net").into_iter().filter(|path| path.contains(&format!("/mc{id}"))));
     for file in entries("/run/mycontainer/network") {
         if std::fs::read(&file).is_ok_and(|bytes| contains(&bytes, id)) {

@@ -19,6 +19,17 @@ pub(super) fn first(found: &Found) -> Result<OwnedFd, Error> {
     Ok(process::first(&found.id, &found.id.open_cgroup()?, found.facts()?)?.pidfd)
 }
 
+/// What to say when something failed with `error`: that the container does not run, or has no process, if that is so by now.
+/// It was running when it was found, and others may end it, remove it and start it again at any time.
+pub(super) fn or_ended(found: &Found, error: Error) -> Error {
+    let container = || found.shown().to_owned();
+    match Found::load(&found.id).filter(|now| now.is_running) {
+        None => Error::NotRunning { container: container() },
+        Some(now) if now.news.started == found.news.started && first(&now).is_ok() => error,
+        Some(_) => Error::NoProcess { container: container() },
+    }
+}
+
 /// The number of a pidfd's process, while it lives. [proc_pid_fdinfo(5)]
 pub(super) fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;

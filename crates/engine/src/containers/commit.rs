@@ -5,6 +5,7 @@
 
 use super::{Found, get, pause, tree};
 use crate::error::Error;
+use crate::events;
 use crate::images;
 use crate::state::{self, RootKind};
 use image::archive::{Change, Commit, Marks, NewLayer, diff_layer, export_tree, timestamp};
@@ -77,7 +78,10 @@ pub fn commit(order: &CommitOrder) -> Result<Image, Error> {
         created_by: &facts.command.join(" "),
         created: &timestamp(SystemTime::now()),
     })?;
-    Ok(step("add-image", "only now it is there", || "name the image".into(), || making.add(&made, &names))?)
+    let image = step("add-image", "only now it is there", || "name the image".into(), || making.add(&made, &names))?;
+    let more = [("comment", order.message.as_str()), ("imageID", image.id.as_str())];
+    events::container("commit", found.facts()?, &more);
+    Ok(image)
 }
 
 /// An image without a layer.

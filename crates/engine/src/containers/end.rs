@@ -1,13 +1,16 @@
 //! `kill`, `stop` and `wait`: the end of a container, brought about or waited for.
 //!
 //! Each signal goes to the container's first process; with that one's end the kernel kills the others. What belongs to the
-//! container is removed by its tool, as always, and the exit code is known to that alone: it writes the code into the
-//! record before it removes it, and whoever waits has the record open.
+//! container is removed by its tool or its monitor, as always, and the exit code is known to that alone: it writes the code
+//! into the record before it removes it, and whoever waits has the record open. One that stays is marked as stopped before,
+//! so that its policy does not start it again.
 
 use super::{Found, alive, get};
 use crate::error::Error;
+use crate::events;
+use crate::life;
 use crate::signals::signal_number;
-use crate::state;
+use crate::state::{self, Facts, Id};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -34,11 +37,32 @@ pub struct StopOrder {
 /// Sends a signal to a container that runs.
 pub fn kill(words: &str, signal: i32) -> Result<(), Error> {
     let found = get_as_root(words)?;
-    let first = alive::first(&found)?;
+    // A signal that may be handled is no end. [moby, daemon/kill.go]
+    let is_end = found.stays && (signal == SIGKILL || signal == stop_by(found.facts()?).0);
+    let first = match alive::first(&found) {
+        // There is nobody to be signalled, but that it shall end it can be told.
+        Err(Error::NoProcess { .. }) if found.stays && is_restarting(&found) => {
+            if is_end {
+                life::mark_stopped(&found.id)?;
+                alive::send(&found, &alive::tool(&found)?, SIGTERM)?;
+            }
+            return Ok(());
+        }
+        first => first?,
+    };
+    if is_end {
+        life::mark_stopped(&found.id)?;
+    }
+    told_of(&found, signal);
     if !alive::send(&found, &first, signal)? {
         return Err(Error::NotRunning { container: found.shown().to_owned() });
     }
     if signal == SIGKILL { thaw(&found) } else { Ok(()) }
+}
+
+/// Tells who watches that a signal is sent: before, so that the end is told after it.
+fn told_of(found: &Found, signal: i32) {
+    events::of_gone("kill", found.facts.as_ref(), &[("signal", &signal.to_string())]);
 }
 
 fn get_as_root(words: &str) -> Result<Found, Error> {
@@ -89,12 +113,27 @@ pub fn stop(words: &[String], order: StopOrder, told: &mut dyn FnMut(&str, Resul
         for mut one in left {
             match go_on(&mut one) {
                 Ok(false) => more.push(one),
-                Ok(true) => told(one.words, Ok(())),
+                Ok(true) => {
+                    events::of_gone("stop", one.found.facts.as_ref(), &[]);
+                    told(one.words, Ok(()));
+                }
                 Err(error) => told(one.words, Err(error)),
             }
         }
         left = more;
     }
+}
+
+/// How a container is asked to end, and how long that may take; none is for ever.
+pub(crate) fn stop_by(facts: &Facts) -> (i32, Option<Duration>) {
+    let options = facts.options.as_ref();
+    let wanted = options.and_then(|options| options.stop_signal.as_deref()).unwrap_or(&facts.config.stop_signal);
+    let signal = signal_number(wanted).filter(|signal| *signal > 0).unwrap_or(SIGTERM);
+    let patience = match options.and_then(|options| options.stop_timeout) {
+        None => Some(USUAL),
+        Some(seconds) => u64::try_from(seconds).ok().map(Duration::from_secs),
+    };
+    (signal, patience)
 }
 
 /// Sends the first signal. None when it does not run.
@@ -103,10 +142,14 @@ fn begin(words: &str, order: StopOrder) -> Result<Option<Stopping<'_>>, Error> {
     if !found.is_running {
         return Ok(None);
     }
-    let of_image = signal_number(&found.facts()?.config.stop_signal).filter(|signal| *signal > 0);
-    let signal = order.signal.or(of_image).unwrap_or(SIGTERM);
+    let (signal, patience) = stop_by(found.facts()?);
+    let signal = order.signal.unwrap_or(signal);
+    if found.stays {
+        life::mark_stopped(&found.id)?;
+    }
     let Some((first, tool)) = processes(&found)? else { return Ok(None) };
-    let until = order.timeout.unwrap_or(Some(USUAL)).map(|time| Instant::now() + time);
+    let until = order.timeout.unwrap_or(patience).map(|time| Instant::now() + time);
+    told_of(&found, signal);
     alive::send(&found, &first, signal)?;
     thaw(&found)?;
     Ok(Some(Stopping { words, found, first, tool, stage: Stage::Asked, until }))
@@ -121,10 +164,24 @@ fn processes(found: &Found) -> Result<Option<(OwnedFd, OwnedFd)>, Error> {
             tool => tool?,
         };
         match alive::first(found) {
+            // A monitor that waits for the next start ends at once, one that has just started it ends it.
+            Err(Error::NoProcess { .. }) if found.stays && is_restarting(found) => {
+                alive::send(found, &tool, SIGTERM)?;
+                let first = tool.try_clone().map_err(|e| Error::Process {
+                    what: "watch",
+                    container: found.shown().to_owned(),
+                    source: e,
+                })?;
+                return Ok(Some((first, tool)));
+            }
             Err(Error::NoProcess { .. }) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
             first => return Ok(Some((first?, tool))),
         }
     }
+}
+
+fn is_restarting(found: &Found) -> bool {
+    state::said(&found.id).is_some_and(|said| said.news.restarting == Some(true))
 }
 
 fn wait_for_any(left: &[Stopping<'_>]) -> Result<(), Errno> {
@@ -150,6 +207,7 @@ fn go_on(one: &mut Stopping<'_>) -> Result<bool, Error> {
         (one.stage, one.until) = (Stage::Ended, Some(Instant::now() + REMOVAL));
     } else if is_late && one.stage == Stage::Asked {
         (one.stage, one.until) = (Stage::Killed, None);
+        told_of(&one.found, SIGKILL);
         alive::send(&one.found, &one.first, SIGKILL)?;
         thaw(&one.found)?;
     }
@@ -161,28 +219,37 @@ fn go_on(one: &mut Stopping<'_>) -> Result<bool, Error> {
 #[derive(Debug)]
 pub struct Waiting {
     container: String,
+    id: Id,
     /// Nothing of one that does not run.
     running: Option<(OwnedFd, OwnedFd)>,
+    /// How one that does not run has ended; 0 of one that was never started.
+    exit_code: i32,
 }
 
 impl Waiting {
     /// Finds it, so that its end cannot be missed from here on.
     pub fn new(words: &str) -> Result<Waiting, Error> {
         let found = get_as_root(words)?;
-        let running = if found.is_running {
-            let record = state::open(&found.id)?;
-            Some((record, alive::tool(&found)?))
-        } else {
-            None
+        let open = || Ok((state::open(&found.id)?, alive::tool(&found)?));
+        let running = match found.is_running.then(open).transpose() {
+            Ok(running) => running,
+            // It has ended since it was looked at; of one that stays it is known how.
+            Err(_) if found.stays && Found::load(&found.id).is_none_or(|now| !now.is_running) => None,
+            Err(error) => return Err(error),
         };
-        Ok(Waiting { container: found.shown().to_owned(), running })
+        let exit_code = life::of_stopped(&found.id).map_or(0, |life| life.exit_code);
+        Ok(Waiting { container: found.shown().to_owned(), id: found.id, running, exit_code })
     }
 
-    /// Waits, and tells its exit code; 0 of one that was created and does not run, as Docker.
+    /// Waits, and tells its exit code.
     pub fn wait(self) -> Result<i32, Error> {
-        let Some((record, tool)) = self.running else { return Ok(0) };
+        let Some((record, tool)) = self.running else { return Ok(self.exit_code) };
         let failed = |error| Error::process("wait for", &self.container)(error);
         while alive::wait(&[&tool], None).map_err(failed)? != [true] {}
+        // Of one that stays more is known than its monitor came to say.
+        if let Some(found) = Found::load(&self.id).filter(|found| found.stays && !found.is_running) {
+            return Ok(life::of_stopped(&found.id).map_or(0, |life| life.exit_code));
+        }
         state::exit_code(record).ok_or(Error::NoExitCode { container: self.container })
     }
 }

@@ -3,9 +3,10 @@
 //! It gets what the container's first program has, by the container's record (`confines`), and what the person asks for
 //! beside. Nothing is left on the host: in the foreground it ends with this process, detached it ends with the container.
 
-use super::{get, process};
+use super::{Found, alive, get, process};
 use crate::confines::{Confines, Wanted, environment};
 use crate::error::Error;
+use crate::events;
 use crate::foreground;
 use crate::parse::{self, ParseError};
 use crate::relay::Signals;
@@ -15,7 +16,9 @@ use crate::{tty, user};
 use oci_spec::runtime::Process;
 use runtime::{First, Newcomer, Root, Stdio};
 use rustix::fs::FlockOperation;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use sys::fork::Namespaces;
 
 /// What `exec` is asked for.
@@ -78,11 +81,16 @@ pub fn exec(options: &ExecOptions) -> Result<i32, Error> {
     }
     // Until the program runs nobody removes it, or lets it stand still for a commit.
     let lock = found.lock(FlockOperation::LockShared)?;
-    let cgroup = id.open_cgroup()?;
-    if cgroup.is_frozen().map_err(runtime::Error::from)? {
+    let (cgroup, init) = process::joinable(&found)?;
+    let is_frozen = cgroup.is_frozen();
+    if is_frozen.map_err(|error| alive::or_ended(&found, runtime::Error::from(error).into()))? {
         return Err(Error::IsPaused { container });
     }
-    let init = process::first(id, &cgroup, facts)?;
+    let first = init.pidfd.try_clone().map_err(|source| Error::Process {
+        what: "watch",
+        container: container.clone(),
+        source,
+    })?;
     let confines = facts.confines.as_ref().ok_or(Error::OtherRelease { container })?;
     let (stdio, mut pumps) = match (options.tty, options.detach) {
         (true, _) => (Stdio::Terminal { size: tty::size() }, Vec::new()),
@@ -93,7 +101,7 @@ pub fn exec(options: &ExecOptions) -> Result<i32, Error> {
         }
     };
     let newcomer = Newcomer {
-        process: described(options, id, facts, confines, &init)?,
+        process: described(options, id, facts, confines, &init).map_err(|error| or_ended(&found, &first, error))?,
         init,
         namespaces: NAMESPACES.into_iter().fold(Namespaces::default(), |all, one| all | one),
         cgroup,
@@ -102,8 +110,12 @@ pub fn exec(options: &ExecOptions) -> Result<i32, Error> {
         detach: options.detach,
     };
     let signals = if options.detach { None } else { Some(Signals::hold()?) };
-    let joined = runtime::join(newcomer)?;
+    let (exec_id, words) = (events::exec_id(), options.command.join(" "));
+    let own = [("execID", exec_id.as_str())];
+    events::container(&format!("exec_create: {words}"), facts, &own);
+    let joined = runtime::join(newcomer).map_err(|error| or_ended(&found, &first, error.into()))?;
     drop(lock);
+    events::container(&format!("exec_start: {words}"), facts, &own);
     let Some(signals) = signals else {
         return if options.tty { tty::keep_open(&joined).map(|()| 0) } else { Ok(0) };
     };
@@ -112,7 +124,23 @@ pub fn exec(options: &ExecOptions) -> Result<i32, Error> {
         let _ = joined.wait();
         return Err(error);
     }
-    Ok(joined.wait()?.shell_status())
+    let code = joined.wait()?.shell_status();
+    events::container("exec_die", facts, &[own[0], ("exitCode", &code.to_string())]);
+    Ok(code)
+}
+
+/// How long the first process of a container may take to die after another of its processes: who kills a container kills them
+/// in any order.
+const DYING: Duration = Duration::from_secs(1);
+
+/// What to say of a failure: that the container does not run when it has ended.
+fn or_ended(found: &Found, first: &OwnedFd, error: Error) -> Error {
+    let was_killed = matches!(error, Error::Runtime(runtime::Error::Vanished));
+    let patience = if was_killed { DYING } else { Duration::ZERO };
+    match alive::wait(&[first], Some(patience)) {
+        Ok(ended) if ended == [true] => Error::NotRunning { container: found.shown().to_owned() },
+        _ => alive::or_ended(found, error),
+    }
 }
 
 /// The process in the specification's terms.
@@ -131,6 +159,8 @@ fn described(
     }
     let of_container = Some(config.user.as_str()).filter(|user| !user.is_empty());
     let identity = user::resolve(&root, options.user.as_deref().or(of_container))?;
+    let more = facts.options.as_ref().map_or(&[][..], |options| &options.group_add);
+    let identity = user::with_groups(identity, &root, more)?;
     let wanted = config.env.iter().chain(&options.env_of_files).chain(&options.env);
     let of_container = Path::new("/").join(&config.working_dir);
     Ok(confines.process(Wanted {

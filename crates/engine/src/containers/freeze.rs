@@ -3,8 +3,9 @@
 //! The freezer of its control group is the only state there is: a command that is killed in the middle leaves the container
 //! standing or running, and every other command sees which.
 
-use super::get;
+use super::{alive, get};
 use crate::error::Error;
+use crate::events;
 use rustix::fs::FlockOperation;
 
 /// Lets a container stand still, or run on.
@@ -19,7 +20,8 @@ pub fn set_paused(words: &str, paused: bool) -> Result<(), Error> {
     }
     // Not while `commit` lets it stand still: that would let it run on in the end.
     let _lock = found.lock(FlockOperation::LockShared)?;
-    let wrap = |error| Error::from(runtime::Error::from(error));
+    // The group of one that ends meanwhile is gone.
+    let wrap = |error| alive::or_ended(&found, runtime::Error::from(error).into());
     let group = found.id.open_cgroup()?;
     if !group.exists() {
         return Err(Error::NoProcess { container: container() });
@@ -27,7 +29,15 @@ pub fn set_paused(words: &str, paused: bool) -> Result<(), Error> {
     match (paused, group.is_frozen().map_err(wrap)?) {
         (true, true) => Err(Error::IsPaused { container: container() }),
         (false, false) => Err(Error::NotPaused { container: container() }),
-        (true, false) => group.freeze().map_err(wrap),
-        (false, true) => group.thaw().map_err(wrap),
+        (true, false) => {
+            group.freeze().map_err(wrap)?;
+            events::container("pause", found.facts()?, &[]);
+            Ok(())
+        }
+        (false, true) => {
+            group.thaw().map_err(wrap)?;
+            events::container("unpause", found.facts()?, &[]);
+            Ok(())
+        }
     }
 }

@@ -1,66 +1,126 @@
 //! Containers by their names: what the verbs that take one share.
 //!
-//! A container runs (its record is in /run, locked by its tool) or was created (`created`). While a command works on one
-//! it holds a lock: on the directory of one that was created, on the record of one that runs; `rm` and `rename`
-//! alone, `commit` of one that runs alone, others together. What only looks, waits or sends a signal takes none.
+//! A container runs when its record is in /run, locked by its tool or its monitor; it stays when it ends if it is on disk
+//! (`created`). While a command works on one it holds a lock: on the directory of one that stays, on the record of one
+//! that does not; `start`, `rm` and `rename` alone, `commit` of one that runs alone, others together. What only looks,
+//! waits or sends a signal takes none.
 
 mod alive;
+mod attach;
+mod boot;
 mod commit;
+mod copy;
 mod create;
 mod diff;
 mod end;
 mod exec;
 mod export;
 mod freeze;
+mod healthcheck;
 mod inspect;
+mod join;
 mod list;
+mod logs;
+mod origin;
 mod pause;
+mod port;
 mod process;
 mod processes;
 mod remove;
 mod rename;
+mod sharing;
+mod start;
 mod stats;
 mod tree;
+mod update;
+mod volumes_from;
 
+pub use attach::{AttachOrder, attach};
+pub use boot::boot;
 pub use commit::{CommitOrder, commit};
+pub use copy::{Copied, CopyError, CopyOrder, copy};
 pub use create::{CreateOptions, create};
+pub(crate) use create::{make_as, resolved as resolve_others, write_cidfile as write_id};
 pub use diff::diff;
+pub(crate) use end::stop_by;
 pub use end::{StopOrder, Waiting, kill, stop};
 pub use exec::{ExecOptions, exec};
 pub use export::export;
 pub use freeze::set_paused;
+pub use healthcheck::healthcheck;
 pub use inspect::{
-    ShownContainer, ShownEndpoint, ShownHost, ShownMount, ShownNetwork, ShownState, ShownWords, inspect,
+    ShownBinding, ShownContainer, ShownEndpoint, ShownHost, ShownMount, ShownNetwork, ShownPolicy, ShownState,
+    ShownWords, inspect,
 };
+pub use join::{connect, disconnect};
 pub use list::{Listed, State, id_of, list};
+pub use logs::logs;
+pub use origin::{Origin, origin};
+pub use port::{Port, ports};
 pub use processes::{ProcessInfo, processes};
-pub use remove::{remove, tidy};
+pub(crate) use remove::remove_infra;
+pub use remove::{remove, tidy, tidy_all};
 pub use rename::rename;
+pub(crate) use sharing::{SHM, Shared, open as open_shared};
+pub use start::{Ran, RunOrder, StartOrder, restart, run, start};
 pub use stats::{Usage, Watched};
+pub(crate) use tree::{archive_of, image_of};
+pub use update::{UpdateOrder, update};
 
 use crate::confines::Confines;
 use crate::created;
 use crate::error::Error;
-use crate::given::Given;
 use crate::image_config;
 use crate::options::RunOptions;
+use crate::parse;
 use crate::rootfs::Meant;
-use crate::state::{self, Facts, Held, Id, RootKind};
+use crate::state::{self, Facts, Held, Id, News, RootKind, Said};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat};
 use rustix::io::Errno;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 /// A container.
 #[derive(Debug)]
 struct Found {
     id: Id,
-    /// None when its record cannot be understood: then it can only be removed.
+    /// None when what is written of it cannot be understood: then it can only be removed.
     facts: Option<Facts>,
+    /// It has a tool or a monitor.
     is_running: bool,
+    /// It stays when it ends.
+    stays: bool,
+    /// What its tool has written down since it began.
+    news: News,
 }
 
 impl Found {
+    /// The container with this id, if there is one.
+    fn load(id: &Id) -> Option<Found> {
+        // First the record: see `state::images_in_use`.
+        let said = state::said_and_held(id);
+        let (said, is_running) = said.map(|(said, held)| (said, is_held(id, held))).unzip();
+        Found::of(id, said, is_running.unwrap_or(false))
+    }
+
+    fn of(id: &Id, said: Option<Said>, is_running: bool) -> Option<Found> {
+        let created = created::read(id);
+        let stays = !matches!(created, Ok(None));
+        let (of_record, news) = said.map(|said| (said.facts, said.news)).unwrap_or_default();
+        let facts = match created {
+            Ok(Some(facts)) => Some(Facts { tool_pid: news.tool_pid, ..facts }),
+            Ok(None) => of_record.filter(|_| is_running),
+            Err(_) => None,
+        };
+        (stays || facts.is_some()).then(|| Found { id: id.clone(), facts, is_running, stays, news })
+    }
+
+    /// Whether it has a monitor when it runs, which keeps what it prints.
+    fn has_monitor(&self) -> bool {
+        self.stays || state::socket_path(&self.id).exists()
+    }
+
     fn shown(&self) -> &str {
         self.facts.as_ref().map_or(self.id.host_name(), Facts::shown)
     }
@@ -70,11 +130,27 @@ impl Found {
         self.facts.as_ref().ok_or_else(missing)
     }
 
-    /// Takes its lock, until the result is dropped. Without waiting, that another has it is an error.
+    /// Takes its lock, until the result is dropped. Without waiting, that another has it alone is an error. For those
+    /// that share it there is a moment: a health check has it as it starts, and is no reason for `rm` to fail.
     fn lock(&self, how: FlockOperation) -> Result<OwnedFd, Error> {
+        let until = Instant::now() + SHARING;
+        loop {
+            let is_shared = || self.try_lock(FlockOperation::NonBlockingLockShared).is_ok();
+            match self.try_lock(how) {
+                Err(Error::ContainerBusy { .. })
+                    if how == FlockOperation::NonBlockingLockExclusive && Instant::now() < until && is_shared() =>
+                {
+                    std::thread::sleep(SHARING_PAUSE);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn try_lock(&self, how: FlockOperation) -> Result<OwnedFd, Error> {
         let gone = || Error::NoSuchContainer { words: self.shown().to_owned() };
         let busy = || Error::ContainerBusy { container: self.shown().to_owned() };
-        if !self.is_running {
+        if self.stays {
             return match created::lock(&self.id, how)? {
                 Some(lock) if created::exists(&self.id) => Ok(lock),
                 None if created::exists(&self.id) => Err(busy()),
@@ -97,19 +173,52 @@ impl Found {
     }
 }
 
+/// How long those that share a lock may have it before another is told that they do.
+const SHARING: Duration = Duration::from_secs(2);
+const SHARING_PAUSE: Duration = Duration::from_millis(5);
+
+/// The container that words mean, locked: as it is now that nobody else can start, rename or remove it.
+fn locked(words: &str, how: FlockOperation) -> Result<(Found, OwnedFd), Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
+    let found = get(words)?;
+    let lock = found.lock(how)?;
+    let found = Found::load(&found.id).ok_or_else(|| Error::NoSuchContainer { words: words.to_owned() })?;
+    Ok((found, lock))
+}
+
+/// Whether somebody holds its record. What a killed tool has left is removed on the way: until then its program may run.
+fn is_held(id: &Id, held: Result<Held, Error>) -> bool {
+    match held {
+        Ok(Held::Alive) => true,
+        Ok(Held::Dead(record)) if rustix::process::geteuid().is_root() => {
+            crate::sweep::remove_container(id, &record);
+            false
+        }
+        _ => false,
+    }
+}
+
 /// The container that these words mean: a name, an id, or the beginning of one.
 fn find(words: &str) -> Result<Option<Found>, Error> {
-    let all = all();
-    let name = |found: &Found| found.facts.as_ref().and_then(|facts| facts.name.as_deref()) == Some(words);
-    if let Some(at) = all.iter().position(name) {
-        return Ok(all.into_iter().nth(at));
+    let is_called_so = |found: &Found| found.facts.as_ref().and_then(|facts| facts.name.as_deref()) == Some(words);
+    let by_name = if parse::name(words).is_ok() { state::holder_of(words) } else { None };
+    if let Some(found) = by_name.and_then(|id| Found::load(&id)).filter(is_called_so) {
+        return Ok(Some(found));
     }
     let is_prefix = !words.is_empty() && words.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let mut matching = all.into_iter().filter(|found| is_prefix && found.id.as_str().starts_with(words));
-    match (matching.next(), matching.next()) {
-        (found, None) => Ok(found),
-        _ => Err(Error::AmbiguousContainer { words: words.to_owned() }),
+    if is_prefix {
+        let ids = ids().into_iter().filter(|id| id.as_str().starts_with(words));
+        let mut matching = ids.filter_map(|id| Found::load(&id));
+        match (matching.next(), matching.next()) {
+            (Some(found), None) => return Ok(Some(found)),
+            (Some(_), Some(_)) => return Err(Error::AmbiguousContainer { words: words.to_owned() }),
+            (None, _) => {}
+        }
     }
+    // A failure of power can have taken the name and left the container.
+    Ok(all().into_iter().find(is_called_so))
 }
 
 /// As [`find`]; that there is none is an error.
@@ -117,16 +226,16 @@ fn get(words: &str) -> Result<Found, Error> {
     find(words)?.ok_or_else(|| Error::NoSuchContainer { words: words.to_owned() })
 }
 
+/// The ids of every container, and of some that are ending: first those that run, so that none is missed on its way.
+fn ids() -> BTreeSet<Id> {
+    state::all().into_iter().chain(created::ids()).collect()
+}
+
 /// Every container.
 fn all() -> Vec<Found> {
-    let mut all: Vec<Found> = Vec::new();
-    // First those that run: see `state::images_in_use`.
-    let records = records();
-    for (id, facts) in created::all() {
-        all.push(Found { id, facts: facts.ok(), is_running: false });
-    }
-    let known: HashSet<Id> = all.iter().map(|found| found.id.clone()).collect();
-    all.extend(alive(records, |id| known.contains(id)));
+    let mut all = running();
+    let known: BTreeSet<Id> = all.iter().map(|found| found.id.clone()).collect();
+    all.extend(created::ids().iter().filter(|id| !known.contains(id)).filter_map(Found::load));
     all
 }
 
@@ -135,21 +244,14 @@ pub fn names() -> Vec<String> {
     all().iter().map(|found| found.shown().to_owned()).collect()
 }
 
-/// Those that run, but for the known ones.
-fn running(is_known: impl Fn(&Id) -> bool) -> Vec<Found> {
-    alive(records(), is_known).collect()
-}
-
-fn records() -> Vec<(Id, Facts)> {
-    state::all().into_iter().filter_map(|id| Some((id.clone(), state::facts(&id)?))).collect()
-}
-
-fn alive(records: Vec<(Id, Facts)>, is_known: impl Fn(&Id) -> bool) -> impl Iterator<Item = Found> {
-    let is_alive = move |(id, facts): &(Id, Facts)| {
-        !facts.being_created && !is_known(id) && matches!(state::try_hold(id), Ok(Held::Alive))
+/// Those that run.
+fn running() -> Vec<Found> {
+    let found = |id: Id| {
+        let (said, held) = state::said_and_held(&id)?;
+        let is_running = is_held(&id, held);
+        Found::of(&id, Some(said), is_running).filter(|found| found.is_running)
     };
-    let found = |(id, facts)| Found { id, facts: Some(facts), is_running: true };
-    records.into_iter().filter(is_alive).map(found)
+    state::all().into_iter().filter_map(found).collect()
 }
 
 /// What a record of a container says.
@@ -167,7 +269,8 @@ pub(crate) fn facts(options: &RunOptions, meant: &Meant, id: &Id, confines: Conf
         kind: match meant {
             Meant::Host => RootKind::Host,
             Meant::Directory => RootKind::Directory,
-            Meant::Archive => RootKind::Archive,
+            Meant::Empty => RootKind::Empty,
+            Meant::Archive | Meant::Unpacked(_) => RootKind::Archive,
             Meant::Image(..) => RootKind::Image,
         },
         image: image.map(|image| image.descriptor.digest.to_string()),
@@ -180,7 +283,7 @@ pub(crate) fn facts(options: &RunOptions, meant: &Meant, id: &Id, confines: Conf
         config,
         confines: Some(confines),
         tool_pid: Some(std::process::id()),
-        being_created: false,
-        given: Some(Given::of(options)),
+        made_by: None,
+        options: Some(options.clone()),
     }
 }

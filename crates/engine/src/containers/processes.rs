@@ -58,6 +58,9 @@ pub fn processes(words: &str) -> Result<Vec<ProcessInfo>, Error> {
     let wrap = |error| Error::from(runtime::Error::from(error));
     let group = found.id.open_cgroup()?;
     let pids = group.processes().map_err(wrap)?;
+    if pids.is_empty() {
+        return Err(Error::NoProcess { container: found.shown().to_owned() });
+    }
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
     let uptime = uptime.split('.').next().and_then(|seconds| seconds.parse().ok()).unwrap_or_default();

@@ -1,38 +1,86 @@
 //! `rm`: a container goes. One that runs is killed through its control group; then its tool, which sees that, removes
 //! all that belongs to it, as always.
 
-use super::{Found, get};
+use super::{Found, alive, locked};
 use crate::created;
 use crate::error::Error;
-use crate::state::{self, Held};
+use crate::events;
+use crate::life;
+use crate::pods;
+use crate::state::{self, Held, Id};
 use rustix::fs::FlockOperation;
 use std::time::{Duration, Instant};
 use step::step;
 
+const SIGTERM: i32 = 15;
+
+/// How long until it is looked at again.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// How long a tool may take to remove its container.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Removes a container; one that runs only with `force`.
-pub fn remove(words: &str, force: bool) -> Result<(), Error> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(Error::NotRoot);
+/// Removes a container; one that runs only with `force`. With `volumes` also those of its volumes that nobody named and
+/// no other container uses.
+pub fn remove(words: &str, force: bool, volumes: bool) -> Result<(), Error> {
+    // Of two at once one waits for nothing: it is told.
+    let (found, _lock) = locked(words, FlockOperation::NonBlockingLockExclusive)?;
+    let place = found.facts.as_ref().and_then(|facts| facts.options.as_ref()?.pod.as_ref());
+    if let Some(place) = place.filter(|place| place.is_infra)
+        && pods::exists(&place.pod)?
+    {
+        return Err(Error::HoldsPod { container: found.shown().to_owned(), pod: place.pod.clone() });
     }
-    let found = get(words)?;
+    remove_found(&found, force, volumes)
+}
+
+/// Removes the infra container of a pod, if it is there; whether it runs or not.
+pub(crate) fn remove_infra(id: &Id) -> Result<(), Error> {
+    match locked(id.as_str(), FlockOperation::LockExclusive) {
+        Ok((found, _lock)) => remove_found(&found, true, false),
+        Err(Error::NoSuchContainer { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The caller has it locked.
+fn remove_found(found: &Found, force: bool, volumes: bool) -> Result<(), Error> {
     if found.is_running && !force {
         return Err(Error::IsRunning { container: found.shown().to_owned() });
     }
-    // Of two at once one waits for nothing: it is told.
-    let _lock = found.lock(FlockOperation::NonBlockingLockExclusive)?;
     let what = || format!("remove container {}", found.id.host_name());
-    step("remove-container", "it was asked for", what, || match found.is_running {
-        true => kill(&found),
-        false => created::remove(&found.id),
-    })
+    step("remove-container", "it was asked for", what, || {
+        if found.is_running {
+            if found.stays {
+                life::mark_stopped(&found.id)?;
+            }
+            kill(found)?;
+        }
+        let name = found.facts.as_ref().and_then(|facts| facts.name.as_deref());
+        // Of one that goes when it ends its tool has told.
+        if found.stays {
+            created::remove(&found.id, name)?;
+            events::of_gone("destroy", found.facts.as_ref(), &[]);
+        }
+        Ok::<(), Error>(())
+    })?;
+    // What a kill leaves here `volume prune` removes.
+    let options = found.facts.as_ref().and_then(|facts| facts.options.as_ref()).filter(|_| volumes && found.stays);
+    options.map_or(Ok(()), |options| crate::volumes::remove_unused(&options.volumes))
 }
 
-/// What killed commands left behind, removed; what could not be.
+/// What killed commands left behind, removed, of a part of the containers where there are many; what could not be.
 pub fn tidy() -> Vec<String> {
-    crate::sweep::sweep_all().iter().map(|error| format!("cannot clean up: {error}")).collect()
+    told(&crate::sweep::sweep(None))
+}
+
+/// As [`tidy`], of all.
+pub fn tidy_all() -> Vec<String> {
+    told(&crate::sweep::sweep_all())
+}
+
+fn told(errors: &[Error]) -> Vec<String> {
+    errors.iter().map(|error| format!("cannot clean up: {error}")).collect()
 }
 
 /// Kills it until its tool has removed it: it may be only starting, and have no process yet.
@@ -42,12 +90,24 @@ fn kill(found: &Found) -> Result<(), Error> {
         match state::try_hold(&found.id)? {
             Held::Gone => return Ok(()),
             // Its tool was killed.
-            Held::Dead(_lock) => {
-                return crate::sweep::remove_container(&found.id).into_iter().next().map_or(Ok(()), Err);
+            Held::Dead(record) => {
+                return crate::sweep::remove_container(&found.id, &record).into_iter().next().map_or(Ok(()), Err);
             }
-            Held::Alive => crate::sweep::kill_processes(&found.id)?,
+            Held::Alive => {
+                crate::sweep::kill_processes(&found.id)?;
+                match alive::tool(found) {
+                    Ok(tool) => {
+                        // A monitor that waits for the time of the next start need not.
+                        if found.stays {
+                            let _ = alive::send(found, &tool, SIGTERM);
+                        }
+                        // It may be gone before the time is over, and it may be that its process was only being made.
+                        let _ = alive::wait(&[&tool], Some(LOOK));
+                    }
+                    Err(_) => std::thread::sleep(LOOK),
+                }
+            }
         }
-        std::thread::sleep(Duration::from_millis(10));
     }
     let tool = found.facts().ok().and_then(|facts| facts.tool_pid).unwrap_or_default();
     Err(Error::NotRemoved { container: found.shown().to_owned(), tool })

@@ -2,6 +2,7 @@
 
 use super::{Found, alive, get, running};
 use crate::error::Error;
+use crate::options::NetworkMode;
 use cgroup::stats::{BlkioEntry, Memory};
 use cgroup::{Cgroup, Host};
 use std::time::Instant;
@@ -43,7 +44,7 @@ impl Watched {
             return Err(Error::NotRoot);
         }
         let found = match words {
-            [] => running(|_| false),
+            [] => running(),
             words => words.iter().map(|words| get(words)).collect::<Result<_, _>>()?,
         };
         if let Some(found) = found.iter().find(|found| !found.is_running) {
@@ -99,8 +100,11 @@ fn memory_of_machine() -> u64 {
 
 /// Of all its links but `lo`, as its first process sees them.
 fn network(found: &Found) -> (u64, u64) {
-    let is_own =
-        found.facts.as_ref().and_then(|facts| facts.given.as_ref()).is_some_and(|given| given.network != "host");
+    let is_own = found
+        .facts
+        .as_ref()
+        .and_then(|facts| facts.options.as_ref())
+        .is_some_and(|given| given.network != NetworkMode::Host);
     let first = if is_own { alive::first(found).ok() } else { None };
     let pid = first.as_ref().and_then(alive::pid_of);
     let text = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/net/dev")).ok()).unwrap_or_default();

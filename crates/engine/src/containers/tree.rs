@@ -1,7 +1,8 @@
 //! A container's root as a tree to be read: without what is mounted in it, be it `/proc` or a volume.
 //!
 //! Of one that was created: its layer over its root, mounted read-only and nowhere. Of one that runs: a copy of its root
-//! mount, taken in its mount namespace, to which its first process's pidfd leads; the copy has no mounts below it.
+//! mount, taken in its mount namespace, to which its first process's pidfd leads; the copy has no mounts below it (but for
+//! `cp`, which wants them: see `copy`).
 
 use super::{Found, process};
 use crate::error::Error;
@@ -20,41 +21,79 @@ use sys::fork::Namespaces;
 /// A tree, and what has to stay open while it is read.
 pub(super) struct OpenTree {
     pub(super) top: OwnedFd,
-    _held: Vec<OwnedFd>,
+    /// What has to stay open.
+    pub(super) held: Vec<OwnedFd>,
 }
 
 impl OpenTree {
-    fn plain(top: OwnedFd) -> OpenTree {
-        OpenTree { top, _held: Vec::new() }
+    pub(super) fn plain(top: OwnedFd) -> OpenTree {
+        OpenTree { top, held: Vec::new() }
     }
+}
+
+/// What becomes of what is mounted in the root of a container that runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mounted {
+    /// It stays out.
+    Left,
+    /// It is copied, too.
+    Kept,
 }
 
 /// The whole root of a container, which the caller has locked. For a process of one thread.
 pub(super) fn of_container(found: &Found) -> Result<OpenTree, Error> {
     let facts = found.facts()?;
     if found.is_running {
-        return of_running(&found.id, facts).map(OpenTree::plain);
+        return of_running(&found.id, facts, Mounted::Left).map(OpenTree::plain);
     }
-    let upper = state::layer_path(&found.id).join("upper");
-    match facts.kind {
-        RootKind::Image => {
-            let (images, image) = image_of(facts)?;
-            let mut lower = images.root(&image)?;
-            lower.insert(0, crate::base::open()?);
-            let top = overlay::read_only(&lower, Some(&upper), Path::new(&facts.root))?;
-            Ok(OpenTree { top, _held: lower })
+    match below(facts)? {
+        Some(below) => {
+            let upper = state::layer_path(&found.id).join("upper");
+            let top = overlay::read_only(below.layers(), Some(&upper), Path::new(&facts.root))?;
+            Ok(OpenTree { top, held: below.held })
         }
-        RootKind::Archive => {
-            let unpacked = archive_of(facts)?;
-            let lower = vec![unpacked.dir, unpacked.guard];
-            let top = overlay::read_only(&lower[..1], Some(&upper), Path::new(&facts.root))?;
-            Ok(OpenTree { top, _held: lower })
-        }
-        RootKind::Directory | RootKind::Host => {
+        None => {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let top = rustix::fs::open(facts.root.as_str(), flags, Mode::empty());
             top.map(OpenTree::plain).map_err(Error::file("open the root", &facts.root))
         }
+    }
+}
+
+/// What lies below a container's own layer.
+pub(super) struct Below {
+    /// The layers, the lowest first, and what has to stay open for them.
+    pub(super) held: Vec<OwnedFd>,
+    count: usize,
+}
+
+impl Below {
+    pub(super) fn layers(&self) -> &[OwnedFd] {
+        self.held.get(..self.count).unwrap_or_default()
+    }
+}
+
+/// What lies below the layer of a container that stays; nothing of one whose root is a directory in place.
+pub(super) fn below(facts: &Facts) -> Result<Option<Below>, Error> {
+    match facts.kind {
+        RootKind::Image => {
+            let (images, image) = image_of(facts)?;
+            let mut held = images.root(&image)?;
+            held.insert(0, crate::base::open()?);
+            Ok(Some(Below { count: held.len(), held }))
+        }
+        RootKind::Archive => {
+            let unpacked = archive_of(facts)?;
+            Ok(Some(Below { count: 1, held: vec![unpacked.dir, unpacked.guard] }))
+        }
+        RootKind::Directory if facts.options.as_ref().is_some_and(|options| options.ephemeral) => {
+            let held = vec![crate::rootfs::directory(Path::new(&facts.root))?];
+            Ok(Some(Below { count: 1, held }))
+        }
+        RootKind::Empty => {
+            Err(Error::Conflict(format!("the container {} holds a pod together, and has no files", facts.shown())))
+        }
+        RootKind::Directory | RootKind::Host => Ok(None),
     }
 }
 
@@ -67,11 +106,11 @@ pub(super) fn of_image(images: &Images, image: &Image) -> Result<OpenTree, Error
         return Ok(OpenTree::plain(top));
     }
     let top = overlay::read_only(&lower, None, Path::new(image.id.short()))?;
-    Ok(OpenTree { top, _held: lower })
+    Ok(OpenTree { top, held: lower })
 }
 
 /// The image that a container is made of.
-pub(super) fn image_of(facts: &Facts) -> Result<(Images, Image), Error> {
+pub(crate) fn image_of(facts: &Facts) -> Result<(Images, Image), Error> {
     let images = crate::images::store()?;
     let digest = facts.image.as_deref().and_then(|digest| Digest::parse(digest).ok());
     let missing = || image::Error::NoSuchImage { words: facts.root.clone() };
@@ -80,7 +119,7 @@ pub(super) fn image_of(facts: &Facts) -> Result<(Images, Image), Error> {
 }
 
 /// The unpacked archive that a container is made of; unpacked once more when somebody removed it.
-fn archive_of(facts: &Facts) -> Result<image::Unpacked, Error> {
+pub(crate) fn archive_of(facts: &Facts) -> Result<image::Unpacked, Error> {
     let store = Store::open(Path::new(DATA_DIR))?;
     let digest = facts.archive.as_deref().unwrap_or_default();
     if let Some(unpacked) = store.tree(digest)? {
@@ -94,24 +133,36 @@ fn archive_of(facts: &Facts) -> Result<image::Unpacked, Error> {
     Ok(unpacked)
 }
 
-/// A copy of the root mount of a container that runs, without what is mounted in it.
-fn of_running(id: &Id, facts: &Facts) -> Result<OwnedFd, Error> {
+/// A copy of the root mount of a container that runs. Nothing that the container mounts, unmounts or moves from now on
+/// changes it.
+pub(super) fn of_running(id: &Id, facts: &Facts, mounted: Mounted) -> Result<OwnedFd, Error> {
     let init = process::first(id, &id.open_cgroup()?, facts)?.pidfd;
-    let failed = |what| Error::file(what, "the container's mount namespace");
-    let system = |error: std::io::Error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
     let what = || format!("copy the root mount of {}", id.host_name());
-    step("copy-root", "what is mounted in it stays out", what, || {
-        let own = rustix::fs::open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        let own = own.map_err(Error::file("open", "/proc/self/ns/mnt"))?;
-        let here = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        let here = here.map_err(Error::file("open", "the working directory"))?;
-        // By its pidfd: were the process gone, this would fail, and never lead to another one's.
-        sys::fork::enter(init.as_fd(), Namespaces::MOUNT).map_err(|e| failed("enter")(system(e)))?;
+    let (why, recursive) = match mounted {
+        Mounted::Left => ("what is mounted in it stays out", OpenTreeFlags::empty()),
+        Mounted::Kept => ("with what is mounted in it, as it is now", OpenTreeFlags::AT_RECURSIVE),
+    };
+    step("copy-root", why, what, || {
         // In there `/` is the container's root, and nothing else is looked at.
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let copied = open_tree(CWD, "/", flags);
-        move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Mount)).map_err(failed("leave"))?;
-        rustix::process::fchdir(&here).map_err(Error::file("go back to", "the working directory"))?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | recursive;
+        let copied = in_mounts_of(&init, || open_tree(CWD, "/", flags))?;
         copied.map_err(Error::file("copy", "the container's root mount"))
     })
+}
+
+/// Does something in the mount namespace of a container, whose first process this is, and comes back. For a process of one
+/// thread.
+pub(super) fn in_mounts_of<T>(init: &OwnedFd, work: impl FnOnce() -> T) -> Result<T, Error> {
+    let failed = |what| Error::file(what, "the container's mount namespace");
+    let system = |error: std::io::Error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+    let own = rustix::fs::open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let own = own.map_err(Error::file("open", "/proc/self/ns/mnt"))?;
+    let here = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let here = here.map_err(Error::file("open", "the working directory"))?;
+    // By its pidfd: were the process gone, this would fail, and never lead to another one's.
+    sys::fork::enter(init.as_fd(), Namespaces::MOUNT).map_err(|e| failed("enter")(system(e)))?;
+    let done = work();
+    move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Mount)).map_err(failed("leave"))?;
+    rustix::process::fchdir(&here).map_err(Error::file("go back to", "the working directory"))?;
+    Ok(done)
 }

@@ -1,5 +1,6 @@
 //! Images: found in the store, brought there, sent from there; for `run` and for their own verbs.
 
+mod check;
 mod import;
 mod inspect;
 mod login;
@@ -7,7 +8,8 @@ mod place;
 mod remote;
 mod verbs;
 
-pub use import::{ImportOrder, import};
+pub use check::check;
+pub use import::{ImportFrom, ImportOrder, import};
 pub use inspect::{Row, Share, Shown, Step, history, inspect, rows, shares, size};
 pub(crate) use inspect::{ShownConfig, shown_config};
 pub use login::{logged_in_as, login, logout};
@@ -63,7 +65,7 @@ pub(crate) fn missing(options: &RunOptions, events: &dyn Events) -> Result<(Imag
         events.not_here(&inspect::familiar(&options.root));
     }
     let images = store()?;
-    let order = PullOrder { platform: options.platform.clone() };
+    let order = PullOrder { platform: options.platform.clone(), hold: true };
     let pulled = pull(&images, &options.root, &order, events)?;
     let image = images.get(pulled.received.manifest.as_str())?;
     Ok((images, image))
@@ -75,7 +77,7 @@ pub(crate) fn of_layout(path: &Path, options: &RunOptions, events: &dyn Events) 
     let found = image::archive::pick(image::archive::open(path, images.path())?, None, &path.to_string_lossy())?;
     let platform = options.platform.clone().unwrap_or_else(Platform::here);
     let order = Order { platform: &platform, names: &[], repository: None, events };
-    let received = verbs::or_freed(&images, images.receive(&*found.source, &order))?;
+    let received = verbs::or_freed(&images, images.receive_and_hold(&*found.source, &order))?;
     let image = images.get(received.manifest.as_str())?;
     Ok((images, image))
 }

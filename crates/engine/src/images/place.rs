@@ -8,7 +8,7 @@
 //! | `oci-archive:FILE[:TAG]` | a tar of one |
 //! | `docker-archive:FILE[:NAME]` | a tar of `docker save` |
 
-use super::verbs::{bad_reference, or_freed, reference};
+use super::verbs::{bad_reference, or_freed, reference, told_of};
 use super::{remote, store};
 use crate::error::Error;
 use image::archive::{self, DockerArchive, Found, LayoutSink, OciArchive, Platforms};
@@ -182,6 +182,7 @@ pub fn push(
     let sink = remote::sink(&registries, &name, neighbours)?;
     let source = Stored::new(images, &image)?;
     let descriptor = archive::copy(&source, &sink, &Platforms::All, events)?;
+    told_of(images, "push", words, Some(&name));
     Ok((name, descriptor))
 }
 
@@ -230,7 +231,9 @@ pub fn save(
             archive.finish()?
         }
     };
-    flush(out, Path::new(shown))
+    flush(out, Path::new(shown))?;
+    wanted.iter().for_each(|(image, _)| told_of(images, "save", image.id.as_str(), None));
+    Ok(())
 }
 
 /// An image that `load` brought.
@@ -268,6 +271,7 @@ fn load_one(images: &Images, found: &Found, platform: &Platform, events: &dyn Ev
     let full: Vec<String> = names.iter().map(ToString::to_string).collect();
     let order = Order { platform, names: &full, repository: None, events };
     let received = or_freed(images, images.receive(&*found.source, &order))?;
+    told_of(images, "load", received.manifest.as_str(), None);
     Ok(Loaded { names: names.iter().map(Reference::familiar).collect(), received })
 }
 

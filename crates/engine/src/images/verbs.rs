@@ -2,6 +2,7 @@
 
 use super::{inspect, remote};
 use crate::error::Error;
+use crate::events;
 use crate::state;
 use image::{Events, Freed, Image, Images, Later, Order, Received, Removed, Usage};
 use registry::{Digest, Platform, Reference};
@@ -11,6 +12,8 @@ use registry::{Digest, Platform, Reference};
 pub struct PullOrder {
     /// `--platform`.
     pub platform: Option<Platform>,
+    /// It is for a container: nobody removes the image for as long as the store is open.
+    pub hold: bool,
 }
 
 /// What was pulled.
@@ -26,18 +29,33 @@ pub struct Pulled {
 pub fn pull(images: &Images, words: &str, order: &PullOrder, events: &dyn Events) -> Result<Pulled, Error> {
     let registries = remote::registries()?;
     let candidates = registries.candidates(words).map_err(image::Error::from)?;
-    let platform = order.platform.clone().unwrap_or_else(Platform::here);
+    let (platform, hold) = (order.platform.clone().unwrap_or_else(Platform::here), order.hold);
     let mut failure = None;
     for name in candidates {
         let source = remote::source(&registries, &name)?;
         let (full, repository) = (name.to_string(), name.name());
         let order = Order { platform: &platform, names: &[full], repository: Some(&repository), events };
-        match or_freed(images, images.receive(&source, &order)) {
+        let came = if hold { images.receive_and_hold(&source, &order) } else { images.receive(&source, &order) };
+        match or_freed(images, came) {
             Err(error) if is_elsewhere(&error) => failure = failure.or(Some(error)),
-            done => return Ok(Pulled { name, received: done? }),
+            done => {
+                let received = done?;
+                told_of(images, "pull", received.manifest.as_str(), Some(&name));
+                return Ok(Pulled { name, received });
+            }
         }
     }
     Err(failure.unwrap_or(image::Error::NoSuchImage { words: words.to_owned() }).into())
+}
+
+/// Tells who watches of an image, which goes by a name where it comes from or goes to a registry.
+pub(super) fn told_of(images: &Images, action: &str, words: &str, name: Option<&Reference>) {
+    let Ok(Some(image)) = images.find(words) else { return };
+    let labels = &image.config.config.labels;
+    match name {
+        Some(name) => events::image(action, &name.familiar(), &name.familiar_name(), labels),
+        None => events::image(action, image.id.as_str(), image.id.as_str(), labels),
+    }
 }
 
 /// Fetches every tag of a repository.
@@ -86,7 +104,9 @@ pub(super) fn bad_reference(words: &str, error: &dyn std::fmt::Display) -> Error
 pub fn tag(images: &Images, source: &str, target: &str) -> Result<(), Error> {
     let name = name_to_give(target)?;
     let image = images.get(source)?;
-    Ok(images.tag(&image, &name)?)
+    images.tag(&image, &name)?;
+    events::image("tag", image.id.as_str(), &name.familiar(), &image.config.config.labels);
+    Ok(())
 }
 
 /// A name that an image can be given.
@@ -100,7 +120,9 @@ pub fn name_to_give(words: &str) -> Result<Reference, Error> {
 
 /// Takes a name from an image, and removes the image with its last one: `rmi`.
 pub fn remove(images: &Images, words: &str, force: bool) -> Result<Vec<Removed>, Error> {
+    let before = images.find(words).ok().flatten();
     let removed = images.remove(words, force, &container_of)?;
+    told_of_removed(before.as_ref(), &removed);
     if removed.iter().any(|removed| matches!(removed, Removed::Deleted(_))) {
         let mut later = Later::default();
         let collected = images.collect(&needed, false, Some(&mut later));
@@ -108,6 +130,15 @@ pub fn remove(images: &Images, words: &str, force: bool) -> Result<Vec<Removed>,
         collected?;
     }
     Ok(removed)
+}
+
+/// Tells who watches what a removal did.
+fn told_of_removed(image: Option<&Image>, removed: &[Removed]) {
+    let Some(image) = image else { return };
+    for removed in removed {
+        let action = if matches!(removed, Removed::Untagged(_)) { "untag" } else { "delete" };
+        events::image(action, image.id.as_str(), image.id.as_str(), &image.config.config.labels);
+    }
 }
 
 /// What `image prune` is asked for.
@@ -139,7 +170,10 @@ pub fn prune(images: &Images, order: &PruneOrder, keep: &dyn Fn(&Image) -> bool)
     for image in list.iter().filter(|image| stays(image).is_none()) {
         // Asked again under the lock: a pull may have named it since.
         match images.remove(image.descriptor.digest.as_str(), true, &stays) {
-            Ok(removed) => pruned.removed.extend(removed),
+            Ok(removed) => {
+                told_of_removed(Some(image), &removed);
+                pruned.removed.extend(removed);
+            }
             Err(image::Error::ImageInUse { .. } | image::Error::NoSuchImage { .. }) => {}
             Err(error) => pruned.errors.push(error.to_string()),
         }

@@ -2,7 +2,7 @@
 
 use super::Flaw;
 use super::diff::{Marks, is_opaque, is_whiteout};
-use super::walk::{Node, names, open_at, open_directory, tree_error, walk};
+use super::walk::{Mounts, Node, names, open_at, open_directory, tree_error, walk};
 use crate::error::Error;
 use crate::input::CHUNK;
 use rustix::fd::BorrowedFd;
@@ -31,7 +31,7 @@ pub fn changes(
     marks: Marks,
 ) -> Result<BTreeMap<Vec<u8>, Changed>, Error> {
     let mut found = Found { all: BTreeMap::new(), upper, lower, marks, buffer: vec![0; CHUNK] };
-    walk(upper, &mut |node| found.add(node))?;
+    walk(upper, Mounts::Left, &mut |node| found.add(node))?;
     Ok(found.all)
 }
 

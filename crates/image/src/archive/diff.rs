@@ -9,7 +9,7 @@
 use super::Flaw;
 use super::export::TreeTar;
 use super::flaw::cut;
-use super::walk::{Node, Xattrs, open_at, tree_error, walk};
+use super::walk::{Mounts, Node, Xattrs, open_at, tree_error, walk};
 use crate::error::Error;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{FileType, OFlags, fstat};
@@ -37,7 +37,7 @@ pub fn diff_layer(
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let mut diff = Diff { tar: TreeTar::new(out), lower, marks };
-    walk(upper, &mut |node| diff.add(node))?;
+    walk(upper, Mounts::Left, &mut |node| diff.add(node))?;
     diff.tar.finish()
 }
 

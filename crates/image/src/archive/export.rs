@@ -1,7 +1,7 @@
-//! A tar of a tree, as of `docker export`; and what it shares with a layer of one.
+//! A tar of a tree, as of `docker export`; and what it shares with a layer of one, and with `cp`.
 
 use super::Flaw;
-use super::walk::{Node, Xattrs, tree_error, walk};
+use super::walk::{Mounts, Node, Xattrs, tree_error, walk, walk_thing};
 use crate::error::Error;
 use crate::input::CHUNK;
 use crate::tar::{Entry, Kind, Time, Writer};
@@ -10,6 +10,7 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 
 /// Writes the tree below `root` as a tar: in an order that is the same each time, hard links kept, holes as zeros,
@@ -20,7 +21,7 @@ use std::io::{self, BufWriter, Read, Write};
 /// [`Error::Tree`], with what cannot be read, or written.
 pub fn export_tree(root: BorrowedFd<'_>, out: &mut dyn Write) -> Result<(), Error> {
     let mut tar = TreeTar::new(out);
-    walk(root, &mut |node| {
+    walk(root, Mounts::Left, &mut |node| {
         let plain = node.path.is_empty() && node.mode() == 0o755 && node.owner() == (0, 0);
         if plain {
             return Ok(());
@@ -31,59 +32,89 @@ pub fn export_tree(root: BorrowedFd<'_>, out: &mut dyn Write) -> Result<(), Erro
     tar.finish()
 }
 
-/// A tar that nodes of a tree are put to.
-pub(super) struct TreeTar<'a> {
-    tar: Writer<BufWriter<&'a mut dyn Write>>,
-    /// The first names of files that have several, and how many of these are still to come.
-    links: HashMap<(u32, u32, u64), (Vec<u8>, u32)>,
-    buffer: Vec<u8>,
+/// What a walk of [`each_entry`] has come to.
+#[derive(Debug)]
+pub enum Met<'a> {
+    /// What a tar can say of it, with its name from the top, which itself has none.
+    Entry {
+        /// All but its content.
+        entry: Entry,
+        /// It, if it is a file with content.
+        file: Option<&'a mut File>,
+        /// What tells it from any other: device, major and minor number, and inode.
+        inode: (u32, u32, u64),
+    },
+    /// A socket, or another thing that only its maker can use.
+    Left(&'a [u8]),
 }
 
-impl<'a> TreeTar<'a> {
-    pub(super) fn new(out: &'a mut dyn Write) -> TreeTar<'a> {
-        let tar = Writer::new(BufWriter::with_capacity(CHUNK, out));
-        TreeTar { tar, links: HashMap::new(), buffer: vec![0; CHUNK] }
+/// Shows what is open by `O_PATH` in `top`, and all below it, as a tar would have it, times in full: what is mounted
+/// there too, but for what is in the kernel's own file systems. A directory comes before what is in it. The tree may be
+/// somebody else's who changes it meanwhile: nothing outside of it is ever shown, and no device or pipe opened.
+///
+/// # Errors
+/// [`Error::Tree`], with what cannot be read, and those of `visit`.
+pub fn each_entry(top: BorrowedFd<'_>, visit: &mut dyn FnMut(Met<'_>) -> Result<(), Error>) -> Result<(), Error> {
+    if super::walk::is_kernels(top) {
+        let what = "on a file system of the kernel's own, whose files have no content to copy";
+        return Err(tree_error(b"", Flaw::Unsuited { name: "it".into(), what }));
+    }
+    let (mut entries, mut buffer) = (Entries::new(Times::InFull), vec![0; CHUNK]);
+    walk_thing(top, &mut |node| {
+        let xattrs = xattrs(node, &mut buffer)?;
+        match entries.of(node, xattrs)? {
+            Some(entry) => visit(Met::Entry { entry, inode: node.inode().0, file: node.file.as_mut() }),
+            None => visit(Met::Left(node.path)),
+        }
+    })
+}
+
+/// How much of a time is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Times {
+    Seconds,
+    InFull,
+}
+
+/// What a tar says of a tree's nodes.
+struct Entries {
+    times: Times,
+    /// The first names of files that have several, and how many of these are still to come.
+    links: HashMap<(u32, u32, u64), (Vec<u8>, u32)>,
+}
+
+impl Entries {
+    fn new(times: Times) -> Entries {
+        Entries { times, links: HashMap::new() }
     }
 
-    pub(super) fn xattrs(&mut self, node: &Node<'_>) -> Result<Xattrs, Error> {
-        let failed = |source| tree_error(node.path, Flaw::system("read the attributes of", &lossy(node.path), source));
-        node.xattrs(&mut self.buffer).map_err(failed)
-    }
-
-    /// Adds a node, with those of its attributes that a tar may have.
-    pub(super) fn add(&mut self, node: &mut Node<'_>, mut xattrs: Xattrs) -> Result<(), Error> {
+    /// A node with those of its attributes that a tar may have; nothing of a socket, or of what is gone by now.
+    fn of(&mut self, node: &Node<'_>, mut xattrs: Xattrs) -> Result<Option<Entry>, Error> {
         // A key of PAX ends at its first `=`.
         xattrs.retain(|(name, _)| is_kept(name) && !name.contains(&b'='));
         let kind = match node.kind() {
-            FileType::Socket => return Ok(()),
             FileType::RegularFile => Kind::File { size: node.size() },
             FileType::Directory => Kind::Directory,
             FileType::Symlink => match node.target() {
                 Ok(target) => Kind::Symlink(target),
                 // It is gone since it was seen, or another thing.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => return Ok(()),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => return Ok(None),
                 Err(source) => return Err(tree_error(node.path, Flaw::system("read", &lossy(node.path), source))),
             },
             FileType::Fifo => Kind::Fifo,
             FileType::CharacterDevice => Kind::Char { major: node.device().0, minor: node.device().1 },
             FileType::BlockDevice => Kind::Block { major: node.device().0, minor: node.device().1 },
-            FileType::Unknown => return Ok(()),
+            FileType::Socket | FileType::Unknown => return Ok(None),
         };
         let (uid, gid) = node.owner();
-        let name = if node.path.is_empty() { b"./".to_vec() } else { node.path.to_vec() };
-        let mtime = Time { seconds: node.mtime(), nanoseconds: 0 };
-        let mut entry = Entry { name, kind, mode: node.mode(), uid, gid, mtime, xattrs };
+        let nanoseconds = if self.times == Times::InFull { node.nanoseconds() } else { 0 };
+        let mtime = Time { seconds: node.mtime(), nanoseconds };
+        let mut entry = Entry { name: node.path.to_vec(), kind, mode: node.mode(), uid, gid, mtime, xattrs };
         if let Some(first) = self.earlier_name(node) {
             entry.kind = Kind::Hardlink(first);
             entry.xattrs.clear();
         }
-        self.write(&entry, node.file.as_mut()).map_err(|flaw| tree_error(node.path, flaw))
-    }
-
-    /// An empty file of `root`'s, for marks.
-    pub(super) fn mark(&mut self, path: &[u8]) -> Result<(), Error> {
-        let entry = Entry { name: path.to_vec(), mode: 0o600, ..Entry::plain("", Kind::File { size: 0 }) };
-        self.tar.entry(&entry).map_err(|error| tree_error(path, Flaw::Write(error)))
+        Ok(Some(entry))
     }
 
     /// The name under which the same file is in the tar already.
@@ -103,8 +134,34 @@ impl<'a> TreeTar<'a> {
         }
         Some(first)
     }
+}
 
-    fn write(&mut self, entry: &Entry, file: Option<&mut std::fs::File>) -> Result<(), Flaw> {
+fn xattrs(node: &Node<'_>, buffer: &mut [u8]) -> Result<Xattrs, Error> {
+    let failed = |source| tree_error(node.path, Flaw::system("read the attributes of", &lossy(node.path), source));
+    node.xattrs(buffer).map_err(failed)
+}
+
+/// A tar that entries with open files are put to.
+pub struct TarOut<'a> {
+    tar: Writer<BufWriter<&'a mut dyn Write>>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> TarOut<'a> {
+    /// To this stream.
+    pub fn new(out: &'a mut dyn Write) -> TarOut<'a> {
+        TarOut { tar: Writer::new(BufWriter::with_capacity(CHUNK, out)), buffer: vec![0; CHUNK] }
+    }
+
+    /// Adds an entry, with its content if it has some. A file that has become shorter is filled up with zeros.
+    ///
+    /// # Errors
+    /// [`Error::Tree`], with what cannot be read or written.
+    pub fn add(&mut self, entry: &Entry, file: Option<&mut File>) -> Result<(), Error> {
+        self.write(entry, file).map_err(|flaw| tree_error(&entry.name, flaw))
+    }
+
+    fn write(&mut self, entry: &Entry, file: Option<&mut File>) -> Result<(), Flaw> {
         self.tar.entry(entry).map_err(Flaw::Write)?;
         let Kind::File { size: mut left } = entry.kind else { return Ok(()) };
         let Some(file) = file else { return Ok(()) };
@@ -126,9 +183,48 @@ impl<'a> TreeTar<'a> {
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Result<(), Error> {
+    /// Ends the tar.
+    ///
+    /// # Errors
+    /// [`Error::Tree`], when it cannot be written.
+    pub fn finish(self) -> Result<(), Error> {
         let ended = self.tar.finish().and_then(|mut out| out.flush());
         ended.map_err(|error| tree_error(b"", Flaw::Write(error)))
+    }
+}
+
+/// A tar that nodes of a tree are put to.
+pub(super) struct TreeTar<'a> {
+    out: TarOut<'a>,
+    entries: Entries,
+}
+
+impl<'a> TreeTar<'a> {
+    pub(super) fn new(out: &'a mut dyn Write) -> TreeTar<'a> {
+        TreeTar { out: TarOut::new(out), entries: Entries::new(Times::Seconds) }
+    }
+
+    pub(super) fn xattrs(&mut self, node: &Node<'_>) -> Result<Xattrs, Error> {
+        xattrs(node, &mut self.out.buffer)
+    }
+
+    /// Adds a node, with those of its attributes that a tar may have.
+    pub(super) fn add(&mut self, node: &mut Node<'_>, xattrs: Xattrs) -> Result<(), Error> {
+        let Some(mut entry) = self.entries.of(node, xattrs)? else { return Ok(()) };
+        if entry.name.is_empty() {
+            entry.name = b"./".to_vec();
+        }
+        self.out.write(&entry, node.file.as_mut()).map_err(|flaw| tree_error(node.path, flaw))
+    }
+
+    /// An empty file of `root`'s, for marks.
+    pub(super) fn mark(&mut self, path: &[u8]) -> Result<(), Error> {
+        let entry = Entry { name: path.to_vec(), mode: 0o600, ..Entry::plain("", Kind::File { size: 0 }) };
+        self.out.add(&entry, None)
+    }
+
+    pub(super) fn finish(self) -> Result<(), Error> {
+        self.out.finish()
     }
 }
 

@@ -4,6 +4,9 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod nets;
+
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -119,6 +122,19 @@ impl Host {
         ((ns, address), resolv_conf.to_owned())
     }
 
+    /// Starts a container that publishes ports, held by a process of its own; the wishes are the probe's.
+    pub(crate) fn publishing(&self, nth: u32, wishes: &str) -> Publishing {
+        let ns = Namespace::new();
+        let holder = self.holder(nth, &ns, wishes);
+        Publishing::of(ns, holder)
+    }
+
+    /// The process that holds such a container, as it begins.
+    pub(crate) fn holder(&self, nth: u32, ns: &Namespace, wishes: &str) -> Child {
+        let mut command = self.probe(&format!("hold {} {} {wishes}", id(nth), ns.netns()));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
     /// Joins the host to an outside machine: 192.0.2.2 here, 192.0.2.9 there. The outside knows no way to containers.
     pub(crate) fn outside(&self, mtu: u32) -> Namespace {
         let outside = Namespace::new();
@@ -148,6 +164,108 @@ impl Host {
     }
 }
 
+/// A container that publishes ports.
+pub(crate) struct Publishing {
+    pub(crate) ns: Namespace,
+    pub(crate) holder: Child,
+    /// What it publishes: `tcp 0.0.0.0:8080 172.17.0.2:80`.
+    pub(crate) ports: Vec<String>,
+}
+
+impl Publishing {
+    /// That of a process which holds a container and will say that it is ready.
+    pub(crate) fn of(ns: Namespace, mut holder: Child) -> Publishing {
+        let mut said = BufReader::new(holder.stdout.take().unwrap());
+        let mut ports = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert!(said.read_line(&mut line).unwrap() > 0, "the holder ended: {ports:?}");
+            match line.trim_end() {
+                "ready" => return Publishing { ns, holder, ports },
+                port => ports.push(port.to_owned()),
+            }
+        }
+    }
+
+    /// Its address.
+    pub(crate) fn address(&self) -> &str {
+        let last = self.ports[0].split(' ').nth(2).unwrap();
+        last.split(':').next().unwrap()
+    }
+
+    /// The ports of the host.
+    pub(crate) fn host_ports(&self) -> Vec<u16> {
+        let port = |line: &String| line.split(' ').nth(1)?.rsplit(':').next()?.parse().ok();
+        self.ports.iter().map(|line| port(line).unwrap()).collect()
+    }
+
+    /// Starts a TCP server in it that says what its clients' addresses are.
+    pub(crate) fn serve(&self, port: u16) -> Server {
+        serve(&self.ns, self.address(), port)
+    }
+
+    /// Ends it in good order.
+    pub(crate) fn end(mut self) {
+        drop(self.holder.stdin.take());
+        assert!(self.holder.wait().unwrap().success());
+    }
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// A server that ends with the test.
+pub(crate) struct Server(pub(crate) Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Servers of TCP and UDP on all addresses of a namespace, which answer whom they see: `from ADDRESS`.
+pub(crate) fn serve(ns: &Namespace, address: &str, port: u16) -> Server {
+    let script = format!(
+        "exec python3 -c '
+import socket, threading
+def answers(u):
+    while True:
+        _, who = u.recvfrom(99); u.sendto(b\"from \" + who[0].encode(), who)
+def serves(t):
+    while True:
+        c, who = t.accept(); c.sendall(b\"from \" + who[0].encode()); c.close()
+for family in (socket.AF_INET6, socket.AF_INET):
+    t, u = socket.socket(family), socket.socket(family, socket.SOCK_DGRAM)
+    t.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        for s in (t, u): s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    for s in (t, u): s.bind((\"\", {port}))
+    t.listen()
+    for act, s in ((serves, t), (answers, u)): threading.Thread(target=act, args=(s,), daemon=True).start()
+threading.Event().wait()
+'"
+    );
+    let server = Server(ns.command(&script).spawn().unwrap());
+    until("the server", || ns.can(&format!("nc -z {address} {port}")));
+    server
+}
+
+/// What such a server says to a client in this namespace; nothing when it cannot be reached.
+pub(crate) fn ask(from: &Namespace, protocol: &str, to: &str, port: u16) -> Option<String> {
+    let script = match protocol {
+        "tcp" => format!("nc -w1 {to} {port} </dev/null"),
+        _ => format!("echo x | nc -u -w1 {to} {port}"),
+    };
+    let output = from.command(&script).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.strip_prefix("from ").map(str::to_owned)
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.dir);
@@ -165,9 +283,10 @@ pub(crate) fn both(output: &Output) -> String {
     format!("{} {}{}", output.status, text(&output.stdout), text(&output.stderr))
 }
 
-/// Waits for something that must happen, for at most ten seconds.
+/// Waits for something that must happen, for at most ten seconds; where processors are emulated, for more.
 pub(crate) fn until(what: &str, happened: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let patience = if std::env::var_os("MYCONTAINER_VM").is_some() { 120 } else { 10 };
+    let end = Instant::now() + Duration::from_secs(patience);
     while !happened() {
         assert!(Instant::now() < end, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));

@@ -85,15 +85,24 @@ type Handler = Arc<dyn Fn(&Request) -> Reply + Send + Sync>;
 
 impl Server {
     pub fn start(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Server {
-        Server::listen(None, Arc::new(handler))
+        Server::listen(None, Arc::new(handler), None)
+    }
+
+    /// Answers a PUT after so many bytes of its body, and closes. With TLS, if that is given.
+    pub fn refusing(
+        tls: Option<&Path>,
+        after: usize,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Server {
+        Server::listen(tls.map(server_config), Arc::new(handler), Some(after))
     }
 
     /// With TLS, by a certificate for localhost.
     pub fn tls(directory: &Path, handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Server {
-        Server::listen(Some(server_config(directory)), Arc::new(handler))
+        Server::listen(Some(server_config(directory)), Arc::new(handler), None)
     }
 
-    fn listen(tls: Option<Arc<rustls::ServerConfig>>, handler: Handler) -> Server {
+    fn listen(tls: Option<Arc<rustls::ServerConfig>>, handler: Handler, after: Option<usize>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = Server { port, requests: Arc::default(), connections: Arc::default() };
@@ -104,11 +113,11 @@ impl Server {
                 let connections = connections.clone();
                 thread::spawn(move || {
                     let _ = match tls {
-                        None => serve(stream, &handler, &requests, &connections),
+                        None => serve(stream, &handler, &requests, &connections, after),
                         Some(config) => {
                             let connection = rustls::ServerConnection::new(config).unwrap();
                             let stream = rustls::StreamOwned::new(connection, stream);
-                            serve(stream, &handler, &requests, &connections)
+                            serve(stream, &handler, &requests, &connections, after)
                         }
                     };
                 });
@@ -144,10 +153,11 @@ fn serve<S: Read + Write>(
     handler: &Handler,
     requests: &Mutex<Vec<Request>>,
     connections: &AtomicUsize,
+    after: Option<usize>,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut first = true;
-    while let Some(request) = read(&mut stream)? {
+    while let Some(request) = read(&mut stream, after)? {
         if std::mem::take(&mut first) {
             connections.fetch_add(1, Ordering::SeqCst);
         }
@@ -167,6 +177,11 @@ fn serve<S: Read + Write>(
             write_body(stream, &reply)?;
         }
         stream.flush()?;
+        if after.is_some() && request.method == "PUT" {
+            // With much of it unread, so that the kernel answers what comes by a reset.
+            thread::sleep(Duration::from_millis(50));
+            return Ok(());
+        }
         match reply.then {
             Then::Next => {}
             Then::Close => return Ok(()),
@@ -189,7 +204,7 @@ fn write_body(stream: &mut impl Write, reply: &Reply) -> io::Result<()> {
 }
 
 /// One request; what is no HTTP is answered as Go does, which is how a client finds out.
-fn read<S: Read + Write>(stream: &mut BufReader<S>) -> io::Result<Option<Request>> {
+fn read<S: Read + Write>(stream: &mut BufReader<S>, after: Option<usize>) -> io::Result<Option<Request>> {
     let Some(first) = stream.fill_buf()?.first().copied() else { return Ok(None) };
     if !first.is_ascii_uppercase() {
         stream
@@ -212,7 +227,8 @@ fn read<S: Read + Write>(stream: &mut BufReader<S>) -> io::Result<Option<Request
         request.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let length = request.header("content-length").parse().unwrap_or(0);
-    request.body = vec![0; length];
+    let part = after.filter(|_| request.method == "PUT");
+    request.body = vec![0; part.unwrap_or(length).min(length)];
     stream.read_exact(&mut request.body)?;
     Ok(Some(request))
 }

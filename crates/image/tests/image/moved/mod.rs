@@ -2,6 +2,7 @@
 
 mod copies;
 mod docker;
+mod examined;
 mod layouts;
 mod trees;
 mod wrong;

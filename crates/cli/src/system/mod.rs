@@ -1,0 +1,9 @@
+//! The verbs of the machine as a whole.
+
+mod boot;
+mod events;
+mod info;
+
+pub(crate) use boot::BOOT;
+pub(crate) use events::EVENTS;
+pub(crate) use info::{INFO, VERSION};

@@ -1,0 +1,243 @@
+//! `pod`: containers that share namespaces, and live and go together.
+
+mod common;
+
+use common::life::Life;
+use common::{Scratch, busybox_root, kill, stderr, stdout, wait_until};
+use serde_json::Value;
+
+const SLEEPS: &str = "trap exit TERM; while :; do sleep 0.1; done";
+
+/// The words of `BEFORE... --pod POD FLAGS... ROOT sh -c SCRIPT`.
+fn words(before: &[&str], pod: &str, flags: &[&str], script: &str) -> Vec<String> {
+    let root = busybox_root().to_str().unwrap();
+    let words = [before, &["--pod", pod, "--ephemeral"], flags, &[root, "sh", "-c", script]].concat();
+    words.into_iter().map(str::to_owned).collect()
+}
+
+/// A host on which pods are removed at the end, as far as a test has left any.
+struct Pods(Life);
+
+impl std::ops::Deref for Pods {
+    type Target = Life;
+
+    fn deref(&self) -> &Life {
+        &self.0
+    }
+}
+
+impl Pods {
+    fn new(test: &str) -> Option<Pods> {
+        Life::new(test).map(Pods)
+    }
+
+    fn detached(&self, pod: &str, flags: &[&str]) -> String {
+        self.note(self.ok(&words(&["run", "-d"], pod, flags, SLEEPS)))
+    }
+
+    fn pod(&self, words: &str) -> Value {
+        let shown: Value = serde_json::from_str(&self.ok(&["pod", "inspect", words])).expect("JSON");
+        shown[0].clone()
+    }
+
+    fn state(&self, words: &str) -> String {
+        self.ok(&["pod", "inspect", "-f", "{{.State}}", words])
+    }
+}
+
+impl Drop for Pods {
+    fn drop(&mut self) {
+        let removed = self.0.tool(&["pod", "rm", "-f", "-a"]);
+        if !std::thread::panicking() {
+            assert!(removed.status.success(), "{}", stderr(&removed));
+            assert_eq!(self.0.names("/var/lib/mycontainer/pods"), [""; 0], "records of pods that were removed");
+        }
+    }
+}
+
+fn namespace(pid: u32, kind: &str) -> String {
+    std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("it lives").display().to_string()
+}
+
+#[test]
+fn containers_of_a_pod_share_what_it_shares() {
+    let Some(l) = Pods::new("containers_of_a_pod_share_what_it_shares") else { return };
+    let pod = l.ok(&["pod", "create", "--name", "web", "-p", "8080:80", "--add-host", "db:10.9.9.9", "--label", "a=b"]);
+    assert!(pod.len() == 64, "{pod}");
+    assert_eq!(l.state("web"), "Created");
+    l.detached("web", &["--name", "one"]);
+    l.detached(&pod[..6], &["--name", "two"]);
+    assert_eq!(l.state("web"), "Running");
+    for kind in ["net", "ipc", "uts"] {
+        assert_eq!(namespace(l.pid("one"), kind), namespace(l.pid("two"), kind), "{kind}");
+    }
+    for kind in ["pid", "mnt", "cgroup"] {
+        assert_ne!(namespace(l.pid("one"), kind), namespace(l.pid("two"), kind), "{kind}");
+    }
+    let look = "hostname; cat /etc/hostname; grep -w db /etc/hosts; ip -4 -o addr show eth0 | wc -l";
+    assert_eq!(l.ok(&["exec", "two", "sh", "-c", look]), "web\nweb\n10.9.9.9\tdb\n1");
+    l.ok(&["exec", "one", "sh", "-c", "echo hello > /dev/shm/x"]);
+    assert_eq!(l.ok(&["exec", "two", "cat", "/dev/shm/x"]), "hello");
+    // The ports are the pod's, and reach whoever listens in it.
+    l.ok(&["exec", "-d", "one", "sh", "-c", "while :; do echo served | nc -l -p 80; done"]);
+    let ask = || l.host.try_sh("busybox nc -w 1 127.0.0.1 8080 </dev/null");
+    assert!(wait_until(5, || stdout(&ask()) == "served\n"), "{}", stderr(&ask()));
+    assert_eq!(l.field("one", "Pod"), pod);
+    let shown = l.pod("web");
+    assert_eq!(shown["SharedNamespaces"], serde_json::json!(["ipc", "net", "uts"]));
+    assert_eq!((&shown["NumContainers"], &shown["Labels"]["a"]), (&3.into(), &"b".into()));
+    assert_eq!(shown["InfraConfig"]["PortBindings"]["80/tcp"][0]["HostPort"], "8080");
+    // What is the pod's is said to the pod.
+    for flags in [&["-p", "80"][..], &["--network", "bridge"], &["-h", "x"], &["--dns", "1.1.1.1"], &["--ipc", "host"]]
+    {
+        let said = l.fails(125, &words(&["run", "--rm"], "web", flags, "true"));
+        assert!(said.contains("cannot be used") || said.contains("is the pod's"), "{flags:?}: {said}");
+    }
+    assert!(l.fails(125, &words(&["run", "--rm"], "nobody", &[], "true")).contains("there is no pod \"nobody\""));
+    assert!(l.fails(125, &["pod", "create", "web"]).contains("there is a pod \"web\" already"));
+}
+
+/// What holds the namespaces is as small as can be, and nothing can be done with it.
+#[test]
+fn the_infra_container_is_no_way_out() {
+    let Some(l) = Pods::new("the_infra_container_is_no_way_out") else { return };
+    l.ok(&["pod", "create", "--share", "+pid", "--infra-name", "holder", "web"]);
+    l.detached("web", &["--name", "one", "--cap-add", "SYS_PTRACE"]);
+    let infra = l.pid("holder");
+    let status = std::fs::read_to_string(format!("/proc/{infra}/status")).unwrap();
+    for field in ["CapPrm:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(status.contains(field), "{field}: {status}");
+    }
+    let fds = std::fs::read_dir(format!("/proc/{infra}/fd")).unwrap().count();
+    assert!(fds <= 4, "its streams, and where it reads signals: {fds}");
+    assert_eq!(
+        std::fs::read_dir(format!("/proc/{infra}/root/home")).map(|_| ()).map_err(|e| e.kind()),
+        Err(std::io::ErrorKind::NotFound)
+    );
+    // It is process 1 of the pod, and takes orphans.
+    l.ok(&["exec", "one", "sh", "-c", "(sleep 0.1 &) ; exit 0"]);
+    let zombies = || l.ok(&["exec", "one", "ps", "-o", "stat"]).lines().filter(|line| line.starts_with('Z')).count();
+    assert!(wait_until(5, || zombies() == 0), "{}", l.ok(&["exec", "one", "ps"]));
+    let ordinary = l.detached("web", &["--name", "two"]);
+    // The tool's binary is not to be had through it.
+    let tries =
+        "readlink /proc/1/exe; cat /proc/1/mem; readlink /proc/1/fd/0; ls /proc/1/root/; echo x > /proc/1/exe; true";
+    let seen = l.tool(&["exec", &ordinary, "sh", "-c", tries]);
+    assert_eq!(stdout(&seen), "", "{}", stderr(&seen));
+    for refused in [&["rm", "holder"][..], &["rm", "-f", "holder"]] {
+        assert!(l.fails(1, refused).contains("holds the pod"), "{refused:?}");
+    }
+    assert_eq!(l.tool(&["exec", "holder", "sh"]).status.code(), Some(127));
+}
+
+#[test]
+fn a_pod_lives_as_a_whole() {
+    let Some(l) = Pods::new("a_pod_lives_as_a_whole") else { return };
+    let id = l.ok(&["pod", "create", "web"]);
+    l.detached("web", &["--name", "one"]);
+    l.note(l.ok(&words(&["create"], "web", &["--name", "two"], SLEEPS)));
+    assert_eq!(l.state("web"), "Degraded");
+    assert_eq!(l.ok(&["pod", "start", "web"]), "web");
+    assert_eq!(l.state("web"), "Running");
+    l.ok(&["pod", "pause", "web"]);
+    assert_eq!(l.state("web"), "Paused");
+    l.ok(&["pod", "unpause", "web"]);
+    l.ok(&["pod", "stop", "web"]);
+    assert_eq!(l.state("web"), "Exited");
+    assert_eq!(l.field("one", "State.ExitCode"), "0");
+    // One container of it brings what it needs.
+    l.ok(&["start", "two"]);
+    assert_eq!(l.state("web"), "Degraded");
+    l.ok(&["pod", "restart", "web"]);
+    assert_eq!(l.state("web"), "Running");
+    assert_eq!(namespace(l.pid("one"), "net"), namespace(l.pid("two"), "net"));
+    l.ok(&["pod", "kill", "web"]);
+    assert!(wait_until(5, || l.state("web") == "Exited"), "{}", l.state("web"));
+    assert_eq!(l.field("one", "State.ExitCode"), "137");
+    l.ok(&["start", "one"]);
+    let table = l.ok(&["pod", "ps"]);
+    assert!(table.starts_with("POD ID") && table.contains("# OF CONTAINERS") && table.contains(&id[..12]), "{table}");
+    let shown = l.ok(&["pod", "ps", "--format", "{{.Name}} {{.Status}} {{.NumberOfContainers}}"]);
+    assert_eq!(shown, "web Degraded 3");
+    for (filter, is_there) in
+        [("name=we", true), ("status=running", false), ("ctr-names=one", true), ("id=0", id.starts_with('0'))]
+    {
+        assert_eq!(!l.ok(&["pod", "ps", "-q", "-f", filter]).is_empty(), is_there, "{filter}");
+    }
+    let listed = l.ok(&["ps", "-a", "-p", "-f", "pod=web", "--format", "{{.Names}} {{.PodName}}"]);
+    assert_eq!(listed.lines().filter(|line| line.ends_with(" web")).count(), 3, "{listed}");
+    assert!(l.ok(&["ps", "--pod"]).contains("PODNAME"));
+    assert!(l.fails(1, &["pod", "rm", "web"]).contains("the container one of the pod web is running"));
+    assert_eq!(l.tool(&["pod", "exists", "web"]).status.code(), Some(0));
+    l.ok(&["pod", "rm", "-f", "web"]);
+    assert_eq!(l.tool(&["pod", "exists", "web"]).status.code(), Some(1));
+    assert_eq!(l.ok(&["ps", "-aq"]), "");
+    assert!(l.fails(1, &["pod", "rm", "web"]).contains("there is no pod"));
+    l.ok(&["pod", "rm", "-i", "web"]);
+}
+
+#[test]
+fn a_pod_that_is_made_with_its_first_container() {
+    let Some(l) = Pods::new("a_pod_that_is_made_with_its_first_container") else { return };
+    l.detached("new:web", &["--name", "one", "-p", "9090:90", "-h", "named"]);
+    assert_eq!(l.pod("web")["InfraConfig"]["PortBindings"]["90/tcp"][0]["HostPort"], "9090");
+    assert_eq!(l.ok(&["exec", "one", "hostname"]), "named");
+    assert_eq!(l.ok(&words(&["run", "--rm"], "web", &[], "hostname")), "named");
+    // --replace makes room, and what is not shared is each container's own.
+    let scratch = Scratch::new("pod");
+    let file = scratch.path("id");
+    let id = l.ok(&["pod", "create", "--replace", "--share", "", "--pod-id-file", &file, "web"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), id);
+    l.detached("web", &["--name", "two", "-h", "own", "--network", "none"]);
+    assert_eq!(l.ok(&["exec", "two", "hostname"]), "own");
+    assert!(l.fails(125, &["pod", "create", "--share", "ipc", "-p", "80", "xx"]).contains("not shared"));
+    assert_eq!(l.tool(&["pod", "create", "--infra=false"]).status.code(), Some(125));
+    l.ok(&["pod", "stop", "-t", "1", "web"]);
+    l.ok(&["pod", "create", "other"]);
+    assert_eq!(l.ok(&["pod", "prune", "-f"]).lines().count(), 2);
+    assert_eq!(l.ok(&["pod", "ps", "-q"]), "");
+}
+
+/// Whatever of a pod's making or removal is killed, and whenever: the next command finds a pod that is whole, or none.
+#[test]
+fn killed_at_any_moment_it_is_there_or_gone() {
+    let Some(l) = Pods::new("killed_at_any_moment_it_is_there_or_gone") else { return };
+    let kill_after = |words: &[&str], micros: u64| {
+        let mut child = l.meanwhile(words);
+        std::thread::sleep(std::time::Duration::from_micros(micros));
+        // nsenter has become the tool by now, or will never be.
+        let _ = child.kill();
+        let _ = child.wait();
+    };
+    let is_whole = |n: u64| {
+        l.ok(&["pod", "ps"]);
+        l.ok(&["ps", "-a"]);
+        let is_there = l.tool(&["pod", "exists", "web"]).status.success();
+        let containers = l.ok(&["ps", "-aq", "-f", "pod=web"]).lines().count();
+        let infra = l.ok(&["ps", "-aq", "--no-trunc"]).lines().count();
+        assert_eq!((containers > 0, infra > 0), (is_there, is_there), "{n}");
+        is_there
+    };
+    let (mut made, mut removed) = (0, 0);
+    for n in 0..30 {
+        kill_after(&["pod", "create", "web"], n * 200);
+        made += u32::from(is_whole(n));
+        // Half a pod is in nobody's way.
+        l.tool(&["pod", "create", "web"]);
+        l.ok(&words(&["create"], "web", &[], "true"));
+        kill_after(&["pod", "rm", "web"], n * 200);
+        removed += u32::from(!is_whole(n));
+        l.ok(&["pod", "rm", "-f", "-i", "web"]);
+        assert_eq!(l.ok(&["ps", "-aq"]), "");
+    }
+    l.ok(&["pod", "create", "last"]);
+    assert_eq!(l.names("/var/lib/mycontainer/pods"), ["last.json"], "made {made}, removed {removed}");
+    // And of one that runs the holder's monitor.
+    l.detached("last", &["--name", "one"]);
+    let infra = l.ok(&["pod", "inspect", "-f", "{{.InfraContainerID}}", "last"]);
+    kill("KILL", l.monitor(&infra));
+    l.until(&infra, "exited");
+    assert_eq!(l.state("last"), "Degraded");
+    l.ok(&["pod", "restart", "last"]);
+    assert_eq!(l.state("last"), "Running");
+}

@@ -1,0 +1,204 @@
+//! `--log-driver` and `--log-opt`.
+
+use crate::error::Error;
+use crate::parse::{self, ParseError};
+use serde::{Deserialize, Serialize};
+
+/// Where a container's output is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogDriver {
+    /// Docker's format, in a file.
+    #[default]
+    JsonFile,
+    /// The format of Kubernetes' container runtime interface, in a file.
+    K8sFile,
+    /// The journal of systemd.
+    Journald,
+    /// Nowhere.
+    None,
+}
+
+impl LogDriver {
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogDriver::JsonFile => "json-file",
+            LogDriver::K8sFile => "k8s-file",
+            LogDriver::Journald => "journald",
+            LogDriver::None => "none",
+        }
+    }
+
+    /// The file of the container's directory that it writes to, if it writes to one.
+    pub(crate) fn file(self) -> Option<&'static str> {
+        match self {
+            LogDriver::JsonFile => Some(super::JSON_NAME),
+            LogDriver::K8sFile => Some(super::K8S_NAME),
+            LogDriver::Journald | LogDriver::None => None,
+        }
+    }
+
+    /// The names of its options.
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            LogDriver::JsonFile | LogDriver::K8sFile => &["max-size", "max-file"],
+            LogDriver::Journald => &["tag"],
+            LogDriver::None => &[],
+        }
+    }
+}
+
+/// How a container's output is kept: by default as Docker's json-file, without end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogOptions {
+    /// `--log-driver`.
+    pub driver: LogDriver,
+    /// `--log-opt max-size`: the bytes that a file has at most; then the next begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_size: Option<u64>,
+    /// `--log-opt max-file`: how many files there are, with the one that is written; 1 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_file: Option<u32>,
+    /// `--log-opt tag`: what the journal calls it; by default the first digits of the id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+}
+
+/// What a tag may have in it, to be replaced.
+pub(super) const IN_TAGS: [&str; 3] = ["{{.ID}}", "{{.FullID}}", "{{.Name}}"];
+
+impl LogOptions {
+    /// `--log-driver`.
+    pub fn set_driver(&mut self, text: &str) -> Result<(), ParseError> {
+        const ALL: [LogDriver; 4] = [LogDriver::JsonFile, LogDriver::K8sFile, LogDriver::Journald, LogDriver::None];
+        let found = ALL.into_iter().find(|driver| driver.name() == text);
+        self.driver = found.ok_or_else(|| {
+            ParseError::new(text, "this release has the log drivers json-file, k8s-file, journald and none")
+        })?;
+        Ok(())
+    }
+
+    /// `--log-opt NAME=VALUE`.
+    pub fn add_option(&mut self, text: &str) -> Result<(), ParseError> {
+        let wrong = |reason| Err(ParseError::new(text, reason));
+        match text.split_once('=') {
+            // As Docker: no end.
+            Some(("max-size", "-1")) => self.max_size = None,
+            Some(("max-size", value)) => match parse::size(value) {
+                Ok(size) if size > 0 => self.max_size = Some(size),
+                _ => return wrong("write a size, as max-size=10m"),
+            },
+            Some(("max-file", value)) => match value.parse() {
+                Ok(count) if count > 0 => self.max_file = Some(count),
+                _ => return wrong("write how many files there may be, 1 or more"),
+            },
+            Some(("tag", value)) => self.tag = Some(tag(text, value)?),
+            _ => return wrong("the options of log drivers are max-size=SIZE, max-file=NUMBER and tag=TEXT"),
+        }
+        Ok(())
+    }
+
+    /// Looks whether the options go together, when all are known.
+    pub fn check(&self) -> Result<(), Error> {
+        let given =
+            [("max-size", self.max_size.is_some()), ("max-file", self.max_file.is_some()), ("tag", self.tag.is_some())];
+        let known = self.driver.options();
+        if let Some((name, _)) = given.into_iter().find(|(name, is_given)| *is_given && !known.contains(name)) {
+            let has = if known.is_empty() { "no options".to_owned() } else { known.join(", ") };
+            let driver = self.driver.name();
+            return Err(Error::Conflict(format!(
+                "--log-opt {name} is nothing that the log driver {driver} can do: it has {has}"
+            )));
+        }
+        if self.max_file.is_some_and(|count| count > 1) && self.max_size.is_none() {
+            return Err(Error::Conflict("--log-opt max-file does nothing without max-size".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The tag, with what is to be replaced in it.
+    pub(super) fn tag_of(&self, id: &str, name: &str) -> String {
+        let short = id.get(..12).unwrap_or(id);
+        let tag = self.tag.as_deref().unwrap_or("{{.ID}}");
+        IN_TAGS.iter().zip([short, id, name]).fold(tag.to_owned(), |tag, (what, by)| tag.replace(what, by))
+    }
+}
+
+fn tag(text: &str, value: &str) -> Result<String, ParseError> {
+    let bare = IN_TAGS.iter().fold(value.to_owned(), |tag, what| tag.replace(what, ""));
+    if bare.contains("{{") {
+        return Err(ParseError::new(text, format!("what a tag may have in braces is {}", IN_TAGS.join(", "))));
+    }
+    if value.is_empty() || value.contains(char::is_control) {
+        return Err(ParseError::new(text, "a tag is one line of text"));
+    }
+    Ok(value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_and_held_against_the_driver() {
+        let none: &[&str] = &[];
+        for (driver, options, expected) in [
+            ("json-file", none, Ok(())),
+            ("json-file", &["max-size=10m", "max-file=3"], Ok(())),
+            ("json-file", &["max-size=10m"], Ok(())),
+            ("json-file", &["max-file=1"], Ok(())),
+            ("json-file", &["max-file=3", "max-size=-1"], Err("max-file does nothing without max-size")),
+            (
+                "json-file",
+                &["tag=x"],
+                Err("tag is nothing that the log driver json-file can do: it has max-size, max-file"),
+            ),
+            ("k8s-file", &["max-size=1k"], Ok(())),
+            ("journald", &["tag={{.Name}}/{{.ID}}"], Ok(())),
+            ("journald", &["max-size=1k"], Err("max-size is nothing that the log driver journald can do: it has tag")),
+            ("none", none, Ok(())),
+            ("none", &["max-size=1k"], Err("it has no options")),
+            ("local", none, Err("json-file, k8s-file, journald and none")),
+            ("json-file", &["max-size=0"], Err("write a size")),
+            ("json-file", &["max-size=ten"], Err("write a size")),
+            ("json-file", &["max-file=0"], Err("1 or more")),
+            ("json-file", &["compress=true"], Err("max-size=SIZE, max-file=NUMBER and tag=TEXT")),
+            ("json-file", &["max-size"], Err("max-size=SIZE")),
+            ("journald", &["tag={{.ImageName}}"], Err("{{.ID}}, {{.FullID}}, {{.Name}}")),
+            ("journald", &["tag=a\nPRIORITY=0"], Err("one line")),
+        ] {
+            let mut read = LogOptions::default();
+            let result = read
+                .set_driver(driver)
+                .and_then(|()| options.iter().try_for_each(|option| read.add_option(option)))
+                .map_err(|error| error.to_string())
+                .and_then(|()| read.check().map_err(|error| error.to_string()));
+            match (&result, expected) {
+                (Ok(()), Ok(())) => {
+                    let text = serde_json::to_string(&read).unwrap();
+                    assert_eq!(serde_json::from_str::<LogOptions>(&text).unwrap(), read, "{text}");
+                }
+                (Err(error), Err(part)) if error.contains(part) => {}
+                _ => panic!("{driver} {options:?}: {result:?}, not {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_record_names_the_driver_as_it_is_typed() {
+        let options = LogOptions { driver: LogDriver::K8sFile, max_size: Some(1), ..LogOptions::default() };
+        assert_eq!(serde_json::to_string(&options).unwrap(), r#"{"driver":"k8s-file","max_size":1}"#);
+        assert_eq!(serde_json::from_str::<LogOptions>("{}").unwrap(), LogOptions::default());
+    }
+
+    #[test]
+    fn tags() {
+        let id = "0123456789abcdef";
+        for (tag, expected) in [(None, "0123456789ab"), (Some("{{.Name}} {{.FullID}}"), "web 0123456789abcdef")] {
+            let options = LogOptions { tag: tag.map(str::to_owned), ..LogOptions::default() };
+            assert_eq!(options.tag_of(id, "web"), expected);
+        }
+    }
+}

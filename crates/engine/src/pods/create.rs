@@ -1,0 +1,230 @@
+//! `pod create`, and a container's way into a pod.
+
+use super::{Pod, PodPlace, Share, get, store};
+use crate::containers::{self, CreateOptions};
+use crate::created;
+use crate::error::Error;
+use crate::log::{LogDriver, LogOptions};
+use crate::names;
+use crate::namespaces::{self, NamespaceMode};
+use crate::options::{NetworkMode, RunOptions};
+use crate::parse;
+use crate::publish;
+use crate::rootfs::Meant;
+use crate::state::Id;
+use image::archive::timestamp;
+use rustix::fs::FlockOperation;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+/// What `pod create` is asked for.
+#[derive(Clone, Debug)]
+pub struct PodOrder {
+    /// `--name`; without one it gets two words.
+    pub name: Option<String>,
+    /// `--infra-name`.
+    pub infra_name: Option<String>,
+    /// `--share`.
+    pub share: Vec<Share>,
+    /// `--label`.
+    pub labels: Vec<(String, String)>,
+    /// `--replace`: a pod that has the name goes.
+    pub replace: bool,
+    /// `--pod-id-file`.
+    pub id_file: Option<PathBuf>,
+    /// What the infra container has: network, ports, host name, names of hosts and servers.
+    pub infra: RunOptions,
+    /// The words after the tool's name, as typed.
+    pub made_by: Vec<String>,
+}
+
+impl Default for PodOrder {
+    fn default() -> PodOrder {
+        PodOrder {
+            name: None,
+            infra_name: None,
+            share: Share::DEFAULT.into(),
+            labels: Vec::new(),
+            replace: false,
+            id_file: None,
+            infra: RunOptions::default(),
+            made_by: Vec::new(),
+        }
+    }
+}
+
+/// How long who starts a container waits for another who is just starting its infra container.
+const STARTING: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Makes a pod; its id.
+pub fn create(order: &PodOrder) -> Result<String, Error> {
+    check(order)?;
+    if let (true, Some(name)) = (order.replace, &order.name) {
+        match super::remove(name, true, None) {
+            Ok(()) | Err(Error::NoSuchPod { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let (pod, lock) = match &order.name {
+        Some(name) => claim(order, name)?,
+        None => names::with_any(|name| {
+            claim(order, name).map_err(|error| match error {
+                Error::PodExists { name } => Error::NameTaken { name, id: String::new() },
+                error => error,
+            })
+        })?,
+    };
+    let made = make_infra(order, &pod).and_then(|()| match &order.id_file {
+        Some(path) => containers::write_id(path, &pod.id),
+        None => Ok(()),
+    });
+    if let Err(error) = made {
+        // What is left of it a sweep sees to.
+        let _ = containers::remove_infra(&pod.infra_id());
+        let _ = store::remove(&pod);
+        return Err(error);
+    }
+    drop(lock);
+    let _ = crate::sweep::sweep(None);
+    Ok(pod.id)
+}
+
+/// Whether it can be meant.
+fn check(order: &PodOrder) -> Result<(), Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
+    namespaces::check(&order.infra)?;
+    publish::check(&order.infra)?;
+    let own_network = [
+        ("--publish", order.infra.publishes()),
+        ("--network", order.infra.network != NetworkMode::Bridge),
+        ("--add-host", !order.infra.add_hosts.is_empty()),
+        ("--dns", !order.infra.dns.is_empty()),
+    ];
+    match own_network.iter().find(|(_, is_said)| *is_said && !order.share.contains(&Share::Net)) {
+        Some((flag, _)) => Err(Error::Conflict(format!("{flag} says something of a network that is not shared"))),
+        None => Ok(()),
+    }
+}
+
+fn claim(order: &PodOrder, name: &str) -> Result<(Pod, OwnedFd), Error> {
+    let pod = Pod {
+        id: Id::random()?.as_str().to_owned(),
+        name: name.to_owned(),
+        created: timestamp(SystemTime::now()),
+        labels: order.labels.iter().cloned().collect(),
+        share: order.share.clone(),
+        infra: Id::random()?.as_str().to_owned(),
+        made_by: order.made_by.clone(),
+    };
+    let lock = store::claim(&pod)?;
+    Ok((pod, lock))
+}
+
+/// The container that holds the pod's namespaces.
+fn make_infra(order: &PodOrder, pod: &Pod) -> Result<(), Error> {
+    let has = |share| order.share.contains(&share);
+    let run = RunOptions {
+        root: "pause".into(),
+        command: vec!["pause".into()],
+        name: Some(order.infra_name.clone().unwrap_or_else(|| format!("{}-infra", &pod.id[..12]))),
+        hostname: Some(order.infra.hostname.clone().unwrap_or_else(|| pod.name.clone())),
+        read_only: true,
+        cap_drop: vec![None],
+        no_new_privileges: true,
+        network: if has(Share::Net) { order.infra.network.clone() } else { NetworkMode::None },
+        ipc: if has(Share::Ipc) { NamespaceMode::Shareable } else { NamespaceMode::Private },
+        pod: Some(PodPlace { pod: pod.id.clone(), is_infra: true }),
+        log: LogOptions { driver: LogDriver::None, ..LogOptions::default() },
+        ..order.infra.clone()
+    };
+    let options = CreateOptions { run, made_by: order.made_by.clone(), ..CreateOptions::default() };
+    let resolved = containers::resolve_others(&options)?;
+    let made = containers::make_as(pod.infra_id(), resolved.as_ref().unwrap_or(&options), &Meant::Empty)?;
+    created::sync(&made.id)
+}
+
+/// Puts a container that is to be made into the pod that it names: it gets the pod's namespaces. A pod `new:NAME` is made,
+/// and what is said of network and host name is said of that.
+pub(crate) fn join(making: &mut CreateOptions) -> Result<(), Error> {
+    let options = &mut making.run;
+    let Some(place) = options.pod.clone().filter(|place| !place.is_infra) else { return Ok(()) };
+    let pod = match place.pod.strip_prefix("new:") {
+        Some(name) => {
+            making.says_network = false;
+            let order = order_of(name, options, &making.made_by)?;
+            get(&create(&order)?)?
+        }
+        None => get(&place.pod)?,
+    };
+    let has = |share| pod.share.contains(&share);
+    let refuse = |flag: &str| Err(Error::Conflict(format!("{flag} is the pod's: say it to `pod create`")));
+    if has(Share::Net) && (making.says_network || options.network != NetworkMode::Bridge) {
+        return refuse("--network");
+    }
+    if has(Share::Net) && options.publishes() {
+        return refuse("--publish");
+    }
+    if (has(Share::Net) || has(Share::Uts)) && options.hostname.is_some() {
+        return refuse("--hostname");
+    }
+    let infra = || pod.infra.clone();
+    if has(Share::Net) {
+        options.network = NetworkMode::Container(infra());
+    }
+    let modes = [
+        (Share::Ipc, &mut options.ipc, "--ipc"),
+        (Share::Pid, &mut options.pid, "--pid"),
+        (Share::Uts, &mut options.uts, "--uts"),
+    ];
+    for (share, mode, flag) in modes {
+        match (has(share), mode.clone()) {
+            (true, NamespaceMode::Private) => *mode = NamespaceMode::Container(infra()),
+            (true, _) => return refuse(flag),
+            (false, _) => {}
+        }
+    }
+    options.pod = Some(PodPlace { pod: pod.id, is_infra: false });
+    Ok(())
+}
+
+/// The order for `--pod new:NAME`, with what is the pod's taken out of the container's options.
+fn order_of(name: &str, options: &mut RunOptions, made_by: &[String]) -> Result<PodOrder, Error> {
+    let name = parse::name(name)
+        .map_err(|reason| Error::BadName { name: format!("new:{name}"), reason: reason.to_string() })?;
+    let infra = RunOptions {
+        network: std::mem::take(&mut options.network),
+        publish: std::mem::take(&mut options.publish),
+        hostname: options.hostname.take(),
+        add_hosts: std::mem::take(&mut options.add_hosts),
+        dns: std::mem::take(&mut options.dns),
+        dns_search: std::mem::take(&mut options.dns_search),
+        dns_options: std::mem::take(&mut options.dns_options),
+        ..RunOptions::default()
+    };
+    Ok(PodOrder { name: Some(name), infra, made_by: made_by.to_vec(), ..PodOrder::default() })
+}
+
+/// Keeps the pod of a container that is being made, until the result is dropped.
+pub(crate) fn hold(options: &RunOptions) -> Result<Option<OwnedFd>, Error> {
+    let Some(place) = options.pod.as_ref().filter(|place| !place.is_infra) else { return Ok(None) };
+    let gone = || Error::NoSuchPod { words: place.pod.clone() };
+    let lock = store::lock(&get(&place.pod)?, FlockOperation::LockShared)?;
+    lock.map(Some).ok_or_else(gone)
+}
+
+/// Starts the infra container of a container's pod, if it does not run.
+pub(crate) fn start_infra(options: &RunOptions) -> Result<(), Error> {
+    let Some(place) = options.pod.as_ref().filter(|place| !place.is_infra) else { return Ok(()) };
+    let pod = get(&place.pod)?;
+    let until = Instant::now() + STARTING;
+    loop {
+        match containers::start(&pod.infra, &containers::StartOrder::default(), &mut |_| {}) {
+            Err(Error::ContainerBusy { .. }) if Instant::now() < until => std::thread::sleep(PAUSE),
+            done => return done.map(drop),
+        }
+    }
+}

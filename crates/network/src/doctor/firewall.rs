@@ -1,0 +1,118 @@
+//! Rules: our own, and those of others that drop what is forwarded.
+
+use super::{Around, Finding};
+use crate::BRIDGE;
+use crate::forwarding::LEGACY;
+use crate::nft::{self, Chain, Hook, Last};
+use crate::rules::{self, TABLE};
+
+/// Whether what we have put there is there, while containers need it.
+pub(super) fn own_rules(around: &Around<'_>) -> Finding {
+    const NAME: &str = "rules";
+    const REMEDY: &str =
+        "`mycontainer network reload` puts them in place anew; the next container that starts does so, too";
+    if around.uses.is_empty() {
+        return Finding::ok(NAME, "no container is on a network, and nothing has to be there");
+    }
+    let chains = match nft::base_chains(&around.netfilter) {
+        Ok(chains) => chains,
+        Err(errno) => return Finding::broken(NAME, format!("the rules cannot be listed: {errno}"), REMEDY),
+    };
+    let ours = |chain: &&Chain| chain.family == nft::INET && chain.table == TABLE;
+    let is_empty = |chain: &Chain| nft::rules_of(&around.netfilter, chain).is_ok_and(|rules| rules.is_empty());
+    if let Some(one) = around.uses.iter().find(|one| !around.links.iter().any(|link| link.name == one.bridge)) {
+        let seen = format!("containers run, and there is no bridge {}", one.bridge);
+        return Finding::broken(NAME, seen, "start them again");
+    }
+    // Each of them has rules from the beginning.
+    let missing = ["forward", "postrouting", "martians", "prerouting", "output"].into_iter().find(|name| {
+        let chain = chains.iter().filter(ours).find(|chain| chain.name == *name);
+        chain.is_none_or(is_empty)
+    });
+    if let Some(name) = missing {
+        return Finding::broken(
+            NAME,
+            format!("the rules of {name} in table inet {TABLE} are gone, and containers run"),
+            REMEDY,
+        );
+    }
+    let mark = nft::comment(rules::MARK);
+    let left = |chain: &Chain| nft::rules_marked(&around.netfilter, chain, &mark).is_ok_and(|rules| !rules.is_empty());
+    let mut dropping = chains.iter().filter(|chain| is_of_others(chain) && chain.drops);
+    match dropping.find(|chain| !left(chain)) {
+        Some(chain) => Finding::broken(
+            NAME,
+            format!(
+                "the chain {} in table {} drops what is forwarded, and our rules are not in it",
+                chain.name, chain.table
+            ),
+            REMEDY,
+        ),
+        None => Finding::ok(NAME, format!("table inet {TABLE} is complete")),
+    }
+}
+
+/// Whether a firewall of somebody else's refuses what containers send.
+pub(super) fn foreign_chains(around: &Around<'_>) -> Finding {
+    const NAME: &str = "firewall";
+    let chains = match nft::base_chains(&around.netfilter) {
+        Ok(chains) => chains,
+        Err(errno) => return Finding::broken(NAME, format!("the rules cannot be listed: {errno}"), "see kernel"),
+    };
+    let mut dropping = None;
+    let bridge = around.uses.first().map_or(BRIDGE, |one| &one.bridge);
+    for chain in chains.iter().filter(|chain| is_of_others(chain)) {
+        if ends_in_refusal(around, chain) {
+            return Finding::broken(
+                NAME,
+                format!(
+                    "the last rule of {} in table {} refuses what is forwarded, whatever it is",
+                    chain.name, chain.table
+                ),
+                format!(
+                    "with firewalld `firewall-cmd --permanent --zone=trusted --add-interface={bridge}` and `--reload`; else \
+                     accept what enters and leaves {bridge} before that rule"
+                ),
+            );
+        }
+        if chain.drops {
+            dropping = Some(chain);
+        }
+    }
+    match dropping {
+        Some(chain) => Finding::ok(
+            NAME,
+            format!(
+                "{} in table {} drops what is forwarded; each start leaves rules for containers in it",
+                chain.name, chain.table
+            ),
+        ),
+        None => Finding::ok(NAME, "no chain of others drops all that is forwarded"),
+    }
+}
+
+/// Whether iptables-legacy drops what is forwarded.
+pub(super) fn legacy() -> Finding {
+    const NAME: &str = "iptables-legacy";
+    if rules::legacy_drops() {
+        let (seen, remedy) = LEGACY.split_once(": ").unwrap_or((LEGACY, ""));
+        return Finding::broken(NAME, seen, remedy);
+    }
+    Finding::ok(NAME, "it does not drop what is forwarded")
+}
+
+fn is_of_others(chain: &Chain) -> bool {
+    let sees_ipv4 = chain.family == nft::INET || chain.family == nft::IPV4;
+    sees_ipv4 && chain.hook == Hook::Forward as u32 && !(chain.family == nft::INET && chain.table == TABLE)
+}
+
+/// Its last rule drops or rejects everything, and no rule of that table speaks of our bridge before.
+fn ends_in_refusal(around: &Around<'_>, chain: &Chain) -> bool {
+    let rules = nft::rules_of(&around.netfilter, chain).unwrap_or_default();
+    let is_refusal = rules.last().is_some_and(|rule| rule.last == Last::RefusesAll);
+    // Zones and the like are chains of their own.
+    let in_table = Chain { name: String::new(), ..chain.clone() };
+    let speaks =
+        || nft::rules_of(&around.netfilter, &in_table).is_ok_and(|all| all.iter().any(|rule| rule.names_bridge));
+    is_refusal && !speaks()
+}

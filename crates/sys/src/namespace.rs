@@ -1,0 +1,48 @@
+//! What kind of namespace a descriptor is of.
+
+use crate::fork::Namespaces;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// The kind of namespace that `fd` is of; of a file that is none an error. [ioctl_nsfs(2)]
+pub fn kind(fd: BorrowedFd<'_>) -> io::Result<Namespaces> {
+    /// `_IO(0xb7, 3)`.
+    const NS_GET_NSTYPE: u32 = 0xb703;
+    if !is_of_nsfs(fd)? {
+        // Another file, a device maybe, could take the number for something else.
+        return Err(io::Error::from_raw_os_error(libc::ENOTTY));
+    }
+    // SAFETY: this request takes no argument, and returns the kind as a number.
+    let kind = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE as _) };
+    match u64::try_from(kind) {
+        Ok(kind) => Ok(Namespaces(kind)),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether it is a file of the kernel's file system of namespaces. Of a descriptor that was opened by path alone, too.
+pub fn is_of_nsfs(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    const NSFS_MAGIC: u64 = 0x6e73_6673;
+    // SAFETY: an all-zero statfs is valid, and is the whole that the call fills; both outlive it.
+    let (done, stat) = unsafe {
+        let mut stat: libc::statfs = std::mem::zeroed();
+        (libc::fstatfs(fd.as_raw_fd(), &raw mut stat), stat)
+    };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(stat.f_type as u64 == NSFS_MAGIC) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_namespace_tells_its_kind_and_nothing_else_does() {
+        let kind_of = |path: &str| kind(std::fs::File::open(path).unwrap().as_fd()).ok();
+        assert_eq!(kind_of("/proc/self/ns/net"), Some(Namespaces::NETWORK));
+        assert_eq!(kind_of("/proc/self/ns/mnt"), Some(Namespaces::MOUNT));
+        for other in ["/dev/null", "/proc/self/status", "/"] {
+            assert_eq!(kind_of(other), None, "{other}");
+        }
+    }
+}

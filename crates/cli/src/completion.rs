@@ -50,6 +50,7 @@ pub(crate) static COMPLETION: Verb<()> = Verb {
                 zsh    source <(mycontainer completion zsh)\n  \
                 fish   mycontainer completion fish | source",
         example: "completion bash",
+        is_apart: true,
         ..About::new("completion", "SHELL", "Complete words in bash, zsh or fish")
     },
     groups: &[],

@@ -25,6 +25,7 @@ pub(crate) static LOGIN: Verb<Request> = Verb {
         outro: "Without REGISTRY it is Docker Hub. The login is tried first, and then kept where Docker keeps it:\n\
                 ~/.docker/config.json, or what $REGISTRY_AUTH_FILE or $DOCKER_CONFIG names, or a credential helper.",
         example: "login -u NAME --password-stdin localhost:5000",
+        is_apart: true,
         ..About::new("login", "[REGISTRY]", "Log in to a registry")
     },
     groups: &[Group {
@@ -49,6 +50,7 @@ pub(crate) static LOGIN: Verb<Request> = Verb {
 pub(crate) static LOGOUT: Verb<()> = Verb {
     about: About {
         outro: "Without REGISTRY it is Docker Hub. What Podman is logged in to is forgotten, too.",
+        is_apart: true,
         ..About::new("logout", "[REGISTRY]", "Log out of a registry")
     },
     groups: &[],

@@ -104,6 +104,8 @@ pub(crate) struct About {
     pub(crate) example: &'static str,
     /// A verb whose flags this one does not have as yet: whoever types one is told so.
     pub(crate) cousin: Option<&'static dyn Entry>,
+    /// It touches no container, image or volume, so that it needs no rights and an ordinary user stays what they are.
+    pub(crate) is_apart: bool,
 }
 
 impl About {
@@ -119,7 +121,19 @@ impl About {
             outro: "",
             example: "",
             cousin: None,
+            is_apart: false,
         }
+    }
+
+    /// Makes an ordinary user root of their own containers before the verb acts.
+    fn enter(&self) -> Result<(), Failure> {
+        if self.is_apart {
+            return Ok(());
+        }
+        let entered = engine::enter_user_namespace();
+        let failed = if self.name == "run" { Failure::of_run } else { Failure::from };
+        entered.map_err(failed)?.iter().for_each(|note| report::note(note));
+        Ok(())
     }
 
     /// How many words there must be and may be.
@@ -185,7 +199,7 @@ impl<R: Default> Entry for Verb<R> {
             self.groups[group].flags[flag].apply(&mut request, value)
         });
         let done = match read {
-            Ok(Some(words)) => (self.act)(request, words),
+            Ok(Some(words)) => self.about.enter().and_then(|()| (self.act)(request, words)),
             Ok(None) => return help::show(&self.help()),
             Err(misuse) => Err(misuse),
         };

@@ -6,7 +6,7 @@
 //! there, so one that a `kill -9` left incomplete is completed by the next command.
 
 use crate::error::Error;
-use crate::state::{DATA_DIR, make_private_directory};
+use crate::state::{data_dir, make_private_directory};
 use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fchmod, mkdirat, openat, statat};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -25,10 +25,10 @@ const PLACES: [(&str, bool); 7] = [
 
 /// Opens the layer, made when it is missing.
 pub(crate) fn open() -> Result<OwnedFd, Error> {
-    let path = Path::new(DATA_DIR).join("base");
+    let path = data_dir().join("base");
     let make = || match open_whole(&path) {
         Err(Errno::NOENT) => {
-            make_private_directory(Path::new(DATA_DIR))?;
+            make_private_directory(data_dir())?;
             make(&path)?;
             open_whole(&path)
         }

@@ -23,6 +23,25 @@ pub enum Error {
     /// An ordinary user's process.
     #[error("only root can run containers with this release")]
     NotRoot,
+    /// An ordinary user's containers need a user namespace.
+    #[error("cannot {what} the user namespace of your containers: {source}")]
+    UserNamespace {
+        /// The step.
+        what: &'static str,
+        /// The system's reason, or in words.
+        source: io::Error,
+    },
+    /// An ordinary user without a place for files.
+    #[error(
+        "there is no place for your containers: neither HOME nor XDG_DATA_HOME is set, and /etc/passwd does not know you"
+    )]
+    NoHome,
+    /// A directory that should be the user's alone.
+    #[error("{path} does not belong to you alone, so nothing is kept there")]
+    NotOurs {
+        /// Its path.
+        path: PathBuf,
+    },
     /// Root in name only, as in a container.
     #[error("cannot make mounts: this process is root, but lacks CAP_SYS_ADMIN")]
     NoAdmin,
@@ -447,6 +466,11 @@ impl Error {
                 "`ss -tulnp` and `mycontainer ps` show whose it is; -p PORT, without one of the host, takes any"
             }
             Error::NotRoot => "run it through sudo (running without root comes in a later release)",
+            Error::UserNamespace { .. } => {
+                "`mycontainer info --check` shows what is missing for containers without root"
+            }
+            Error::NoHome => "set HOME",
+            Error::NotOurs { .. } => "set XDG_RUNTIME_DIR to a directory that belongs to you alone",
             Error::NoAdmin => "run it outside of the container or sandbox, or give that one CAP_SYS_ADMIN",
             Error::NoSuchRoot(_) => "ROOT is `host`, an image, a directory, or an archive from `docker export`",
             Error::NoOverlay(_) => "load it with `modprobe overlay`; a directory as ROOT runs without it",

@@ -7,7 +7,7 @@ use crate::begin::has_swap_limit;
 use crate::containers::{self, State};
 use crate::error::Error;
 use crate::images;
-use crate::state::DATA_DIR;
+use crate::state::data_dir;
 use rustix::fs::statfs;
 use serde::Serialize;
 use std::path::Path;
@@ -153,7 +153,7 @@ pub fn info() -> Result<Info, Error> {
         architecture: told(uname.machine()),
         cpus: crate::run::online_cpus(),
         mem_total: memory(),
-        docker_root_dir: DATA_DIR.into(),
+        docker_root_dir: data_dir().display().to_string(),
         registries: registries()?,
         name: told(uname.nodename()),
         default_runtime: "mycontainer".into(),
@@ -194,7 +194,7 @@ fn controllers(is_v2: bool) -> Vec<String> {
 /// What lies below the data.
 fn file_system() -> String {
     // The directory is made with the first image or container.
-    let there = Path::new(DATA_DIR).ancestors().find_map(|dir| statfs(dir).ok());
+    let there = data_dir().ancestors().find_map(|dir| statfs(dir).ok());
     match there.map(|there| there.f_type as u64) {
         Some(0xef53) => "extfs".into(),
         Some(0x5846_5342) => "xfs".into(),

@@ -145,8 +145,15 @@ fn mount_overlay(
     // way that no layer of an image can say, and `commit` would fail. Docker's overlays are without them, too.
     fsconfig_set_string(&fs, c"redirect_dir", c"off")?;
     fsconfig_set_string(&fs, c"metacopy", c"off")?;
+    keep_marks_where_allowed(&fs)?;
     fsconfig_create(&fs)?;
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, rights)
+}
+
+/// Opaque directories are marked by an attribute `trusted.overlay.opaque`, which only root of the host may set; in a user
+/// namespace it is `user.overlay.opaque`. [overlayfs.rst, userxattr: since Linux 5.11]
+fn keep_marks_where_allowed(fs: &OwnedFd) -> Result<(), Errno> {
+    if sys::namespace::is_first_user() { Ok(()) } else { fsconfig_set_flag(fs, c"userxattr") }
 }
 
 /// The layer of a container that stays and does not run, over its root, to be written to; the caller has the container
@@ -172,6 +179,7 @@ pub(crate) fn read_only(lower: &[OwnedFd], upper: Option<&Path>, shown: &Path) -
         let fs = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_string(&fs, c"source", c"mycontainer")?;
         set_lower(&fs, &upper.iter().chain(lower.iter().rev()).collect::<Vec<_>>())?;
+        keep_marks_where_allowed(&fs)?;
         fsconfig_create(&fs)?;
         fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
     };

@@ -5,7 +5,7 @@ use crate::hostview;
 use crate::images;
 use crate::options::RunOptions;
 use crate::overlay::Layer;
-use crate::state::{DATA_DIR, Facts, RootKind};
+use crate::state::{Facts, RootKind, data_dir};
 use image::{Events, Image, Images};
 use runtime::{Root, Tree};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -150,7 +150,7 @@ pub(crate) fn open(
         Meant::Directory => in_place(path),
         Meant::Empty => empty(),
         Meant::Archive => {
-            let unpacked = image::Store::open(Path::new(DATA_DIR))?.archive(path)?;
+            let unpacked = image::Store::open(data_dir())?.archive(path)?;
             let mut open = over(vec![unpacked.dir], &unpacked.path, &layer()?)?;
             open.held.push(unpacked.guard);
             Ok(open)

@@ -17,6 +17,7 @@ use crate::confines::Confines;
 use crate::created;
 use crate::error::Error;
 use crate::options::{Limits, NetworkMode, RunOptions};
+use crate::rootless;
 use cgroup::Cgroup;
 use image::RunConfig;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, fcntl_lock, flock};
@@ -28,10 +29,15 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Where records live. It need not outlive a boot.
-pub(crate) const RUN_DIR: &str = "/run/mycontainer";
-/// Where writable layers and unpacked archives live.
-pub(crate) const DATA_DIR: &str = "/var/lib/mycontainer";
+/// Where records live: /run/mycontainer, or an ordinary user's own directory. It need not outlive a boot.
+pub(crate) fn run_dir() -> &'static Path {
+    rootless::run_dir().unwrap_or(Path::new("/run/mycontainer"))
+}
+
+/// Where writable layers and unpacked archives live: /var/lib/mycontainer, or an ordinary user's own directory.
+pub(crate) fn data_dir() -> &'static Path {
+    rootless::data_dir().unwrap_or(Path::new("/var/lib/mycontainer"))
+}
 
 /// A container's id: 64 hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,9 +79,9 @@ impl Id {
         &self.0[..8]
     }
 
-    /// Its control group.
+    /// Its control group. An ordinary user has none to make groups in.
     pub(crate) fn cgroup(&self) -> cgroup::Location {
-        cgroup::Location::Path(self.group_name())
+        if rootless::is_rootless() { cgroup::Location::None } else { cgroup::Location::Path(self.group_name()) }
     }
 
     /// That group, opened, whether it is there or not.
@@ -477,7 +483,7 @@ pub(crate) fn record_path(id: &Id) -> PathBuf {
 }
 
 fn records_dir() -> PathBuf {
-    Path::new(RUN_DIR).join("containers")
+    run_dir().join("containers")
 }
 
 fn name_path(name: &str) -> PathBuf {
@@ -485,7 +491,7 @@ fn name_path(name: &str) -> PathBuf {
 }
 
 fn names_dir() -> PathBuf {
-    Path::new(DATA_DIR).join("names")
+    data_dir().join("names")
 }
 
 /// Who has this name, if it is a container.
@@ -496,7 +502,7 @@ pub(crate) fn holder_of(name: &str) -> Option<Id> {
 
 /// Where the socket is at which a container's monitor answers.
 pub(crate) fn socket_path(id: &Id) -> PathBuf {
-    Path::new(RUN_DIR).join("attach").join(id.as_str())
+    run_dir().join("attach").join(id.as_str())
 }
 
 /// Where a container's writable layer is.
@@ -506,7 +512,7 @@ pub(crate) fn layer_path(id: &Id) -> PathBuf {
 
 /// The directory of all writable layers.
 pub(crate) fn layers_dir() -> PathBuf {
-    Path::new(DATA_DIR).join("containers")
+    data_dir().join("containers")
 }
 
 /// Tries something in a directory, which is made only when it turns out to be missing.

@@ -18,7 +18,7 @@ use crate::state::{self, Held, Id};
 use rustix::fs::FlockOperation;
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use step::step;
 
 /// Removes dead containers, looking at [`CLOSELY`] or a few more. `own` is this process's, which is not looked at. Goes
@@ -71,12 +71,12 @@ fn sweep_part(own: Option<&Id>, part_of: impl Fn(usize) -> Part) -> Vec<Error> {
     }
     errors.extend(crate::pods::sweep());
     errors.extend(network().sweep().into_iter().map(Error::from));
-    match image::Images::existing(Path::new(state::DATA_DIR)) {
+    match image::Images::existing(state::data_dir()) {
         Ok(Some(images)) => errors.extend(images.sweep().into_iter().map(Error::from)),
         Ok(None) => {}
         Err(error) => errors.push(error.into()),
     }
-    match image::Store::open(Path::new(state::DATA_DIR)) {
+    match image::Store::open(state::data_dir()) {
         Ok(store) => errors.extend(store.sweep().into_iter().map(Error::from)),
         Err(error) => errors.push(error.into()),
     }
@@ -90,7 +90,7 @@ pub(crate) fn network() -> network::Network {
 
 /// Where it keeps what it knows.
 pub(crate) fn network_dir() -> PathBuf {
-    Path::new(state::RUN_DIR).join("network")
+    state::run_dir().join("network")
 }
 
 /// Removes all that a dead container left. The caller holds its record.

@@ -16,7 +16,7 @@ use crate::created;
 use crate::error::Error;
 use crate::events;
 use crate::options::{RunOptions, Volume};
-use crate::state::{self, DATA_DIR, Held, Id};
+use crate::state::{self, Held, Id, data_dir};
 use image::remove_tree;
 use runtime::{Root, Tree};
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, ResolveFlags, flock, fsync, mkdirat, openat, openat2};
@@ -69,7 +69,7 @@ pub(crate) fn mountpoint(name: &str) -> PathBuf {
 }
 
 fn path() -> PathBuf {
-    Path::new(DATA_DIR).join("volumes")
+    data_dir().join("volumes")
 }
 
 /// The directory of all volumes.

@@ -100,8 +100,12 @@ fn errno(error: &std::io::Error) -> Errno {
 }
 
 /// Whether this kernel has EROFS, and images of several devices, without which merged layers cannot be mounted (since
-/// Linux 5.16). It may load the file system for the question.
+/// Linux 5.16), and mounts them for this process: only for root of the host, since an image that somebody made up could
+/// harm the kernel. It may load the file system for the question.
 pub(crate) fn has_erofs() -> bool {
+    if !sys::namespace::is_first_user() {
+        return false;
+    }
     // What the device is, it asks only when the image is read.
     let ask = || fsconfig_set_string(&fsopen(c"erofs", FsOpenFlags::FSOPEN_CLOEXEC)?, "device", "any");
     ask().is_ok()

@@ -241,7 +241,7 @@ pub(crate) fn check_namespaces(plan: &Plan) -> Result<(), Error> {
 }
 
 pub(crate) fn need_root() -> Result<(), Error> {
-    if rustix::process::geteuid().is_root() && !crate::is_in_user_namespace() {
+    if crate::is_root_of_host() {
         return Ok(());
     }
     Err(Error::Host {

@@ -26,13 +26,13 @@ use sys::fork::{Namespaces, Side, clone_into};
 
 /// One range of ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct IdMap {
+pub struct IdMap {
     /// First id inside.
-    pub(crate) container: u32,
+    pub container: u32,
     /// First id outside.
-    pub(crate) host: u32,
+    pub host: u32,
     /// How many.
-    pub(crate) size: u32,
+    pub size: u32,
 }
 
 /// The kernel takes no more ranges. [kernel/user_namespace.c: UID_GID_MAP_MAX_EXTENTS]
@@ -70,6 +70,15 @@ pub(crate) fn parse(mappings: &[LinuxIdMapping]) -> Result<Vec<IdMap>, Error> {
 /// A range as the kernel reads it.
 fn line(map: &IdMap) -> String {
     format!("{} {} {}", map.container, map.host, map.size)
+}
+
+/// Writes the maps of the user namespace of a child that the caller has cloned into a new one, once: with the programs
+/// newuidmap and newgidmap where the caller may not do it.
+///
+/// # Errors
+/// When a program is missing, or refuses.
+pub fn map_ids(pid: i32, uid: &[IdMap], gid: &[IdMap]) -> Result<(), Error> {
+    write_maps(&Procfs::host()?, pid, uid, gid)
 }
 
 /// Writes the maps of the new user namespace that the process `pid`, a child of ours, was cloned into.

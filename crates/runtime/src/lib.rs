@@ -95,6 +95,7 @@ pub use config::process as parse_process;
 pub use copyup::copy as copy_tree;
 pub use create::{Container, Newborn, create};
 pub use error::Error;
+pub use idmap::{IdMap, map_ids};
 pub use join::{First, Joining, Newcomer, join};
 pub use known::Known;
 pub use launch::{Launch, Running};
@@ -142,13 +143,7 @@ impl Runtime {
 
 /// True when this process is root, and of the host: not of a user namespace, where the number is another user's.
 pub fn is_root_of_host() -> bool {
-    rustix::process::geteuid().is_root() && !is_in_user_namespace()
-}
-
-/// True unless user ids mean here what they mean on the host: one line that maps them all. [user_namespaces(7)]
-fn is_in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_whitespace().ne(["0", "0", "4294967295"])
+    rustix::process::geteuid().is_root() && sys::namespace::is_first_user()
 }
 
 /// All of a start that comes before anything is made, of any bytes as configuration: for the fuzzer. With `systemd` its

@@ -64,7 +64,20 @@ pub(crate) fn sealed() -> Result<OwnedFd, Errno> {
 }
 
 fn clone_readonly() -> Result<OwnedFd, Errno> {
-    let binary = open_tree(CWD, EXE, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let binary = match open_tree(CWD, EXE, flags) {
+        // It was begun in another mount namespace, as a tool that an ordinary user began: the mount of it that this
+        // namespace has is at the same path, if that leads to the same file.
+        Err(Errno::INVAL) => {
+            let binary = open_tree(CWD, rustix::fs::readlink(EXE, Vec::new())?.as_c_str(), flags)?;
+            let (exe, found) = (rustix::fs::stat(EXE)?, rustix::fs::fstat(&binary)?);
+            if (exe.st_dev, exe.st_ino) != (found.st_dev, found.st_ino) {
+                return Err(Errno::INVAL);
+            }
+            binary
+        }
+        done => done?,
+    };
     let readonly = sys::mount::Attributes { set: sys::mount::RDONLY, ..Default::default() };
     sys::mount::set_attributes(binary.as_fd(), c"", false, readonly).map_err(crate::mounts::errno)?;
     Ok(binary)

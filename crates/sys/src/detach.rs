@@ -3,6 +3,16 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// What every detached process keeps.
+static ALWAYS: AtomicI32 = AtomicI32::new(-1);
+
+/// Lets every process that this one detaches, and theirs, keep a descriptor open: one that says by its lock that a process
+/// of ours is there. There can be one such; it stays open for good.
+pub fn keep_always(fd: BorrowedFd<'_>) {
+    ALWAYS.store(fd.as_raw_fd(), Ordering::Relaxed);
+}
 
 /// Forks a process that runs `work` and ends, and that holds nothing of its maker's: it has its own session, `/` as
 /// its working directory, default signals, the name `name` in `ps`, and /dev/null behind every descriptor but `keep`.
@@ -70,7 +80,7 @@ fn let_go(name: &CStr, keep: &[RawFd]) -> io::Result<()> {
     let kept: Vec<i32> = keep.iter().copied().chain([null.as_raw_fd()]).collect();
     let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|fd| !kept.contains(fd))
+        .filter(|fd| !kept.contains(fd) && *fd != ALWAYS.load(Ordering::Relaxed))
         .collect();
     for fd in open {
         // SAFETY: dup3 only changes what a number stands for. Every object of the maker that owns such a number is a

@@ -31,6 +31,13 @@ pub fn is_of_nsfs(fd: BorrowedFd<'_>) -> io::Result<bool> {
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(stat.f_type as u64 == NSFS_MAGIC) }
 }
 
+/// True when ids and capabilities of this process are the host's: its user namespace is the first of all, whose number is
+/// part of the kernel's interface. [include/linux/proc_ns.h: PROC_USER_INIT_INO]
+pub fn is_first_user() -> bool {
+    let name = std::fs::read_link("/proc/self/ns/user");
+    name.is_ok_and(|name| name.as_os_str() == "user:[4026531837]")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

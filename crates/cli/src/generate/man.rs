@@ -19,6 +19,7 @@ pub(crate) static MAN: Verb<()> = Verb {
         intro: "Writes the manual pages into DIR, which is made if it is missing: mycontainer.1, and one of each verb, as\n\
                 mycontainer-run.1. `make install` puts them where man finds them.",
         example: "generate man /usr/local/share/man/man1",
+        is_apart: true,
         ..About::new("generate man", "DIR", "Write the manual pages")
     },
     groups: &[],

@@ -49,6 +49,7 @@ pub(crate) static VERSION: Verb<Request> = Verb {
     about: About {
         also: &["--version", "-V"],
         outro: "Fields for --format: Client.Version Client.Os Client.Arch. There is no server.",
+        is_apart: true,
         ..About::new("version", "", "Show the version")
     },
     groups: &[Group { heading: "Flags", flags: &[VERSION_FORMAT] }],

@@ -9,7 +9,7 @@ use crate::options::{RunOptions, Volume};
 use crate::overlay::Layer;
 use crate::pods;
 use crate::rootfs::{self, Meant};
-use crate::state::{self, DATA_DIR, Facts, Id, MadeBy};
+use crate::state::{self, Facts, Id, MadeBy, data_dir};
 use crate::{names, networks, run, volumes};
 use image::{Events, Making};
 use rustix::fs::{Mode, OFlags};
@@ -169,7 +169,7 @@ fn write(meant: &Meant, facts: &mut Facts, id: &Id) -> Result<(), Error> {
     let top = match meant {
         Meant::Image(images, image) => images.root(image)?.pop(),
         Meant::Archive => {
-            let unpacked = image::Store::open(Path::new(DATA_DIR))?.archive(&root)?;
+            let unpacked = image::Store::open(data_dir())?.archive(&root)?;
             facts.archive = Some(unpacked.digest);
             Some(unpacked.dir)
         }

@@ -6,7 +6,6 @@ use image::Images;
 use rustix::fs::FlockOperation;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::path::Path;
 use step::step;
 
 /// Writes the tree of the container that `words` mean, or else of the image, as a tar.
@@ -21,7 +20,7 @@ pub fn export(words: &str, out: &mut dyn Write) -> Result<(), Error> {
         }
         None => {
             let nothing = || Error::NothingNamed { words: words.to_owned() };
-            let images = Images::existing(Path::new(crate::state::DATA_DIR))?.ok_or_else(nothing)?;
+            let images = Images::existing(crate::state::data_dir())?.ok_or_else(nothing)?;
             let image = images.find(words)?.ok_or_else(nothing)?;
             (tree::of_image(&images, &image)?, None)
         }

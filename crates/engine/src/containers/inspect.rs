@@ -276,7 +276,7 @@ fn shown_state(found: &Found, life: Option<Life>) -> ShownState {
 /// The id of the image; none of one that was removed all the same.
 fn image_id(facts: &Facts) -> Option<String> {
     let digest = Digest::parse(facts.image.as_deref()?).ok()?;
-    let images = Images::existing(Path::new(state::DATA_DIR)).ok()??;
+    let images = Images::existing(state::data_dir()).ok()??;
     images.of_manifest(&digest).ok().map(|image| image.id.to_string())
 }
 

@@ -21,7 +21,7 @@ use crate::relay::Signals;
 use crate::restart::RestartPolicy;
 use crate::rootfs::Meant;
 use crate::run::Outcome;
-use crate::state::{DATA_DIR, Id, MadeBy};
+use crate::state::{Id, MadeBy, data_dir};
 use crate::{run as foreground, tty};
 use image::Events;
 use rustix::fs::FlockOperation;
@@ -130,7 +130,7 @@ fn passing(options: &CreateOptions, meant: &Meant) -> Result<Job, Error> {
     if matches!(meant, Meant::Directory | Meant::Archive) {
         facts.root = in_full(Path::new(&facts.root))?;
         if matches!(meant, Meant::Archive) {
-            facts.archive = Some(image::Store::open(Path::new(DATA_DIR))?.archive(Path::new(&facts.root))?.digest);
+            facts.archive = Some(image::Store::open(data_dir())?.archive(Path::new(&facts.root))?.digest);
         }
     }
     if let Some(path) = &options.cidfile {

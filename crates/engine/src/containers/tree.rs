@@ -7,7 +7,7 @@
 use super::{Found, process};
 use crate::error::Error;
 use crate::overlay;
-use crate::state::{self, DATA_DIR, Facts, Id, RootKind};
+use crate::state::{self, Facts, Id, RootKind, data_dir};
 use image::{Image, Images, Store};
 use registry::Digest;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -120,7 +120,7 @@ pub(crate) fn image_of(facts: &Facts) -> Result<(Images, Image), Error> {
 
 /// The unpacked archive that a container is made of; unpacked once more when somebody removed it.
 pub(crate) fn archive_of(facts: &Facts) -> Result<image::Unpacked, Error> {
-    let store = Store::open(Path::new(DATA_DIR))?;
+    let store = Store::open(data_dir())?;
     let digest = facts.archive.as_deref().unwrap_or_default();
     if let Some(unpacked) = store.tree(digest)? {
         return Ok(unpacked);

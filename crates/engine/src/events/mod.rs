@@ -15,7 +15,7 @@ mod follow;
 
 pub use follow::{EventsOrder, follow};
 
-use crate::state::{self, Facts, Id, RUN_DIR};
+use crate::state::{self, Facts, Id, run_dir};
 use crate::when::Time;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, rename, stat};
 use rustix::io::Errno;
@@ -169,7 +169,7 @@ fn add(path: &Path, line: &[u8]) -> Result<(), Errno> {
 }
 
 fn path() -> PathBuf {
-    Path::new(RUN_DIR).join("events")
+    run_dir().join("events")
 }
 
 /// The file before this one.

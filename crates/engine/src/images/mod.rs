@@ -23,13 +23,13 @@ pub use verbs::{
 
 use crate::error::Error;
 use crate::options::{PullPolicy, RunOptions};
-use crate::state::DATA_DIR;
+use crate::state::data_dir;
 use image::{Events, Image, Images, Order};
 use std::path::Path;
 
 /// The store of this machine; made when it is missing, and cleared of what killed commands left half done.
 pub fn store() -> Result<Images, Error> {
-    let images = Images::open(Path::new(DATA_DIR))?;
+    let images = Images::open(data_dir())?;
     // What cannot be removed is in nobody's way; the sweep after a container tells it.
     drop(images.sweep());
     Ok(images)
@@ -37,7 +37,7 @@ pub fn store() -> Result<Images, Error> {
 
 /// The store of this machine, if there is one.
 pub fn existing() -> Result<Option<Images>, Error> {
-    Ok(Images::existing(Path::new(DATA_DIR))?)
+    Ok(Images::existing(data_dir())?)
 }
 
 /// The image that ROOT names, if the store has it, or `--pull always` asks the registry for it first. Whoever runs it has
@@ -46,7 +46,7 @@ pub(crate) fn wanted(options: &RunOptions, events: &dyn Events) -> Result<Option
     if options.pull == PullPolicy::Always {
         return missing(options, events).map(Some);
     }
-    let Some(images) = Images::existing(Path::new(DATA_DIR))?.map(Images::checked_later) else { return Ok(None) };
+    let Some(images) = Images::existing(data_dir())?.map(Images::checked_later) else { return Ok(None) };
     let found = images.find(&options.root)?;
     Ok(found.filter(|image| fits(options, image)).map(|image| (images, image)))
 }

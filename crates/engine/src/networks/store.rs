@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::events;
-use crate::state::{self, DATA_DIR};
+use crate::state::{self, data_dir};
 use network::Config;
 use rustix::fs::{
     AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, fsync, openat, renameat_with, unlinkat,
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use step::step;
 
 const LOCK: &str = ".lock";
@@ -141,7 +141,7 @@ impl Store {
 }
 
 fn path() -> PathBuf {
-    Path::new(DATA_DIR).join("networks")
+    data_dir().join("networks")
 }
 
 fn path_of(name: &str) -> PathBuf {

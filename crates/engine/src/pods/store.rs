@@ -13,7 +13,7 @@
 use super::Pod;
 use crate::created;
 use crate::error::Error;
-use crate::state::{self, DATA_DIR, Id};
+use crate::state::{self, Id, data_dir};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, fsync, openat, renameat_with};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -26,7 +26,7 @@ const DRAFT: &str = ".new";
 const MOST_SWEEPS: usize = 100;
 
 fn dir() -> PathBuf {
-    Path::new(DATA_DIR).join("pods")
+    data_dir().join("pods")
 }
 
 fn path_of(name: &str) -> PathBuf {

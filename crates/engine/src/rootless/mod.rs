@@ -1,0 +1,120 @@
+//! Containers of an ordinary user: the same engine, in a user namespace in which that user is root.
+//!
+//! Everything that the engine does takes the rights of root: it mounts, it makes namespaces and links, it writes files of
+//! many owners. An ordinary user gets all of these rights over what belongs to a user namespace of their own, and over
+//! nothing else; its ids are ranges that the administrator has set aside for that user (`ids`). So a command of an
+//! ordinary user begins with [`enter`], and from there on it is root, in a world in which root is that user.
+//!
+//! All commands and containers of a user are in one such namespace: else they could neither signal one another nor meet
+//! on a network. It belongs to a process that does nothing but be there, the holder (`holder`), which the first command
+//! makes, the others find, and which ends by itself soon after the last of them. Beside it the holder has a mount
+//! namespace, so that a mount that leaks stays in there, and a network namespace, in which the user's bridges are
+//! (`uplink`).
+//!
+//! What belongs to the user is below `$XDG_RUNTIME_DIR/mycontainer` and `$XDG_DATA_HOME/mycontainer` (`dirs`) instead of
+//! /run/mycontainer and /var/lib/mycontainer, in the same order.
+//!
+//! # What is on the host, and who removes it
+//!
+//! - In `rootless/` of the run directory: `holder`, locked by the holder as long as it lives, with its process id; `users`,
+//!   locked by every process of ours that needs the namespaces; `making`, locked by who makes a holder. A lock ends with
+//!   its process, so what a `kill -9` leaves are files that nobody has locked, and they mean nothing.
+//! - The holder. Killed, it takes no container with it: they have the namespaces themselves. The next command
+//!   makes another, whose ids are the same.
+
+mod dirs;
+mod holder;
+mod ids;
+
+use crate::error::Error;
+use dirs::Dirs;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use sys::fork::Namespaces;
+
+/// What a process has that entered.
+#[derive(Debug)]
+struct Entered {
+    run: PathBuf,
+    data: PathBuf,
+    /// The network namespace of the user's bridges.
+    network: OwnedFd,
+    /// Says that the namespaces are needed, as long as it is open.
+    _used: OwnedFd,
+}
+
+static ENTERED: OnceLock<Entered> = OnceLock::new();
+
+/// Makes an ordinary user root in a user namespace of their own; does nothing for root. What is returned is for the person
+/// to know: it is told when the namespace is made, not to each command that enters it.
+///
+/// The caller is single-threaded. Its working directory stays.
+///
+/// # Errors
+/// When there can be no such namespace here, and why.
+pub fn enter() -> Result<Vec<String>, Error> {
+    if geteuid().is_root() {
+        return found_inside().map(|()| Vec::new());
+    }
+    let dirs = dirs::of_user(geteuid().as_raw())?;
+    let used = holder::announce(&dirs.run)?;
+    let (pid, notes) = holder::find_or_make(&dirs.run)?;
+    let failed = |what: &'static str| move |source| Error::UserNamespace { what, source };
+    let home = std::env::current_dir();
+    let holder = Pid::from_raw(pid).ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
+    let holder = holder.map_err(|errno| failed("find the process that holds it")(errno.into()))?;
+    sys::fork::enter(holder.as_fd(), Namespaces::USER | Namespaces::MOUNT).map_err(failed("enter it"))?;
+    // Entering mounts leads to their root.
+    home.and_then(std::env::set_current_dir).map_err(failed("find the working directory in it"))?;
+    remember(dirs, used, pid)?;
+    Ok(notes)
+}
+
+/// As [`enter`], of a process that is inside already: the tool has executed itself anew, or was begun by a program that it
+/// runs there. Whoever is root in another way has no holder, and stays as they are.
+fn found_inside() -> Result<(), Error> {
+    if sys::namespace::is_first_user() {
+        return Ok(());
+    }
+    let Some(uid) = ids::outside().filter(|uid| *uid != 0) else { return Ok(()) };
+    let Ok(dirs) = dirs::of_user(uid) else { return Ok(()) };
+    let Some(pid) = holder::find(&dirs.run)? else { return Ok(()) };
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user")).ok();
+    if namespace(&pid.to_string()) != namespace("self") {
+        return Ok(());
+    }
+    let used = holder::announce(&dirs.run)?;
+    remember(dirs, used, pid)
+}
+
+/// Notes that this process is inside, where it was not before.
+fn remember(dirs: Dirs, used: OwnedFd, holder: i32) -> Result<(), Error> {
+    let failed = |what: &'static str| move |source| Error::UserNamespace { what, source };
+    let network = std::fs::File::open(format!("/proc/{holder}/ns/net")).map_err(failed("open its network"))?;
+    sys::detach::keep_always(used.as_fd());
+    let entered = Entered { run: dirs.run, data: dirs.data, network: network.into(), _used: used };
+    ENTERED.set(entered).map_err(|_| failed("enter it")(std::io::ErrorKind::AlreadyExists.into()))
+}
+
+/// Whether this process acts for an ordinary user.
+pub(crate) fn is_rootless() -> bool {
+    ENTERED.get().is_some()
+}
+
+/// The user's directory for what need not outlive a boot; none for root.
+pub(crate) fn run_dir() -> Option<&'static Path> {
+    ENTERED.get().map(|entered| entered.run.as_path())
+}
+
+/// The user's directory for what stays; none for root.
+pub(crate) fn data_dir() -> Option<&'static Path> {
+    ENTERED.get().map(|entered| entered.data.as_path())
+}
+
+/// The network namespace in which the user's bridges are; none for root, whose bridges are the host's.
+pub(crate) fn network() -> Option<&'static OwnedFd> {
+    ENTERED.get().map(|entered| &entered.network)
+}

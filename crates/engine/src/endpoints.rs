@@ -82,6 +82,9 @@ pub(crate) fn lease(network: &Network, asking: &Asking<'_>) -> Result<Vec<Lease>
     let places = places(asking)?;
     let owner = Owner::this_process()?;
     let way_out = places.iter().position(|place| !place.config.internal);
+    if way_out.is_some() {
+        crate::rootless::uplink::ensure()?;
+    }
     let mut leases = Vec::with_capacity(places.len());
     for (nth, place) in places.iter().enumerate() {
         let link = u8::try_from(nth).unwrap_or(u8::MAX);

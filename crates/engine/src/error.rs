@@ -31,6 +31,12 @@ pub enum Error {
         /// The system's reason, or in words.
         source: io::Error,
     },
+    /// Nothing leads from the network of an ordinary user's containers to the host's.
+    #[error("cannot connect the network of your containers with this host's: {why}")]
+    Uplink {
+        /// In words.
+        why: String,
+    },
     /// An ordinary user without a place for files.
     #[error(
         "there is no place for your containers: neither HOME nor XDG_DATA_HOME is set, and /etc/passwd does not know you"
@@ -469,6 +475,7 @@ impl Error {
             Error::UserNamespace { .. } => {
                 "`mycontainer info --check` shows what is missing for containers without root"
             }
+            Error::Uplink { .. } => "`--network none` and `--network host` do without",
             Error::NoHome => "set HOME",
             Error::NotOurs { .. } => "set XDG_RUNTIME_DIR to a directory that belongs to you alone",
             Error::NoAdmin => "run it outside of the container or sandbox, or give that one CAP_SYS_ADMIN",

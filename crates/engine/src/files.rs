@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::options::{NetworkMode, RunOptions};
+use crate::rootless;
 use network::{HostResolver, Lease};
 use runtime::File;
 use std::fmt::Write;
@@ -143,5 +144,6 @@ fn own_names(options: &RunOptions, hostname: &str) -> String {
 
 /// The host's resolver configuration; an unreadable one counts as empty, which means 127.0.0.1.
 pub(crate) fn host_resolver() -> HostResolver {
-    HostResolver::parse(&std::fs::read("/etc/resolv.conf").unwrap_or_default())
+    let text = std::fs::read("/etc/resolv.conf").unwrap_or_default();
+    HostResolver::parse(&if rootless::is_rootless() { rootless::uplink::resolver(&text) } else { text })
 }

@@ -143,7 +143,8 @@ fn mount_overlay(
     }
     // Where a kernel does these by itself, a renamed directory or a changed mode would be in the upper directory in a
     // way that no layer of an image can say, and `commit` would fail. Docker's overlays are without them, too.
-    fsconfig_set_string(&fs, c"redirect_dir", c"off")?;
+    // "Off" may still follow what is there, which does not go with marks that anyone could set.
+    fsconfig_set_string(&fs, c"redirect_dir", c"nofollow")?;
     fsconfig_set_string(&fs, c"metacopy", c"off")?;
     keep_marks_where_allowed(&fs)?;
     fsconfig_create(&fs)?;

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::hostview;
 use crate::namespaces::NamespaceMode;
 use crate::options::{NetworkMode, RunOptions, Tmpfs, Volume};
+use crate::rootless;
 use crate::user::Identity;
 use oci_spec::runtime::{
     Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount,
@@ -19,8 +20,8 @@ use std::path::{Path, PathBuf};
 const MOUNTS: &[(&str, &str, &[&str])] = &[
     ("/proc", "proc", &["nosuid", "noexec", "nodev"]),
     ("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-    ("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
-    ("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+    (TERMINALS, "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+    (SYS, "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
     ("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]),
     ("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
     ("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777"]),
@@ -44,6 +45,8 @@ const MASKED: &[&str] = &[
 
 const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
+const SYS: &str = "/sys";
+const TERMINALS: &str = "/dev/pts";
 const SHM_SIZE: u64 = 64 << 20;
 
 /// What the configuration is made of, beside the flags.
@@ -164,6 +167,13 @@ fn mounts(parts: &Parts<'_>) -> Result<Vec<Mount>, Error> {
         if options.privileged {
             words.retain(|word| word != "ro");
         }
+        if *path == SYS && rootless::is_rootless() && options.network == NetworkMode::Host {
+            return Some(host_sys(options));
+        }
+        if *path == TERMINALS && rootless::is_single_id() {
+            // The group of terminals is nobody here.
+            words.retain(|word| !word.starts_with("gid="));
+        }
         Some(mount(path.as_ref(), fstype, fstype.as_ref(), words))
     });
     let own = own.filter(|m| !asked.iter().any(|a| a.destination() == m.destination()));
@@ -171,6 +181,13 @@ fn mounts(parts: &Parts<'_>) -> Result<Vec<Mount>, Error> {
     // A mount on /a/b comes after one on /a, or would be covered by it.
     all.sort_by_key(|mount| mount.destination().components().count());
     Ok(all)
+}
+
+/// The host's own /sys: a new one shows the links of a network namespace, and only who is root over that may mount it.
+fn host_sys(options: &RunOptions) -> Mount {
+    let readonly = if options.privileged { None } else { Some("rro") };
+    let words = ["rbind", "rprivate", "rnosuid", "rnodev", "rnoexec"].into_iter().chain(readonly);
+    mount(SYS.as_ref(), "bind", SYS.as_ref(), words.map(str::to_owned).collect())
 }
 
 /// What is at /dev/shm: it belongs to the ipc namespace. Another container's comes over the others.

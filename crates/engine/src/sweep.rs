@@ -85,7 +85,7 @@ fn sweep_part(own: Option<&Id>, part_of: impl Fn(usize) -> Part) -> Vec<Error> {
 
 /// The networks.
 pub(crate) fn network() -> network::Network {
-    network::Network::open(&network_dir())
+    network::Network::open(&network_dir()).at(crate::rootless::network())
 }
 
 /// Where it keeps what it knows.

@@ -83,7 +83,7 @@ pub(crate) fn plan(netlink: &Netlink, config: &Config) -> Result<Plan, Error> {
 
 /// This host's addresses of IPv6. [proc_net(5), if_inet6]
 pub(crate) fn addresses6() -> Vec<Ipv6Addr> {
-    let listed = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let listed = std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
     let digits = listed.lines().filter_map(|line| u128::from_str_radix(line.split(' ').next()?, 16).ok());
     digits.map(Ipv6Addr::from_bits).collect()
 }

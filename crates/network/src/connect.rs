@@ -18,7 +18,7 @@ impl Network {
     /// Joins the container's network namespace to the network: a veth pair whose other end is made in the namespace, or a
     /// link on one of the host's, with the leased addresses, the default route if this is the way out, and `lo` up. The
     /// caller is back in its own namespace afterwards.
-    pub fn connect(&self, lease: &Lease, netns: BorrowedFd<'_>) -> Result<(), Error> {
+    pub(crate) fn connect_here(&self, lease: &Lease, netns: BorrowedFd<'_>) -> Result<(), Error> {
         let peer = Peer { interface: &lease.interface, mac: lease.mac, netns };
         match &lease.cable {
             Cable::Veth { link, bridge, .. } => step(
@@ -61,7 +61,7 @@ impl Network {
             }
             made => made,
         }?;
-        if self.publishes.get() { self.reflect(link) } else { Ok(()) }
+        if self.publishes.load(std::sync::atomic::Ordering::Relaxed) { self.reflect(link) } else { Ok(()) }
     }
 
     /// What a container publishes it can ask itself for, by this cable.

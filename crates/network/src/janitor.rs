@@ -141,7 +141,7 @@ fn remove_one(lock: &impl AsFd, run_dir: &Path, uses: &Uses, tag: Tag) -> Result
 impl Network {
     /// Removes what the host has of a network on which nobody is, in place of the janitor and at once: what it was named,
     /// and its addresses, may be another's next. Nothing is to do for one that was not used for a second.
-    pub fn remove_idle(&self, config: &Config) -> Result<(), Error> {
+    pub(crate) fn remove_idle_here(&self, config: &Config) -> Result<(), Error> {
         let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(()) };
         let Some(mut leases) = Leases::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(()) };
         let Some(uses) = Uses::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(()) };

@@ -15,33 +15,36 @@ use crate::sweep::every_gone;
 use crate::uses::{Use, Uses};
 use crate::{connect, janitor, rules};
 use rustix::io::Errno;
-use std::cell::{Cell, OnceCell, RefCell};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, OnceLock};
 use step::step;
 
 /// The networks of this host. Costs nothing until it is used.
 pub struct Network {
     pub(crate) run_dir: PathBuf,
-    route: OnceCell<Netlink>,
-    netfilter: OnceCell<Netlink>,
+    route: OnceLock<Netlink>,
+    netfilter: OnceLock<Netlink>,
     /// Sockets that claim the ports which this process's container publishes.
-    pub(crate) claims: RefCell<Vec<OwnedFd>>,
+    pub(crate) claims: Mutex<Vec<OwnedFd>>,
     /// It publishes some.
-    pub(crate) publishes: Cell<bool>,
+    pub(crate) publishes: AtomicBool,
+    /// Where the bridges are, if that is not where the caller is (`host.rs`).
+    pub(crate) host: Option<BorrowedFd<'static>>,
 }
 
 impl Network {
     /// The network whose state is in `run_dir`, by custom /run/mycontainer/network. Touches nothing.
     pub fn open(run_dir: &Path) -> Network {
         let (route, netfilter, claims, publishes) = Default::default();
-        Network { run_dir: run_dir.to_owned(), route, netfilter, claims, publishes }
+        Network { run_dir: run_dir.to_owned(), route, netfilter, claims, publishes, host: None }
     }
 
     /// Makes sure that bridge and rules are there and leases an address to the container, for as long as the owner lives
     /// or until it is released. The same container gets the address again that it has.
-    pub fn lease(&self, request: &Request<'_>) -> Result<Lease, Error> {
+    pub(crate) fn lease_here(&self, request: &Request<'_>) -> Result<Lease, Error> {
         if !is_id(request.container) {
             return Err(Error::BadId { id: request.container.to_owned() });
         }
@@ -148,7 +151,7 @@ impl Network {
     }
 
     /// The lease that the container has on a network; none when it has none there. Makes nothing.
-    pub fn lease_of(&self, container: &str, network: &Config) -> Result<Option<Lease>, Error> {
+    pub(crate) fn lease_of_here(&self, container: &str, network: &Config) -> Result<Option<Lease>, Error> {
         let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(None) };
         let Some(leases) = Leases::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(None) };
         self.found_lease(&lock, &leases, container, network)
@@ -201,7 +204,7 @@ impl Network {
 
     /// Takes a container off a network, while it runs: its link, its names, its lease. What it publishes is led to the other
     /// of its leases, or nowhere until it has one. Where nothing is left of it there, there is nothing to do.
-    pub fn disconnect(&self, lease: &Lease, others: &[Lease], netns: BorrowedFd<'_>) -> Result<(), Error> {
+    pub(crate) fn disconnect_here(&self, lease: &Lease, others: &[Lease], netns: BorrowedFd<'_>) -> Result<(), Error> {
         let container = &lease.container;
         step(
             "remove-link",
@@ -231,7 +234,7 @@ impl Network {
     }
 
     /// Leads what the container publishes to the first of its leases that the host reaches.
-    pub fn lead_to(&self, container: &str, all: &[Lease]) -> Result<(), Error> {
+    pub(crate) fn lead_to_here(&self, container: &str, all: &[Lease]) -> Result<(), Error> {
         let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(()) };
         let Some(mut leases) = Leases::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(()) };
         self.lead_elsewhere(&lock, &mut leases, container, all)
@@ -250,7 +253,7 @@ impl Network {
     }
 }
 
-fn opened(cell: &OnceCell<Netlink>, open: impl FnOnce() -> Result<Netlink, Error>) -> Result<&Netlink, Error> {
+fn opened(cell: &OnceLock<Netlink>, open: impl FnOnce() -> Result<Netlink, Error>) -> Result<&Netlink, Error> {
     if let Some(netlink) = cell.get() {
         return Ok(netlink);
     }

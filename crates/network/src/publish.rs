@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering::Relaxed;
 use step::step;
 
 impl Network {
@@ -45,13 +46,13 @@ impl Network {
             "publish-ports",
             "who connects to these ports of the host reaches the container",
             || ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            || self.lead(&target, &lock, &mut leases, &files, &ports),
+            || self.on_host(|| self.lead(&target, &lock, &mut leases, &files, &ports)),
         )?;
-        self.publishes.set(true);
+        self.publishes.store(true, Relaxed);
         // Without the lock: a busy host knows a hundred thousand connections.
         drop((files, leases, lock));
         if ports.iter().any(|port| port.protocol == Protocol::Udp) {
-            self.forget_others(&ports)?;
+            self.on_host(|| self.forget_others(&ports))?;
         }
         Ok(ports)
     }
@@ -75,7 +76,7 @@ impl Network {
                 _ => (vec![claim::claim(wish, &known)?], vec![container]),
             };
             for (Claim { host, socket }, container) in claims.into_iter().zip(targets) {
-                self.claims.borrow_mut().extend(socket);
+                self.claims().extend(socket);
                 ports.push((at, Published { protocol: wish.protocol, host, container }));
             }
         }
@@ -135,7 +136,7 @@ impl Network {
     /// Ends the publishing of a container's ports, and gives the claims of this process back. Nothing is to do where none
     /// is published. Before [`Network::release`], and when it fails the lease has to stay: by that the next sweep finds
     /// what is left to do.
-    pub fn withdraw(&self, container: &str) -> Vec<Error> {
+    pub(crate) fn withdraw_here(&self, container: &str) -> Vec<Error> {
         let mut errors = Vec::new();
         let withdraw = || -> Result<Vec<Published>, Error> {
             let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(Vec::new()) };
@@ -146,8 +147,8 @@ impl Network {
             Ok(ports) => self.forget_to(&ports),
             Err(error) => errors.push(error),
         }
-        self.claims.borrow_mut().clear();
-        self.publishes.set(false);
+        self.claims().clear();
+        self.publishes.store(false, Relaxed);
         errors
     }
 
@@ -164,7 +165,7 @@ impl Network {
             return files.remove(container).map(|()| Vec::new());
         }
         // The claims of a dead holder are gone, and somebody else may have its ports: then their elements are his.
-        let others = if self.publishes.get() { Vec::new() } else { files.all_but(container)? };
+        let others = if self.publishes.load(Relaxed) { Vec::new() } else { files.all_but(container)? };
         let others: HashSet<_> = others.iter().map(|port| (port.protocol, port.host)).collect();
         let own: Vec<Published> =
             ports.iter().filter(|port| !others.contains(&(port.protocol, port.host))).copied().collect();
@@ -259,7 +260,7 @@ impl Network {
 
     /// Puts the network's rules in place anew, with all that is published, whatever became of them; where no container is
     /// on the network, nothing. What cannot be mended on this host is returned for the person to read.
-    pub fn reload(&self) -> Result<Option<&'static str>, Error> {
+    pub(crate) fn reload_here(&self) -> Result<Option<&'static str>, Error> {
         let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(None) };
         let Some(mut leases) = Leases::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(None) };
         let mut errors = Vec::new();

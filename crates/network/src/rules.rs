@@ -159,7 +159,7 @@ pub(crate) fn remove(netlink: &Netlink) -> Result<(), Error> {
 
 /// True when iptables-legacy drops what is forwarded: its rules cannot be seen or changed over nf_tables.
 pub(crate) fn legacy_drops() -> bool {
-    let tables = std::fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
+    let tables = std::fs::read_to_string("/proc/thread-self/net/ip_tables_names").unwrap_or_default();
     tables.lines().any(|line| line == "filter")
         && socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, Some(ipproto::RAW))
             .is_ok_and(|socket| sys::iptables::forward_policy_drops(socket.as_fd()).unwrap_or(false))

@@ -21,7 +21,7 @@ const DIR: &str = "shared";
 
 impl Network {
     /// Marks that another container comes into the namespace of this one. One that has no address needs no mark.
-    pub fn share(&self, container: &str) -> Result<(), Error> {
+    pub(crate) fn share_here(&self, container: &str) -> Result<(), Error> {
         let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(()) };
         let Some(leases) = Leases::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(()) };
         if !leases.entries().any(|(_, entry)| entry.container == container) {

@@ -10,14 +10,14 @@ use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with, sockopt,
 };
-use std::cell::RefCell;
 use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
 
 /// A socket to one of the kernel's netlink families, in the network namespace in which it was opened.
 pub(crate) struct Netlink {
     fd: OwnedFd,
     // The kernel fills at most 32 KiB a datagram when it dumps; a single object is far smaller.
-    buffer: RefCell<Vec<u8>>,
+    buffer: Mutex<Vec<u8>>,
 }
 
 /// The first request of a batch that the kernel refused.
@@ -48,7 +48,7 @@ impl Netlink {
     fn open(protocol: Option<Protocol>, family: &'static str) -> Result<Netlink, Error> {
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
             .map_err(|source| Error::Socket { family, source: source.into() })?;
-        Ok(Netlink { fd, buffer: RefCell::new(vec![0; BUFFER]) })
+        Ok(Netlink { fd, buffer: Mutex::new(vec![0; BUFFER]) })
     }
 
     /// Sends the batch and hands every object that comes back to `each`. Every request of it that asks for an
@@ -85,7 +85,7 @@ impl Netlink {
             sockopt::set_socket_send_buffer_size_force(&self.fd, 2 * batch.bytes().len()).map_err(whole)?;
         }
         sendto(&self.fd, batch.bytes(), SendFlags::empty(), &SocketAddrNetlink::new(0, 0)).map_err(whole)?;
-        let mut buffer = self.buffer.borrow_mut();
+        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut refused = None;
         let mut more = batch.answers() > 0;
         while more {

@@ -16,7 +16,7 @@ use step::step;
 impl Network {
     /// Gives the container's leases back. The veths go with the container's namespace, and removing them here would
     /// wait for RCU; but where others are in that namespace. When no lease of a network remains, a janitor is started.
-    pub fn release(&self, container: &str) -> Vec<Error> {
+    pub(crate) fn release_here(&self, container: &str) -> Vec<Error> {
         self.tidy(|_, lock, leases, errors| {
             let held: Vec<(usize, Tag)> = leases
                 .entries()
@@ -42,7 +42,7 @@ impl Network {
     }
 
     /// Frees what crashed commands left: leases whose process is gone, their published ports, and their veths.
-    pub fn sweep(&self) -> Vec<Error> {
+    pub(crate) fn sweep_here(&self) -> Vec<Error> {
         self.tidy(|network, lock, leases, errors| {
             network.free_gone(lock, leases, errors, &gone);
             true

@@ -91,7 +91,13 @@ impl Network {
 
 impl Network {
     /// Tells a container by other names on a network that it is on, if names are told there.
-    pub fn rename(&self, container: &str, config: &Config, names: &[String], servers: &[IpAddr]) -> Result<(), Error> {
+    pub(crate) fn rename_here(
+        &self,
+        container: &str,
+        config: &Config,
+        names: &[String],
+        servers: &[IpAddr],
+    ) -> Result<(), Error> {
         let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(()) };
         let Some(leases) = Leases::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(()) };
         let Some(lease) = self.found_lease(&lock, &leases, container, config)?.filter(|lease| lease.has_names) else {

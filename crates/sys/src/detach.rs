@@ -3,15 +3,15 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::OnceLock;
 
 /// What every detached process keeps.
-static ALWAYS: AtomicI32 = AtomicI32::new(-1);
+static ALWAYS: OnceLock<Vec<OwnedFd>> = OnceLock::new();
 
-/// Lets every process that this one detaches, and theirs, keep a descriptor open: one that says by its lock that a process
-/// of ours is there. There can be one such; it stays open for good.
-pub fn keep_always(fd: BorrowedFd<'_>) {
-    ALWAYS.store(fd.as_raw_fd(), Ordering::Relaxed);
+/// Lets every process that this one detaches, and theirs, keep descriptors open: one that says by its lock that a process
+/// of ours is there, or one that all of them work with. They stay open for good; a second call changes nothing.
+pub fn keep_always(fds: Vec<OwnedFd>) -> &'static [OwnedFd] {
+    ALWAYS.get_or_init(|| fds)
 }
 
 /// Forks a process that runs `work` and ends, and that holds nothing of its maker's: it has its own session, `/` as
@@ -80,7 +80,9 @@ fn let_go(name: &CStr, keep: &[RawFd]) -> io::Result<()> {
     let kept: Vec<i32> = keep.iter().copied().chain([null.as_raw_fd()]).collect();
     let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|fd| !kept.contains(fd) && *fd != ALWAYS.load(Ordering::Relaxed))
+        .filter(|fd| {
+            !kept.contains(fd) && !ALWAYS.get().is_some_and(|all| all.iter().any(|one| one.as_raw_fd() == *fd))
+        })
         .collect();
     for fd in open {
         // SAFETY: dup3 only changes what a number stands for. Every object of the maker that owns such a number is a

@@ -14,6 +14,7 @@ use crate::events;
 use crate::files;
 use crate::networks;
 use crate::options::{Endpoint, NetworkMode, RunOptions};
+use crate::rootless;
 use crate::state::{self, Facts};
 use network::{Lease, Network, Owner};
 use runtime::Root;
@@ -142,7 +143,10 @@ impl Running {
 /// Whether a container that runs has an address on a network, and a link there that has it.
 fn is_joined(found: &Found, network: &Network, config: &network::Config) -> Result<bool, Error> {
     let Some(lease) = network.lease_of(found.id.as_str(), config)? else { return Ok(false) };
-    Ok(network::is_connected(&lease, Running::of(found)?.netns.as_fd())?)
+    Ok({
+        let running = Running::of(found)?;
+        rootless::on_host(|| network::is_connected(&lease, running.netns.as_fd()))?
+    })
 }
 
 /// A lease, a link and a name on one network for a container that runs.
@@ -154,8 +158,8 @@ fn join(found: &Found, options: &RunOptions, network: &Network, name: &str) -> R
     let Some(place) = places.iter().find(|place| place.config.name == name) else { return Ok(Vec::new()) };
     let before = leases(network, found, places.iter().filter(|one| one.config.name != name))?;
     let netns = running.netns.as_fd();
-    let nth = network::free_number(netns)?;
-    let is_way_out = !network::has_way_out(netns)?;
+    let nth = rootless::on_host(|| network::free_number(netns))?;
+    let is_way_out = !rootless::on_host(|| network::has_way_out(netns))?;
     let joined = || -> Result<(Lease, Vec<Lease>), network::Error> {
         let lease = network.lease(&endpoints::request(&asking, place, running.owner, nth, is_way_out))?;
         network.connect(&lease, netns)?;
@@ -191,9 +195,9 @@ fn leave(
     let left = leases(&network, found, endpoints::places(&asking(options))?.iter())?;
     network.disconnect(&lease, &left, running.netns.as_fd())?;
     if let Some(out) = left.iter().find(|lease| !lease.internal)
-        && !network::has_way_out(running.netns.as_fd())?
+        && !rootless::on_host(|| network::has_way_out(running.netns.as_fd()))?
     {
-        network::lead_out(out, running.netns.as_fd())?;
+        rootless::on_host(|| network::lead_out(out, running.netns.as_fd()))?;
     }
     Ok(tell(found, &running, options, &all, &left))
 }

@@ -5,6 +5,7 @@ use super::plan::{self, Around};
 use super::store::Store;
 use crate::error::Error;
 use crate::parse::{self, ParseError};
+use crate::rootless;
 use crate::state::Id;
 use network::{Cidr, Config, Driver};
 use std::collections::BTreeMap;
@@ -115,7 +116,7 @@ pub fn create(order: &CreateOrder) -> Result<Config, Error> {
     if let Some(other) = others.iter().find(|other| other.name == name) {
         return if order.ignore { Ok(other.clone()) } else { Err(Error::NetworkExists { name }) };
     }
-    let around = Around { host: &network::used_by_host()?, others: &others, random: &random };
+    let around = Around { host: &rootless::on_host(network::used_by_host)?, others: &others, random: &random };
     let config = Config {
         id: Id::random()?.as_str().to_owned(),
         name,
@@ -136,13 +137,13 @@ fn free_name(others: &[Config]) -> String {
 /// A bridge that is to be ours must not be there; a parent must.
 fn check_links(config: &Config) -> Result<(), Error> {
     if let Some(bridge) = &config.bridge
-        && network::has_link(bridge)?
+        && rootless::on_host(|| network::has_link(bridge))?
     {
         let reason = "this host has a link of that name, which is not ours to use".into();
         return Err(Error::BadValue { flag: "com.docker.network.bridge.name", value: bridge.clone(), reason });
     }
     if let Some(parent) = &config.parent
-        && !network::has_link(parent)?
+        && !rootless::on_host(|| network::has_link(parent))?
     {
         let reason = "this host has no such link".into();
         return Err(Error::BadValue { flag: "parent", value: parent.clone(), reason });

@@ -93,7 +93,7 @@ pub fn doctor() -> Result<Vec<Finding>, Error> {
     root()?;
     let (networks, resolver) = (all()?, crate::files::host_resolver());
     let patient = Patient { run_dir: &crate::sweep::network_dir(), networks: &networks, resolver: &resolver };
-    Ok(network::doctor::examine(patient)?)
+    Ok(crate::rootless::on_host(|| network::doctor::examine(patient))?)
 }
 
 /// The network that words mean: a name, an id, or the beginning of one. It has addresses: `host` and `none` are none.
@@ -128,7 +128,7 @@ pub fn default_config() -> Config {
         [("com.docker.network.bridge.default_bridge", "true"), ("com.docker.network.bridge.name", network::BRIDGE)];
     Config {
         // Where the host's links cannot be listed a start will say so.
-        ipv4: network::default_pool().unwrap_or_default(),
+        ipv4: crate::rootless::on_host(network::default_pool).unwrap_or_default(),
         bridge: Some(network::BRIDGE.to_owned()),
         options: options.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         ..built_in(DEFAULT)

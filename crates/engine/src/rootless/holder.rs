@@ -12,7 +12,7 @@ use super::ids::Maps;
 use crate::error::Error;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, ftruncate, openat};
 use rustix::io::Errno;
-use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{getegid, geteuid};
 use std::io::{self, Read, Write};
@@ -26,15 +26,18 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How often a holder that was found ends before it can be entered, until that is an error.
 const ATTEMPTS: usize = 16;
 
+/// The file that in its mount namespace is its network namespace.
+pub(super) const NETWORK: &str = "network";
+
 /// What it says when it is there.
 const READY: &str = "ready";
 
-fn directory(run: &Path) -> PathBuf {
+pub(super) fn directory(run: &Path) -> PathBuf {
     run.join("rootless")
 }
 
 /// A file of [`directory`], made if it is missing.
-fn open(run: &Path, name: &str) -> Result<OwnedFd, Error> {
+pub(super) fn open(run: &Path, name: &str) -> Result<OwnedFd, Error> {
     let path = directory(run).join(name);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = crate::state::with_directory(&directory(run), || openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR));
@@ -168,6 +171,11 @@ fn hold(run: &Path, to: &mut std::fs::File) {
         // What the host mounts is seen in here; nothing gets out.
         let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
         mount_change("/", flags).map_err(|e| format!("cannot keep mounts from the host: {e}"))?;
+        network::loopback_up().map_err(|e| e.to_string())?;
+        // By a name, for programs that may not look into this process.
+        drop(open(run, NETWORK).map_err(|e| e.to_string())?);
+        let shown = mount_bind("/proc/self/ns/net", directory(run).join(NETWORK));
+        shown.map_err(|e| format!("cannot give its network a name: {e}"))?;
         let users = open(run, "users").map_err(|e| e.to_string())?;
         let holder = open(run, "holder").map_err(|e| e.to_string())?;
         flock(&holder, FlockOperation::NonBlockingLockExclusive).map_err(|e| format!("cannot lock it: {e}"))?;

@@ -25,6 +25,7 @@
 mod dirs;
 mod holder;
 mod ids;
+pub(crate) mod uplink;
 
 use crate::error::Error;
 use dirs::Dirs;
@@ -41,9 +42,11 @@ struct Entered {
     run: PathBuf,
     data: PathBuf,
     /// The network namespace of the user's bridges.
-    network: OwnedFd,
+    network: &'static OwnedFd,
+    /// The process that holds the namespaces.
+    holder: i32,
     /// Says that the namespaces are needed, as long as it is open.
-    _used: OwnedFd,
+    used: &'static OwnedFd,
 }
 
 static ENTERED: OnceLock<Entered> = OnceLock::new();
@@ -93,15 +96,23 @@ fn found_inside() -> Result<(), Error> {
 /// Notes that this process is inside, where it was not before.
 fn remember(dirs: Dirs, used: OwnedFd, holder: i32) -> Result<(), Error> {
     let failed = |what: &'static str| move |source| Error::UserNamespace { what, source };
-    let network = std::fs::File::open(format!("/proc/{holder}/ns/net")).map_err(failed("open its network"))?;
-    sys::detach::keep_always(used.as_fd());
-    let entered = Entered { run: dirs.run, data: dirs.data, network: network.into(), _used: used };
+    let network = std::fs::File::open(holder::directory(&dirs.run).join(holder::NETWORK));
+    let network = network.map_err(failed("open its network"))?;
+    let [used, network] = sys::detach::keep_always(vec![used, network.into()]) else {
+        return Err(failed("enter it")(std::io::ErrorKind::AlreadyExists.into()));
+    };
+    let entered = Entered { run: dirs.run, data: dirs.data, network, holder, used };
     ENTERED.set(entered).map_err(|_| failed("enter it")(std::io::ErrorKind::AlreadyExists.into()))
 }
 
 /// Whether this process acts for an ordinary user.
 pub(crate) fn is_rootless() -> bool {
     ENTERED.get().is_some()
+}
+
+/// Whether all files and programs of the user's containers are root's, which is the user: no other ids are set aside.
+pub(crate) fn is_single_id() -> bool {
+    is_rootless() && ids::is_single()
 }
 
 /// The user's directory for what need not outlive a boot; none for root.
@@ -116,5 +127,10 @@ pub(crate) fn data_dir() -> Option<&'static Path> {
 
 /// The network namespace in which the user's bridges are; none for root, whose bridges are the host's.
 pub(crate) fn network() -> Option<&'static OwnedFd> {
-    ENTERED.get().map(|entered| &entered.network)
+    ENTERED.get().map(|entered| entered.network)
+}
+
+/// Does something where the user's bridges are; as it is for root.
+pub(crate) fn on_host<T: Send>(act: impl FnOnce() -> Result<T, network::Error> + Send) -> Result<T, network::Error> {
+    network::on_host(network().map(AsFd::as_fd), act)
 }

@@ -1,0 +1,151 @@
+//! How an ordinary user's bridges reach the world: by pasta.
+//!
+//! The bridges are in a network namespace that has no link of the host's, and an ordinary user can give it none. The
+//! program pasta (of the package passt) stands in for one: to the namespace it looks like a link with the host's own
+//! address and routes, and what is sent there it sends once more from the host, as any program of the user does. The
+//! bridges' own rules (NAT, isolation) are the same as root's. One pasta serves all containers of a user. [pasta(1)]
+//!
+//! It belongs to a process `mc-uplink`, which ends it when the holder of the namespaces has ended, and ends with it. While
+//! that lives it has the lock of the file `uplink`; a lock that is free means that there is none, and the next container
+//! that needs one starts it.
+
+use super::{ENTERED, Entered, holder};
+use crate::error::Error;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use step::step;
+
+/// Who asks this address for a name asks the host's first name server. Link-local, so that it is nobody's in the world.
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+
+/// Makes sure that there is a way out. Nothing is to do for root, whose bridges are on the host.
+pub(crate) fn ensure() -> Result<(), Error> {
+    let Some(entered) = ENTERED.get() else { return Ok(()) };
+    let file = holder::open(&entered.run, "uplink")?;
+    if !try_lock(&file)? {
+        return Ok(());
+    }
+    let what = || "start pasta, which stands in for a link of the host".to_owned();
+    step("start-uplink", "an ordinary user cannot join the host's network and a container's", what, || {
+        start(entered, file).map_err(|why| Error::Uplink { why })
+    })
+}
+
+fn try_lock(file: &OwnedFd) -> Result<bool, Error> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(Error::Uplink { why: format!("cannot lock its file: {errno}") }),
+    }
+}
+
+/// Starts the process that pasta belongs to, which has the lock from here on, and waits until packets can pass.
+fn start(entered: &Entered, lock: OwnedFd) -> Result<(), String> {
+    let pid = Pid::from_raw(entered.holder).ok_or("the holder of the namespaces has no number")?;
+    let of_holder = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| format!("the holder of the namespaces: {e}"))?;
+    let (from, to) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| e.to_string())?;
+    let pid_file = holder::directory(&entered.run).join("pasta.pid");
+    let netns = holder::directory(&entered.run).join(holder::NETWORK);
+    let kept = vec![lock, of_holder, to];
+    sys::detach::spawn_detached_with(c"mc-uplink", kept, &[], |kept| {
+        let [lock, of_holder, to] = <[OwnedFd; 3]>::try_from(kept).unwrap_or_else(|_| sys::fork::exit_now(1));
+        // Else the holder would never be without a user.
+        let _ = sys::detach::let_go_of(entered.used.as_fd());
+        attend(&netns, &of_holder, to, &pid_file);
+        drop(lock);
+    })
+    .map_err(|e| e.to_string())?;
+    let mut said = String::new();
+    std::fs::File::from(from).read_to_string(&mut said).map_err(|e| e.to_string())?;
+    if said == READY { Ok(()) } else { Err(said) }
+}
+
+const READY: &str = "ready";
+
+fn attend(netns: &Path, of_holder: &OwnedFd, to: OwnedFd, pid_file: &Path) {
+    let mut to = std::fs::File::from(to);
+    let pasta = match begin(netns, pid_file) {
+        Ok(pasta) => pasta,
+        Err(why) => {
+            let _ = to.write_all(why.as_bytes());
+            return;
+        }
+    };
+    let _ = to.write_all(READY.as_bytes());
+    drop(to);
+    let mut ends = [PollFd::new(of_holder, PollFlags::IN), PollFd::new(&pasta, PollFlags::IN)];
+    while let Err(Errno::INTR) = poll(&mut ends, None) {}
+    let _ = pidfd_send_signal(&pasta, Signal::TERM);
+}
+
+/// Starts pasta, which goes into the background when it is ready.
+fn begin(netns: &Path, pid_file: &Path) -> Result<OwnedFd, String> {
+    // What an earlier one left says nothing.
+    let _ = std::fs::remove_file(pid_file);
+    let resolver = RESOLVER.to_string();
+    let mut command = Command::new("pasta");
+    command.args(["--config-net", "--quiet", "--no-map-gw", "--dns-forward", &resolver, "--netns-only"]);
+    // Ports of the host that lead to containers are published by us, and none of the host's own lead in here.
+    command.args(["-t", "none", "-u", "none", "-T", "none", "-U", "none"]);
+    command.arg("--pid").arg(pid_file).arg("--netns").arg(netns);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = command.output().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            "there is no program pasta in PATH (it comes with the package passt)".to_owned()
+        }
+        _ => format!("run pasta: {error}"),
+    })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+        return Err(format!("pasta: {}", if said.is_empty() { output.status.to_string() } else { said }));
+    }
+    let number = std::fs::read_to_string(pid_file).map_err(|e| format!("pasta's number: {e}"))?;
+    let pid = number.trim().parse().ok().and_then(Pid::from_raw).ok_or("pasta told no number")?;
+    pidfd_open(pid, PidfdFlags::empty()).map_err(|e| format!("pasta ended: {e}"))
+}
+
+/// What the host says of name servers, as it is to be understood behind pasta: a server on the host's loopback is reached
+/// by an address that pasta forwards.
+pub(crate) fn resolver(text: &[u8]) -> Vec<u8> {
+    let is_on_loopback = |line: &str| {
+        let address = line.strip_prefix("nameserver").map(str::trim).and_then(|at| at.parse::<IpAddr>().ok());
+        address.is_some_and(|address| address.is_loopback())
+    };
+    let text = String::from_utf8_lossy(text);
+    let mut out = String::new();
+    let mut told = false;
+    for line in text.lines() {
+        if !is_on_loopback(line.trim()) {
+            out.push_str(line);
+            out.push('\n');
+        } else if !told {
+            out.push_str(&format!("nameserver {RESOLVER}\n"));
+            told = true;
+        }
+    }
+    out.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_server_on_loopback_is_asked_through_pasta() {
+        for (host, behind) in [
+            ("nameserver 10.0.0.1\nsearch a.b\n", "nameserver 10.0.0.1\nsearch a.b\n"),
+            ("search a\nnameserver 127.0.0.53\nnameserver ::1\n", "search a\nnameserver 169.254.1.1\n"),
+            ("", ""),
+        ] {
+            assert_eq!(String::from_utf8(resolver(host.as_bytes())).unwrap(), behind);
+        }
+    }
+}

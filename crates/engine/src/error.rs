@@ -37,6 +37,14 @@ pub enum Error {
         /// In words.
         why: String,
     },
+    /// What an ordinary user's containers cannot do where that user may make no control groups.
+    #[error(
+        "the container {container} has no control group, so its processes cannot be counted, limited or paused together"
+    )]
+    NoGroup {
+        /// By which name it was found.
+        container: String,
+    },
     /// An ordinary user without a place for files.
     #[error(
         "there is no place for your containers: neither HOME nor XDG_DATA_HOME is set, and /etc/passwd does not know you"
@@ -476,6 +484,7 @@ impl Error {
                 "`mycontainer info --check` shows what is missing for containers without root"
             }
             Error::Uplink { .. } => "`--network none` and `--network host` do without",
+            Error::NoGroup { .. } => "`mycontainer info --check` shows what gives you control groups",
             Error::NoHome => "set HOME",
             Error::NotOurs { .. } => "set XDG_RUNTIME_DIR to a directory that belongs to you alone",
             Error::NoAdmin => "run it outside of the container or sandbox, or give that one CAP_SYS_ADMIN",

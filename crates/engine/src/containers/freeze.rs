@@ -23,6 +23,9 @@ pub fn set_paused(words: &str, paused: bool) -> Result<(), Error> {
     // The group of one that ends meanwhile is gone.
     let wrap = |error| alive::or_ended(&found, runtime::Error::from(error).into());
     let group = found.id.open_cgroup()?;
+    if found.id.cgroup() == cgroup::Location::None {
+        return Err(Error::NoGroup { container: container() });
+    }
     if !group.exists() {
         return Err(Error::NoProcess { container: container() });
     }

@@ -21,6 +21,10 @@ pub(super) struct Paused {
 pub(super) fn pause(id: &Id, _lock: &OwnedFd) -> Result<Option<Paused>, Error> {
     let wrap = |error| Error::from(runtime::Error::from(error));
     let group = id.open_cgroup()?;
+    // An ordinary user's has none, and is read while it runs.
+    if !group.exists() {
+        return Ok(None);
+    }
     if group.is_frozen().map_err(wrap)? {
         return Ok(None);
     }

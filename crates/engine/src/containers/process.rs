@@ -74,7 +74,9 @@ fn open(pid: i32, id: &Id, facts: &Facts) -> Option<First> {
     let is_first = !has_own || field("NSpid:").is_some_and(|pids| pids.split_whitespace().skip(1).last() == Some("1"));
     let is_infra = facts.options.as_ref().is_some_and(RunOptions::is_infra);
     let begun = if is_infra { holds(&read("comm")) } else { has_program(&read("stat")) };
-    let is_it = is_child && is_first && begun && is_in_group(&read("cgroup"), id);
+    // An ordinary user's containers may have no group of their own.
+    let is_inside = id.cgroup() == cgroup::Location::None || is_in_group(&read("cgroup"), id);
+    let is_it = is_child && is_first && begun && is_inside;
     // Were it gone by now, what was read might be of another process with its number.
     (is_it && is_alive(&pidfd)).then_some(First { pid, pidfd })
 }

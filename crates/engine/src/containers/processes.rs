@@ -1,6 +1,6 @@
 //! The processes of a container that runs, as the host sees them: what `top` shows. [proc_pid_stat(5)]
 
-use super::get;
+use super::{Found, get, process};
 use crate::error::Error;
 use std::os::unix::fs::MetadataExt;
 
@@ -37,6 +37,8 @@ pub struct ProcessInfo {
     pub rss: u64,
     /// Addresses in KiB that it may use.
     pub vsz: u64,
+    /// The same in the kernel's ticks.
+    pub(super) cpu_ticks: u64,
     /// Its niceness.
     pub nice: i64,
     /// Its threads.
@@ -44,7 +46,7 @@ pub struct ProcessInfo {
 }
 
 /// The kernel's USER_HZ on every machine that we build for. [time(7)]
-const TICKS: u64 = 100;
+pub(super) const TICKS: u64 = 100;
 
 /// Every process of a container that runs, by their numbers. One that ends meanwhile is left out.
 pub fn processes(words: &str) -> Result<Vec<ProcessInfo>, Error> {
@@ -57,7 +59,7 @@ pub fn processes(words: &str) -> Result<Vec<ProcessInfo>, Error> {
     }
     let wrap = |error| Error::from(runtime::Error::from(error));
     let group = found.id.open_cgroup()?;
-    let pids = group.processes().map_err(wrap)?;
+    let pids = if group.exists() { group.processes().map_err(wrap)? } else { in_its_namespace(&found)? };
     if pids.is_empty() {
         return Err(Error::NoProcess { container: found.shown().to_owned() });
     }
@@ -67,6 +69,20 @@ pub fn processes(words: &str) -> Result<Vec<ProcessInfo>, Error> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     let boot = now.saturating_sub(uptime).cast_signed();
     Ok(pids.into_iter().filter_map(|pid| look(pid, boot, uptime, &users)).collect())
+}
+
+/// The processes of a container that has no control group: those of the pid namespace of its first one.
+pub(super) fn in_its_namespace(found: &Found) -> Result<Vec<i32>, Error> {
+    let facts = found.facts()?;
+    if facts.options.as_ref().is_some_and(|options| !options.pid.is_own()) {
+        return Err(Error::NoGroup { container: found.shown().to_owned() });
+    }
+    let first = process::first(&found.id, &found.id.open_cgroup()?, facts)?;
+    let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let own = namespace(first.pid);
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    Ok(pids.filter(|pid| own.is_some() && namespace(*pid) == own).collect())
 }
 
 fn look(pid: i32, boot: i64, uptime: u64, users: &str) -> Option<ProcessInfo> {
@@ -106,6 +122,7 @@ fn parse(stat: &str, boot: i64, uptime: u64) -> Option<ProcessInfo> {
         started: boot + since_boot.cast_signed(),
         elapsed: uptime.saturating_sub(since_boot),
         cpu: (number(14) + number(15)) / TICKS,
+        cpu_ticks: number(14) + number(15),
         rss: number(24) * rustix::param::page_size() as u64 / 1024,
         vsz: number(23) / 1024,
         nice: signed(19),

@@ -62,6 +62,9 @@ impl Watched {
     fn usage(&self, found: &Found) -> Result<Option<Usage>, Error> {
         let wrap = |error| Error::from(runtime::Error::from(error));
         let group = Cgroup::open(&self.host, &found.id.cgroup()).map_err(wrap)?;
+        if found.id.cgroup() == cgroup::Location::None {
+            return self.usage_by_process(found);
+        }
         if !group.exists() {
             return Ok(None);
         }
@@ -79,6 +82,25 @@ impl Watched {
             network: network(found),
             disk: (sum("read"), sum("write")),
             pids: stats.pids.current,
+        }))
+    }
+}
+
+impl Watched {
+    /// Of a container that has no control group, as its processes tell it: those that have ended are not counted, what
+    /// several share is counted for each, and what was read from disks is not known.
+    fn usage_by_process(&self, found: &Found) -> Result<Option<Usage>, Error> {
+        let Ok(all) = super::processes::processes(found.id.as_str()) else { return Ok(None) };
+        let memory = all.iter().map(|process| process.rss * 1024).sum();
+        Ok(Some(Usage {
+            id: found.id.as_str().to_owned(),
+            name: found.facts()?.name.clone(),
+            at: Instant::now(),
+            cpu: all.iter().map(|process| process.cpu_ticks * (1_000_000_000 / super::processes::TICKS)).sum(),
+            memory: Some((memory, self.memory)),
+            network: network(found),
+            disk: (0, 0),
+            pids: all.iter().map(|process| process.threads).sum(),
         }))
     }
 }

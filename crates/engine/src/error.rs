@@ -45,6 +45,16 @@ pub enum Error {
         /// By which name it was found.
         container: String,
     },
+    /// Another user or group than root where there is no other.
+    #[error(
+        "no program can run as user {uid} and group {gid} or with more groups: there are no subordinate ids for you, so root is all there is"
+    )]
+    OneId {
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
     /// An ordinary user without a place for files.
     #[error(
         "there is no place for your containers: neither HOME nor XDG_DATA_HOME is set, and /etc/passwd does not know you"
@@ -485,6 +495,9 @@ impl Error {
             }
             Error::Uplink { .. } => "`--network none` and `--network host` do without",
             Error::NoGroup { .. } => "`mycontainer info --check` shows what gives you control groups",
+            Error::OneId { .. } => {
+                "`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER` sets some aside"
+            }
             Error::NoHome => "set HOME",
             Error::NotOurs { .. } => "set XDG_RUNTIME_DIR to a directory that belongs to you alone",
             Error::NoAdmin => "run it outside of the container or sandbox, or give that one CAP_SYS_ADMIN",

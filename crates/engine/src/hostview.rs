@@ -18,8 +18,9 @@ use crate::overlay::{Layer, copy_attributes};
 use runtime::Tree;
 use rustix::fs::{CWD, FileType, Mode, OFlags, Uid};
 use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Directories that are empty and writable in the container, with their modes.
@@ -219,6 +220,53 @@ pub(crate) fn other_filesystems(layer: &Layer) -> Result<Vec<Tree>, Error> {
         trees.push(Tree { path, mount });
     }
     Ok(trees)
+}
+
+/// The view for an ordinary user: a directory of the container's own with the entries of `/` that are shown, and over each
+/// of them that is a directory an overlay of its own.
+///
+/// One overlay over all of `/` cannot be: what root has mounted somewhere below covers what is under it, and an ordinary user
+/// may not look at a mount without those that are on it (mount_namespaces(7), "locked"). A directory with such a
+/// mount in it is shown with it, and cannot be written to.
+pub(crate) fn piece_by_piece(layer: &Layer) -> Result<(OwnedFd, Vec<Tree>), Error> {
+    let made = |errno| Error::file("make the container's root in", layer.path())(errno);
+    let root = layer.subdirectory("root").map_err(made)?;
+    let mut trees = Vec::new();
+    let shown = SHOWN_ONLY.iter().find(|(dir, _)| *dir == "/").map_or(&[][..], |(_, names)| names);
+    for name in shown {
+        let path = Path::new("/").join(name);
+        let Ok(stat) = rustix::fs::lstat(&path) else { continue };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Symlink => {
+                let target = rustix::fs::readlink(&path, Vec::new()).map_err(Error::file("read", &path))?;
+                rustix::fs::symlinkat(target.as_c_str(), &root, *name).map_err(made)?;
+            }
+            FileType::Directory => {
+                rustix::fs::mkdirat(&root, *name, Mode::from_raw_mode(0o755)).map_err(made)?;
+                if !is_emptied(&path) && !["proc", "sys", "dev"].contains(name) {
+                    trees.push(Tree { mount: piece(layer, &path, name)?, path });
+                }
+            }
+            _ => {}
+        }
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    Ok((open_tree(&root, c"", flags | OpenTreeFlags::AT_EMPTY_PATH).map_err(made)?, trees))
+}
+
+fn piece(layer: &Layer, path: &Path, name: &str) -> Result<OwnedFd, Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let lower = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(Error::file("open", path))?;
+    match layer.over(&[lower], path, &format!("{name}-")) {
+        Err(Error::Overlay { source: Errno::INVAL, .. }) => {}
+        done => return done,
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let mount = open_tree(CWD, path, flags).map_err(Error::file("show", path))?;
+    let readonly = sys::mount::Attributes { set: sys::mount::RDONLY, ..Default::default() };
+    let sealed = sys::mount::set_attributes(mount.as_fd(), c"", true, readonly);
+    sealed.map_err(|source| Error::File { what: "show", path: path.to_owned(), source })?;
+    Ok(mount)
 }
 
 /// Mount points of a mountinfo table that a view of the host shows. [proc_pid_mountinfo(5)]

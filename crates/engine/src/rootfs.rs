@@ -5,6 +5,7 @@ use crate::hostview;
 use crate::images;
 use crate::options::RunOptions;
 use crate::overlay::Layer;
+use crate::rootless;
 use crate::state::{Facts, RootKind, data_dir};
 use image::{Events, Image, Images};
 use runtime::{Root, Tree};
@@ -205,6 +206,10 @@ fn over(lower: Vec<OwnedFd>, shown: &Path, layer: &Layer) -> Result<OpenRoot, Er
 }
 
 fn open_host(layer: &Layer) -> Result<OpenRoot, Error> {
+    if rootless::is_rootless() {
+        let (root, trees) = hostview::piece_by_piece(layer)?;
+        return Ok(OpenRoot { trees, is_host: true, ..OpenRoot::plain(Root::new(root)) });
+    }
     let lower = directory(Path::new("/"))?;
     hostview::lock_passwords(layer, "upper", "etc")?;
     let root = Root::new(layer.over(&[lower], Path::new("/"), "")?);

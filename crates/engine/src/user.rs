@@ -56,6 +56,13 @@ pub(crate) fn resolve(root: &Root, wanted: Option<&str>) -> Result<Identity, Err
         groups.extend(groups_of(&groups_file, &entry.name, gid));
     }
     let home = entry.map(|entry| entry.home).filter(|home| home.starts_with('/')).unwrap_or_else(|| "/".into());
+    if crate::rootless::is_single_id() {
+        // Nor may it change its groups, of which the kernel makes a condition of a map of one's own.
+        groups.clear();
+        if (uid, gid) != (0, 0) {
+            return Err(Error::OneId { uid, gid });
+        }
+    }
     Ok(Identity { uid, gid, groups, home })
 }
 
@@ -66,6 +73,9 @@ pub(crate) fn with_groups(identity: Identity, root: &Root, more: &[String]) -> R
     }
     let file = read(root, "etc/group")?;
     let mut groups = identity.groups;
+    if crate::rootless::is_single_id() {
+        return Err(Error::OneId { uid: identity.uid, gid: identity.gid });
+    }
     for group in more {
         let gid =
             find_group(&file, group).or_else(|| id(group)).ok_or_else(|| missing("group", group, "/etc/group"))?;

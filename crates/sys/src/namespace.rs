@@ -38,6 +38,13 @@ pub fn is_first_user() -> bool {
     name.is_ok_and(|name| name.as_os_str() == "user:[4026531837]")
 }
 
+/// True when this user namespace has but one user id: an ordinary user's for whom no others are set aside.
+/// [user_namespaces(7)]
+pub fn has_one_id() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.lines().count() == 1 && map.split_whitespace().nth(2) == Some("1")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,12 +16,6 @@ pub(super) fn outside() -> Option<u32> {
     })
 }
 
-/// Whether there is but one id in this user namespace.
-pub(super) fn is_single() -> bool {
-    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
-    map.lines().count() == 1 && map.split_whitespace().nth(2) == Some("1")
-}
-
 /// An account of this host.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Account {

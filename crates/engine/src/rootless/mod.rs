@@ -112,7 +112,7 @@ pub(crate) fn is_rootless() -> bool {
 
 /// Whether all files and programs of the user's containers are root's, which is the user: no other ids are set aside.
 pub(crate) fn is_single_id() -> bool {
-    is_rootless() && ids::is_single()
+    is_rootless() && sys::namespace::has_one_id()
 }
 
 /// The user's directory for what need not outlive a boot; none for root.

@@ -102,6 +102,8 @@ pub(super) struct Maker {
     uid: u32,
     gid: u32,
     umask: u32,
+    /// There is no other owner than who unpacks: all files become theirs.
+    has_one_owner: bool,
 }
 
 impl Maker {
@@ -109,12 +111,17 @@ impl Maker {
     pub(super) fn new(root: BorrowedFd<'_>) -> Result<Maker, Errno> {
         // Asking for the umask means setting it, for all threads, if only for a moment; the directory tells it too.
         let made = fstat(root)?;
-        Ok(Maker { uid: made.st_uid, gid: made.st_gid, umask: !made.st_mode & 0o777 })
+        Ok(Maker {
+            uid: made.st_uid,
+            gid: made.st_gid,
+            umask: !made.st_mode & 0o777,
+            has_one_owner: sys::namespace::has_one_id(),
+        })
     }
 
     /// Owner, or `None` when a new file has it anyway.
     fn owner(&self, to: &Attributes) -> Option<(Option<Uid>, Option<Gid>)> {
-        let other = (to.uid, to.gid) != (self.uid, self.gid);
+        let other = !self.has_one_owner && (to.uid, to.gid) != (self.uid, self.gid);
         other.then(|| (Some(Uid::from_raw(to.uid)), Some(Gid::from_raw(to.gid))))
     }
 

@@ -11,6 +11,7 @@ use crate::options::{RunOptions, Volume};
 use crate::overlay::Layer;
 use crate::ownership;
 use crate::rootfs::{self, Meant, OpenRoot, Opened};
+use crate::rootless;
 use crate::spec::{self, Parts};
 use crate::state::{self, Id};
 use crate::{user, volumes};
@@ -60,7 +61,7 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
     let asking = Asking { id, options, name, host: &host_resolver };
     let leases = endpoints::lease(network, &asking)?;
     if !leases.is_empty() {
-        network.publish(&leases, ports)?;
+        rootless::ports::pass_on(network, &network.publish(&leases, ports)?)?;
     }
     let hostname = confines.hostname(id);
     let mut files = files::files(options, hostname, &leases, &host_resolver)?;
@@ -117,7 +118,9 @@ pub(crate) fn end(id: &Id, options: &RunOptions, network: &Network) -> Vec<Error
         return Vec::new();
     }
     let withdrawn = if options.publishes() { network.withdraw(id.as_str()) } else { Vec::new() };
-    give_back(network, id, withdrawn)
+    let mut errors = give_back(network, id, withdrawn);
+    errors.extend(rootless::ports::withdraw());
+    errors
 }
 
 /// Gives the address back, unless withdrawing its ports has failed: by the lease a sweep finds them.

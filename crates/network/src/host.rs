@@ -39,6 +39,14 @@ impl Network {
         self
     }
 
+    /// Copies of the sockets that claim what this process's container publishes.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub fn claimed(&self) -> std::io::Result<Vec<OwnedFd>> {
+        self.claims().iter().map(OwnedFd::try_clone).collect()
+    }
+
     pub(crate) fn on_host<T: Send>(&self, act: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
         on_host(self.host, act)
     }

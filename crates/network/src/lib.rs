@@ -53,6 +53,7 @@
 //! bridge, that of leases last. Each step finds done what was done before: half a network is completed by the next
 //! lease or removed by the next janitor.
 
+mod answers;
 mod bridge;
 mod cable;
 mod cidr;
@@ -89,6 +90,7 @@ mod telling;
 mod uses;
 mod wire;
 
+pub use answers::{leave_answers, take_answers};
 pub use cidr::Cidr;
 pub use config::{Config, Driver, Pool4, Pool6};
 pub use connect::{free_number, has_way_out, is_connected, lead_out, loopback_up};

@@ -24,6 +24,19 @@ pub fn loopback_up() -> io::Result<()> {
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Lets a socket have an address that is not this host's. [ip(7), IP_TRANSPARENT; ipv6(7)]
+pub fn set_transparent(socket: BorrowedFd<'_>, is_ipv4: bool) -> io::Result<()> {
+    let (level, name) =
+        if is_ipv4 { (libc::SOL_IP, libc::IP_TRANSPARENT) } else { (libc::SOL_IPV6, libc::IPV6_TRANSPARENT) };
+    let on: libc::c_int = 1;
+    // SAFETY: the value lives until the call returns and its size is passed beside it.
+    let done = unsafe {
+        let size = size_of::<libc::c_int>() as libc::socklen_t;
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const on).cast(), size)
+    };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Lets a socket receive only what comes in by one link, and send only by that. [socket(7), SO_BINDTODEVICE]
 pub fn bind_to_link(socket: BorrowedFd<'_>, link: &str) -> io::Result<()> {
     // SAFETY: the name lives until the call returns and its length is passed beside it; the kernel copies it.

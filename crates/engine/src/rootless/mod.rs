@@ -25,6 +25,7 @@
 mod dirs;
 mod holder;
 mod ids;
+pub(crate) mod ports;
 pub(crate) mod uplink;
 
 use crate::error::Error;

@@ -114,6 +114,7 @@ pub(crate) static ALL: Verbs = &[
         "This machine",
         &[
             known(&system::EVENTS),
+            known(&system::UNSHARE),
             known(&system::INFO),
             known(&images::DF),
             known(&images::CHECK),

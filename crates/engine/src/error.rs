@@ -55,6 +55,9 @@ pub enum Error {
         /// The group.
         gid: u32,
     },
+    /// Limits without a group to set them on.
+    #[error("limits need a control group, and without root there is none in this release")]
+    NoLimits,
     /// An ordinary user without a place for files.
     #[error(
         "there is no place for your containers: neither HOME nor XDG_DATA_HOME is set, and /etc/passwd does not know you"
@@ -498,6 +501,7 @@ impl Error {
             Error::OneId { .. } => {
                 "`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER` sets some aside"
             }
+            Error::NoLimits => "leave --memory, --cpus, --pids-limit and their kin away, or run it as root",
             Error::NoHome => "set HOME",
             Error::NotOurs { .. } => "set XDG_RUNTIME_DIR to a directory that belongs to you alone",
             Error::NoAdmin => "run it outside of the container or sandbox, or give that one CAP_SYS_ADMIN",

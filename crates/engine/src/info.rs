@@ -7,6 +7,7 @@ use crate::begin::has_swap_limit;
 use crate::containers::{self, State};
 use crate::error::Error;
 use crate::images;
+use crate::rootless;
 use crate::state::data_dir;
 use rustix::fs::statfs;
 use serde::Serialize;
@@ -129,7 +130,10 @@ pub fn info() -> Result<Info, Error> {
         containers_stopped: of(&[State::Created, State::Exited]),
         images: images::existing()?.map_or(Ok(0), |store| store.list().map(|(images, _)| images.len()))?,
         driver: "overlay".into(),
-        driver_status: vec![["Backing Filesystem".into(), file_system()], ["Layers".into(), "EROFS".into()]],
+        driver_status: vec![
+            ["Backing Filesystem".into(), file_system()],
+            ["Layers".into(), if rootless::is_rootless() { "directories" } else { "EROFS" }.into()],
+        ],
         plugins: Plugins {
             volume: words(&["local"]),
             network: words(&["bridge", "host", "none"]),
@@ -231,5 +235,6 @@ fn security() -> Vec<String> {
     let actions = Path::new("/proc/sys/kernel/seccomp/actions_avail");
     let seccomp = actions.exists().then(|| "name=seccomp,profile=builtin".to_owned());
     let namespace = Path::new("/proc/self/ns/cgroup").exists().then(|| "name=cgroupns".to_owned());
-    seccomp.into_iter().chain(namespace).collect()
+    let rootless = rootless::is_rootless().then(|| "name=rootless".to_owned());
+    seccomp.into_iter().chain(rootless).chain(namespace).collect()
 }

@@ -44,6 +44,7 @@ mod ownership;
 mod parse;
 mod passing;
 pub mod pods;
+pub mod prerequisites;
 mod publish;
 mod relay;
 mod restart;

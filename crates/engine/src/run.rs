@@ -8,12 +8,13 @@ use crate::error::Error;
 use crate::events;
 use crate::foreground;
 use crate::image_config;
-use crate::more_limits;
+use crate::more_limits::{self, MoreLimits};
 use crate::options::{Limits, RunOptions};
 use crate::publish;
 use crate::relay::Signals;
 use crate::restart::RestartPolicy;
 use crate::rootfs::Meant;
+use crate::rootless;
 use crate::state::{Facts, Id, Record};
 use crate::streams::{self, Streams};
 use crate::sweep::network;
@@ -134,6 +135,10 @@ pub(crate) fn tear_down(options: &RunOptions, record: &Record, network: &Network
 pub(crate) fn check(options: &RunOptions) -> Result<(), Error> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::NotRoot);
+    }
+    let is_limited = options.limits != Limits::default() || options.more_limits != MoreLimits::default();
+    if is_limited && rootless::is_rootless() {
+        return Err(Error::NoLimits);
     }
     check_limits(&options.limits)?;
     more_limits::check(options)?;

@@ -4,15 +4,24 @@ use crate::help::show;
 use crate::report::Failure;
 use crate::table::{binary_size, harmless};
 use crate::template::{Backslashes, Data, Template};
-use crate::verb::{About, Flag, Group, Verb, value};
+use crate::verb::{About, Flag, Group, Verb, switch, value};
 use engine::info::Info;
+use engine::prerequisites::{Looked, Verdict};
 use std::fmt::Write;
 use std::process::ExitCode;
 
 #[derive(Debug, Default)]
 pub(crate) struct Request {
     format: Option<String>,
+    check: bool,
 }
+
+const CHECK: Flag<Request> = switch(
+    "check",
+    None,
+    "Look at what containers need of this host, each with what to do about it",
+    |r: &mut Request| &mut r.check,
+);
 
 const FORMAT: Flag<Request> =
     value("format", Some('f'), "FORMAT", "`json`, or a template as '{{.ServerVersion}}'", |r: &mut Request, v| {
@@ -35,10 +44,16 @@ pub(crate) static INFO: Verb<Request> = Verb {
                 PidsLimit IPv4Forwarding SystemTime LoggingDriver CgroupDriver CgroupVersion KernelVersion\n\
                 OperatingSystem OSVersion OSType Architecture NCPU MemTotal DockerRootDir Registries Name\n\
                 DefaultRuntime ServerVersion SecurityOptions Warnings.",
+        // What is to be looked at may be what keeps an ordinary user's containers from being.
+        is_apart: true,
         ..About::new("info", "", "Show this machine as it matters to containers")
     },
-    groups: &[Group { heading: "Flags", flags: &[FORMAT] }],
+    groups: &[Group { heading: "Flags", flags: &[CHECK, FORMAT] }],
     act: |request, _| {
+        if request.check {
+            return check(request.format.as_deref());
+        }
+        engine::enter_user_namespace()?;
         let info = engine::info::info()?;
         formatted(request.format.as_deref(), &Data::of(&info), || text(&info))
     },
@@ -62,6 +77,29 @@ pub(crate) static VERSION: Verb<Request> = Verb {
         formatted(request.format.as_deref(), &all, || format!("mycontainer {version}\n"))
     },
 };
+
+/// A line for each thing, and below it what to do. Exit code 1 when no container can run.
+fn check(format: Option<&str>) -> Result<ExitCode, Failure> {
+    if format.is_some() {
+        return Err(Failure::misuse("--check has no --format", "leave one of the two away"));
+    }
+    let looked = engine::prerequisites::check();
+    let word = |verdict| match verdict {
+        Verdict::Good => "ok",
+        Verdict::Lacking => "lacking",
+        Verdict::Missing => "MISSING",
+    };
+    let mut text = String::new();
+    for Looked { name, verdict, found, remedy } in &looked {
+        let _ = writeln!(text, "{:8} {name}: {found}", word(*verdict));
+        if !remedy.is_empty() {
+            let _ = writeln!(text, "         {remedy}");
+        }
+    }
+    show(&text);
+    let can_run = looked.iter().all(|one| one.verdict != Verdict::Missing);
+    Ok(if can_run { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
 
 /// As the format says; without one, as `text` does.
 fn formatted(format: Option<&str>, data: &Data, text: impl Fn() -> String) -> Result<ExitCode, Failure> {

@@ -3,7 +3,9 @@
 mod boot;
 mod events;
 mod info;
+mod unshare;
 
 pub(crate) use boot::BOOT;
 pub(crate) use events::EVENTS;
 pub(crate) use info::{INFO, VERSION};
+pub(crate) use unshare::UNSHARE;

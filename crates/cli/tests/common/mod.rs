@@ -11,6 +11,7 @@ pub mod life;
 pub mod pty;
 pub mod soak;
 pub mod traces;
+pub mod user;
 
 use rustix::fs::inotify;
 use std::collections::BTreeSet;

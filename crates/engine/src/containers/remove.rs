@@ -12,6 +12,7 @@ use rustix::fs::FlockOperation;
 use std::time::{Duration, Instant};
 use step::step;
 
+const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 
 /// How long until it is looked at again.
@@ -95,6 +96,12 @@ fn kill(found: &Found) -> Result<(), Error> {
             }
             Held::Alive => {
                 crate::sweep::kill_processes(&found.id)?;
+                // Without a group its first process is killed, with which the others of its namespace end.
+                if found.id.cgroup() == cgroup::Location::None
+                    && let Ok(first) = alive::first(found)
+                {
+                    let _ = alive::send(found, &first, SIGKILL);
+                }
                 match alive::tool(found) {
                     Ok(tool) => {
                         // A monitor that waits for the time of the next start need not.

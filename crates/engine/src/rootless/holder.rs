@@ -14,7 +14,7 @@ use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, ftruncate, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{getegid, geteuid};
+use rustix::process::{Pid, PidfdFlags, getegid, geteuid, pidfd_open};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -108,9 +108,10 @@ fn make(run: &Path) -> Result<Vec<String>, Error> {
     let emptied = ftruncate(&open(run, "holder")?, 0);
     emptied.map_err(Error::file("empty", directory(run).join("holder")))?;
     let (from, to) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed("make")(errno.into()))?;
-    sys::detach::spawn_detached_with(c"mc-holder", vec![to], &[], |mut kept| {
+    let kept = survivor().into_iter().chain([to]).collect();
+    sys::detach::spawn_detached_with(c"mc-holder", kept, &[], |mut kept| {
         if let Some(to) = kept.pop() {
-            begin(&maps, run, to);
+            begin(&maps, run, kept.pop(), to);
         }
     })
     .map_err(failed("start the process that holds it"))?;
@@ -125,12 +126,38 @@ fn make(run: &Path) -> Result<Vec<String>, Error> {
     Ok(is_single.then(|| squashed.to_owned()).into_iter().collect())
 }
 
-/// The process between: it makes the holder, maps its ids, and tells why if it cannot.
-fn begin(maps: &Maps, run: &Path, to: OwnedFd) {
+/// A process of ours that lives in the namespaces of a holder which was killed: the monitor of a container. By its name,
+/// and only if it is the user's: whose else it is cannot be entered.
+fn survivor() -> Option<OwnedFd> {
+    let own = std::fs::read_link("/proc/self/ns/user").ok()?;
+    let all = std::fs::read_dir("/proc").ok()?.flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| {
+        let is_ours = std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "mc-monitor\n");
+        let is_inside = is_ours && std::fs::read_link(format!("/proc/{pid}/ns/user")).is_ok_and(|user| user != own);
+        if is_inside { pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok() } else { None }
+    })
+    .next()
+}
+
+/// The process between: it makes the holder, maps its ids, and tells why if it cannot. Where there is a survivor it becomes
+/// the holder itself, of the namespaces that are there.
+fn begin(maps: &Maps, run: &Path, survivor: Option<OwnedFd>, to: OwnedFd) {
     let mut to = std::fs::File::from(to);
+    if let Some(survivor) = survivor
+        && enter_again(&survivor, run).is_ok()
+    {
+        return hold(run, &mut to);
+    }
     if let Err(why) = clone_holder(maps, run, &mut to) {
         let _ = to.write_all(why.as_bytes());
     }
+}
+
+fn enter_again(survivor: &OwnedFd, run: &Path) -> io::Result<()> {
+    sys::fork::enter(survivor.as_fd(), Namespaces::USER | Namespaces::MOUNT)?;
+    let network = std::fs::File::open(directory(run).join(NETWORK))?;
+    sys::fork::enter(network.as_fd(), Namespaces::NETWORK)
 }
 
 fn clone_holder(maps: &Maps, run: &Path, to: &mut std::fs::File) -> Result<(), String> {
@@ -140,7 +167,10 @@ fn clone_holder(maps: &Maps, run: &Path, to: &mut std::fs::File) -> Result<(), S
         Side::Child => {
             drop(go);
             if std::fs::File::from(wait).read(&mut [0u8; 1]).is_ok_and(|count| count == 1) {
-                hold(run, to);
+                match furnish(run) {
+                    Ok(()) => hold(run, to),
+                    Err(why) => drop(to.write_all(why.as_bytes())),
+                }
             }
             sys::fork::exit_now(0)
         }
@@ -165,17 +195,21 @@ fn because(error: &io::Error) -> String {
     format!("{error}: {why}")
 }
 
+/// What is to be done in new namespaces.
+fn furnish(run: &Path) -> Result<(), String> {
+    // What the host mounts is seen in here; nothing gets out.
+    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", flags).map_err(|e| format!("cannot keep mounts from the host: {e}"))?;
+    network::loopback_up().map_err(|e| e.to_string())?;
+    // By a name, for programs that may not look into this process.
+    drop(open(run, NETWORK).map_err(|e| e.to_string())?);
+    let shown = mount_bind("/proc/self/ns/net", directory(run).join(NETWORK));
+    shown.map_err(|e| format!("cannot give its network a name: {e}"))
+}
+
 /// What the holder does.
 fn hold(run: &Path, to: &mut std::fs::File) {
     let held = || -> Result<(OwnedFd, OwnedFd), String> {
-        // What the host mounts is seen in here; nothing gets out.
-        let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-        mount_change("/", flags).map_err(|e| format!("cannot keep mounts from the host: {e}"))?;
-        network::loopback_up().map_err(|e| e.to_string())?;
-        // By a name, for programs that may not look into this process.
-        drop(open(run, NETWORK).map_err(|e| e.to_string())?);
-        let shown = mount_bind("/proc/self/ns/net", directory(run).join(NETWORK));
-        shown.map_err(|e| format!("cannot give its network a name: {e}"))?;
         let users = open(run, "users").map_err(|e| e.to_string())?;
         let holder = open(run, "holder").map_err(|e| e.to_string())?;
         flock(&holder, FlockOperation::NonBlockingLockExclusive).map_err(|e| format!("cannot lock it: {e}"))?;

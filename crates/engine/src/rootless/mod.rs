@@ -19,8 +19,8 @@
 //! - In `rootless/` of the run directory: `holder`, locked by the holder as long as it lives, with its process id; `users`,
 //!   locked by every process of ours that needs the namespaces; `making`, locked by who makes a holder. A lock ends with
 //!   its process, so what a `kill -9` leaves are files that nobody has locked, and they mean nothing.
-//! - The holder. Killed, it takes no container with it: they have the namespaces themselves. The next command
-//!   makes another, whose ids are the same.
+//! - The holder. Killed, it takes no container with it: they have the namespaces themselves, and the next command
+//!   makes a holder that enters those of a container. Where none runs, new namespaces have the same ids.
 
 mod dirs;
 mod holder;
@@ -104,6 +104,13 @@ fn remember(dirs: Dirs, used: OwnedFd, holder: i32) -> Result<(), Error> {
     };
     let entered = Entered { run: dirs.run, data: dirs.data, network, holder, used };
     ENTERED.set(entered).map_err(|_| failed("enter it")(std::io::ErrorKind::AlreadyExists.into()))
+}
+
+/// How many subordinate ids a user has, of users and of groups; none without any.
+pub(crate) fn ranges(uid: u32, gid: u32) -> Option<(u64, u64)> {
+    let maps = ids::Maps::of(uid, gid)?;
+    let count = |maps: &[runtime::IdMap]| maps.iter().skip(1).map(|map| u64::from(map.size)).sum();
+    Some((count(&maps.uid), count(&maps.gid)))
 }
 
 /// Whether this process acts for an ordinary user.

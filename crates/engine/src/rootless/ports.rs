@@ -17,8 +17,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Read};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,10 +31,9 @@ use sys::fork::Namespaces;
 static PASSING_ON: Mutex<Vec<Process>> = Mutex::new(Vec::new());
 
 struct Process {
-    /// It ends when this is closed,
+    /// It ends when this is closed.
     ask: OwnedFd,
-    /// and then this is.
-    gone: OwnedFd,
+    pidfd: OwnedFd,
     ports: Vec<Published>,
 }
 
@@ -60,21 +60,28 @@ pub(crate) fn pass_on(network: &Network, ports: &[Published]) -> Result<(), Erro
         let ways = ways(network.claimed().map_err(failed)?, ports).map_err(failed)?;
         super::on_host(|| network::take_answers(ports))?;
         let pipes = || Ok::<_, Errno>((pipe_with(PipeFlags::CLOEXEC)?, pipe_with(PipeFlags::CLOEXEC)?));
-        let ((told, ask), (gone, ended)) = pipes().map_err(|errno| failed(errno.into()))?;
-        let kept = [told, ended].into_iter();
+        let ((told, ask), (number, say)) = pipes().map_err(|errno| failed(errno.into()))?;
+        let kept = [told, say].into_iter();
         let (kinds, sockets): (Vec<_>, Vec<_>) =
             ways.into_iter().map(|way| ((way.protocol, way.to), way.socket)).unzip();
         sys::detach::spawn_detached_with(c"mc-ports", kept.chain(sockets).collect(), &[], |mut kept| {
             let sockets = kept.split_off(2);
             let ways = kinds.into_iter().zip(sockets);
             let ways = ways.map(|((protocol, to), socket)| Way { protocol, socket, to });
+            if let Some(say) = kept.pop() {
+                let _ = rustix::io::write(&say, &std::process::id().to_ne_bytes());
+            }
             let _ = serve(entered, &kept, ways.collect());
             // Threads that still pass something on end with the process.
             sys::fork::exit_now(0)
         })
         .map_err(failed)?;
+        let mut pid = [0; 4];
+        std::fs::File::from(number).read_exact(&mut pid).map_err(failed)?;
+        let pid = Pid::from_raw(i32::from_ne_bytes(pid)).ok_or(Errno::SRCH);
+        let pidfd = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty())).map_err(|errno| failed(errno.into()))?;
         let mut all = PASSING_ON.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(Process { ask, gone, ports: ports.to_vec() });
+        all.push(Process { ask, pidfd, ports: ports.to_vec() });
         Ok(())
     })
 }
@@ -83,9 +90,10 @@ pub(crate) fn pass_on(network: &Network, ports: &[Published]) -> Result<(), Erro
 pub(crate) fn withdraw() -> Option<Error> {
     let all = std::mem::take(&mut *PASSING_ON.lock().unwrap_or_else(PoisonError::into_inner));
     let mut failed = None;
-    for Process { ask, gone, ports } in all {
+    for Process { ask, pidfd, ports } in all {
         drop(ask);
-        let _ = poll(&mut [PollFd::new(&gone, PollFlags::IN)], Some(&ENDING));
+        // Of a process that has ended all sockets are closed.
+        let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&ENDING));
         failed = super::on_host(|| network::leave_answers(&ports)).err().or(failed);
     }
     failed.map(Error::from)
@@ -115,6 +123,8 @@ fn serve(entered: &Entered, until: &[OwnedFd], ways: Vec<Way>) -> io::Result<()>
     for Way { protocol, socket, to } in ways {
         match protocol {
             Protocol::Tcp => {
+                // Its connections have it from here, and what lingers of them (TIME_WAIT) is then in nobody's way.
+                rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
                 listen(&socket, WAITING)?;
                 let listener = TcpListener::from(socket);
                 std::thread::Builder::new().spawn(move || take_connections(&listener, to))?;

@@ -1,0 +1,258 @@
+//! Containers of an ordinary user: everything as root has it, and no right of root's anywhere.
+
+mod common;
+
+use common::user::User;
+use common::{code, stderr, stdout, wait_until};
+use std::os::unix::fs::MetadataExt;
+
+/// As many as Debian sets aside.
+const IDS: u32 = 65536;
+
+#[test]
+fn the_walk_through_is_the_same() {
+    let Some(user) = User::new("the_walk_through_is_the_same", IDS) else { return };
+    let look = "hostname; id -u; cat /proc/1/comm; ip -4 -o addr show dev eth0 | sed 's/.*inet \\([0-9.]*\\).*/\\1/'; \
+                ps | grep -c .";
+    let said = user.sh(&format!("mycontainer run --rm ./root sh -c \"{look}\""));
+    let [hostname, uid, first, address, _] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+    assert!(hostname.len() == 8 && hostname.bytes().all(|b| b.is_ascii_hexdigit()), "{said}");
+    assert_eq!((uid, first), ("0", "sh"), "{said}");
+    assert!(address.starts_with("172.17."), "{said}");
+    // The host's own `/` as well, of which the user's own eyes see as much.
+    let said = user.sh("mycontainer run --rm host sh -c 'id -u; ls /etc/os-release; touch /etc/new; ls -a /home /tmp'");
+    assert!(said.starts_with("0\n/etc/os-release\n"), "{said}");
+    assert!(!std::path::Path::new("/etc/new").exists());
+    let host = user.sh("mycontainer run --rm --network host ./root ip -4 -o addr");
+    assert!(host.contains("203.0.113.2"), "{host}");
+    // Outside is reached, as if the user's own program asked.
+    let _server =
+        user.host.outside().serve("busybox", &["httpd", "-f", "-p", "8000", "-h", "/etc"], "203.0.113.9", 8000);
+    let got = user.sh("mycontainer run --rm ./root wget -q -O - http://203.0.113.9:8000/hostname");
+    assert_eq!(got, std::fs::read_to_string("/etc/hostname").unwrap());
+}
+
+#[test]
+fn images_volumes_and_a_days_verbs() {
+    let Some(user) = User::new("images_volumes_and_a_days_verbs", IDS) else { return };
+    user.sh("tar -C root -c . | mycontainer import - small > /dev/null; mycontainer images -q | grep -c .");
+    assert_eq!(
+        user.sh("mycontainer run --rm small sh -c 'touch /new; ls -n /new | cut -c1-40' | cut -d' ' -f1"),
+        "-rw-r--r--\n"
+    );
+    user.sh("mycontainer run -d --name one -v vol:/data -l a=b small sh -c 'echo hello; exec sleep 100' > /dev/null");
+    assert!(wait_until(5, || user.sh("mycontainer logs one") == "hello\n"));
+    assert_eq!(user.sh("mycontainer exec one sh -c 'id -u; echo 1 > /data/x; cat /proc/1/comm'"), "0\nsleep\n");
+    assert_eq!(user.sh("mycontainer ps --format '{{.Names}} {{.Image}} {{.Labels}}'"), "one small a=b\n");
+    assert_eq!(user.sh("mycontainer top one -o comm | tail -n +2").trim(), "sleep");
+    assert!(user.sh("mycontainer stats --no-stream --format '{{.Name}} {{.PIDs}}'").starts_with("one 1"));
+    user.sh("echo copied > file; mycontainer cp file one:/tmp/file; mycontainer cp one:/tmp/file back; cmp file back");
+    user.sh("mycontainer exec -u 1000:1000 one sh -c 'id -u | grep 1000'; mycontainer commit one kept > /dev/null");
+    assert_eq!(user.sh("mycontainer run --rm -v vol:/data kept cat /tmp/file /data/x"), "copied\n1\n");
+    assert_eq!(user.sh("mycontainer stop -t 0 one; mycontainer inspect -f '{{.State.Status}}' one"), "one\nexited\n");
+    user.sh("mycontainer start one > /dev/null; mycontainer exec one true; mycontainer rm -f one > /dev/null");
+    user.sh("mycontainer volume rm vol > /dev/null; mycontainer rmi small kept > /dev/null");
+    // On the host every id is the user's or one of those that are set aside.
+    user.sh("mycontainer run --rm -v $HOME/root:/m ./root sh -c 'touch /m/a; touch /m/b; chown 7:7 /m/b'");
+    let owner = |name: &str| std::fs::metadata(user.home.join("root").join(name)).unwrap().uid();
+    assert_eq!(owner("a"), user.uid);
+    assert!(owner("b") >= 100_000, "{}", owner("b"));
+}
+
+/// Podman's oldest complaint of containers without root.
+#[test]
+fn a_server_sees_who_asks() {
+    let Some(user) = User::new("a_server_sees_who_asks", IDS) else { return };
+    user.sh("mycontainer network create net > /dev/null");
+    std::fs::write(user.home.join("server.py"), SERVER).unwrap();
+    for (name, network, ports) in [("one", "bridge", "8080:80"), ("two", "net", "8081:80")] {
+        let udp = ports.replace("808", "908");
+        user.sh(&format!(
+            "mycontainer run -d --name {name} --network {network} -p {ports} -p {udp}/udp -v $HOME/server.py:/tmp/server.py \
+             host python3 /tmp/server.py > /dev/null"
+        ));
+    }
+    let ask = |place: &common::host::Place, address: &str, port: u16| {
+        let tcp = place.try_sh(&format!("echo | timeout 2 nc -w 1 {address} {port}"));
+        let udp = place.try_sh(&format!("echo | timeout 2 nc -u -w 1 {address} {}", port + 1000));
+        (stdout(&tcp), stdout(&udp))
+    };
+    for (port, gateway) in [(8080, "172.17.0.1"), (8081, "172.18.0.1")] {
+        let from = |who: &str| (format!("tcp {who}\n"), format!("udp {who}\n"));
+        assert!(wait_until(10, || ask(user.host.outside(), "203.0.113.2", port) == from("203.0.113.9")), "{port}");
+        assert_eq!(ask(&user.host, "203.0.113.2", port), from("203.0.113.2"), "{port}");
+        assert_eq!(ask(&user.host, "127.0.0.1", port), from(gateway), "{port}");
+    }
+    // More than fits into a socket's buffers, and the whole of it.
+    user.sh(
+        "head -c 5000000 /dev/urandom > big; mycontainer run -d --name files -p 8082:80 -v $HOME/big:/w/big ./root \
+         busybox httpd -f -p 80 -h /w > /dev/null",
+    );
+    let got = || user.host.outside().try_sh("timeout 10 busybox wget -q -O - http://203.0.113.2:8082/big | sha256sum");
+    let sum = user.sh("sha256sum < big");
+    assert!(wait_until(10, || stdout(&got()) == sum));
+    // Whose port it is, is told before anything starts; and it is free when the container has ended.
+    assert!(user.fails(125, "mycontainer run --rm -p 8080:80 ./root true").contains("8080"));
+    assert!(user.fails(125, "mycontainer run --rm -p 80:80 ./root true").contains("80"));
+    assert_eq!(user.sh("mycontainer port one 80"), "0.0.0.0:8080\n");
+    user.sh("mycontainer stop -t 0 one > /dev/null; mycontainer run --rm -p 8080:80 ./root true");
+}
+
+const SERVER: &str = "\
+import socket, threading
+def udp():
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(('0.0.0.0', 80))
+    while True:
+        data, who = s.recvfrom(2000)
+        s.sendto(('udp ' + who[0] + '\\n').encode(), who)
+threading.Thread(target=udp, daemon=True).start()
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(('0.0.0.0', 80))
+s.listen(50)
+while True:
+    c, who = s.accept()
+    c.sendall(('tcp ' + who[0] + '\\n').encode())
+    c.close()
+";
+
+#[test]
+fn containers_of_a_network_know_each_other_by_name() {
+    let Some(user) = User::new("containers_of_a_network_know_each_other_by_name", IDS) else { return };
+    user.sh("mycontainer network create one > /dev/null; mycontainer network create two > /dev/null");
+    user.sh("mycontainer run -d --name web --network one ./root sleep 100 > /dev/null");
+    let said = user.sh("mycontainer run --rm --network one ./root sh -c 'ping -c 1 -W 2 web'");
+    assert!(said.contains("1 packets received"), "{said}");
+    let other = user.try_sh("mycontainer run --rm --network two ./root sh -c 'ping -c 1 -W 1 web'");
+    assert_ne!(code(other.status), 0, "networks are kept apart");
+    user.sh("mycontainer network connect two web");
+    user.sh("mycontainer run --rm --network two ./root sh -c 'ping -c 1 -W 2 web'");
+    user.sh(
+        "mycontainer network disconnect two web; mycontainer rm -f web > /dev/null; mycontainer network rm one two",
+    );
+}
+
+#[test]
+fn without_subordinate_ids_there_is_one_user() {
+    let Some(user) = User::new("without_subordinate_ids_there_is_one_user", 0) else { return };
+    // Said once, by whoever makes the namespace.
+    let first = user.try_sh("mycontainer run -d --name stays ./root sleep 100");
+    assert!(first.status.success() && stderr(&first).contains("no subordinate ids"), "{}", stderr(&first));
+    let second = user.try_sh("mycontainer run --rm ./root id -u");
+    assert_eq!((stdout(&second).as_str(), stderr(&second).as_str()), ("0\n", ""));
+    // Files of others become the user's own.
+    user.sh("tar --owner 7 --group 7 --numeric-owner -C root -c . | mycontainer import - small > /dev/null");
+    assert_eq!(user.sh("mycontainer run --rm small stat -c %u /bin/busybox"), "0\n");
+    let said = user.fails(125, "mycontainer run --rm -u 7 ./root id");
+    assert!(said.contains("no subordinate ids") && said.contains("usermod"), "{said}");
+}
+
+/// Root of a container is the user, and nobody else.
+#[test]
+fn root_inside_is_nobody_on_the_host() {
+    let Some(user) = User::new("root_inside_is_nobody_on_the_host", IDS) else { return };
+    let secret = std::env::temp_dir().join(format!("{}-secret", user.name));
+    std::fs::write(&secret, "secret").unwrap();
+    let mode = |mode| std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o600);
+    let path = secret.display();
+    for container in [
+        format!("-v {path}:/secret ./root cat /secret"),
+        format!("--privileged -v {path}:/secret ./root cat /secret"),
+        format!("-v {path}:/secret ./root sh -c 'chown 0 /secret || chmod 666 /secret'"),
+        "--privileged ./root sh -c 'mknod /disk b 8 0; cat /disk'".into(),
+        "--privileged --pid host ./root sh -c 'kill -0 1'".into(),
+        "--privileged --network host ./root ip link add t0 type dummy".into(),
+        "--privileged ./root sh -c 'echo 1 > /proc/sys/kernel/sysrq'".into(),
+    ] {
+        assert_ne!(code(user.try_sh(&format!("mycontainer run --rm {container}")).status), 0, "{container}");
+    }
+    mode(0o644);
+    assert_eq!(user.sh(&format!("mycontainer run --rm -v {path}:/secret ./root cat /secret")), "secret");
+    std::fs::remove_file(&secret).unwrap();
+    // What is kept for the user's containers nobody else can read.
+    user.sh(
+        "tar -C root -c . | mycontainer import - small > /dev/null; mycontainer create --name cc small > /dev/null",
+    );
+    for dir in [user.home.join(".local/share/mycontainer"), format!("/run/user/{}/mycontainer", user.uid).into()] {
+        let rights = user.host.sh(&format!("stat -c %a {}", dir.display()));
+        assert_eq!(rights, "700\n", "{}", dir.display());
+    }
+    let other = user.host.try_sh(&format!("runuser -u nobody -- ls {}/.local/share/mycontainer", user.home.display()));
+    assert!(!other.status.success());
+}
+
+#[test]
+fn what_cannot_be_says_why() {
+    let Some(user) = User::new("what_cannot_be_says_why", IDS) else { return };
+    let said = user.fails(125, "mkdir none; PATH=$HOME:$HOME/none; exec mycontainer run --rm ./root true");
+    assert!(said.contains("has no newuidmap in PATH") && said.contains("info --check"), "{said}");
+    user.sh("mycontainer run -d --name one ./root sleep 100 > /dev/null");
+    for (words, why) in [
+        ("run --rm -m 64m ./root true", "control group"),
+        ("run --rm --cpus 1 ./root true", "control group"),
+        ("pause one", "control group"),
+    ] {
+        let output = user.try_sh(&format!("mycontainer {words}"));
+        assert!(!output.status.success(), "{words}");
+        assert!(stderr(&output).contains(why), "{words}: {}", stderr(&output));
+    }
+}
+
+/// One process holds the namespaces of all, and goes when nobody needs them.
+#[test]
+fn the_holder_comes_and_goes() {
+    let Some(user) = User::new("the_holder_comes_and_goes", IDS) else { return };
+    // Eight at once make one.
+    user.sh("for i in 1 2 3 4 5 6 7 8; do mycontainer run --rm --network none ./root true & done; wait");
+    assert_eq!(user.holders().len(), 1);
+    user.sh("mycontainer network create net > /dev/null");
+    user.sh("mycontainer run -d --name one --network net ./root sleep 100 > /dev/null");
+    // Killed, it takes nothing with it: another one enters what the container lives in.
+    for pid in user.holders() {
+        assert!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+    }
+    assert_eq!(user.sh("mycontainer ps --format '{{.Names}}'; mycontainer exec one id -u"), "one\n0\n");
+    user.sh("mycontainer run --rm --network net ./root sh -c 'ping -c 1 -W 2 one'");
+    assert_eq!(user.holders().len(), 1);
+    user.sh("mycontainer rm -f one > /dev/null");
+    assert!(wait_until(20, || user.processes().is_empty()), "{:?}", user.processes());
+}
+
+/// What is missing is told before anything else is tried, and with what to do about it.
+#[test]
+fn a_check_says_what_is_missing() {
+    let Some(user) = User::new("a_check_says_what_is_missing", IDS) else { return };
+    let said = user.sh("mycontainer info --check");
+    for line in
+        ["ok       kernel:", "ok       user namespaces:", "ok       subordinate ids: 65536 users and 65536 groups"]
+    {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let said = user.sh("mkdir empty; PATH=$HOME:$HOME/empty mycontainer info --check");
+    for line in ["lacking  newuidmap: there is no newuidmap and no newgidmap in PATH", "install the package passt"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    user.host.sh("mount -t tmpfs none /etc/subuid 2>/dev/null || mount --bind /dev/null /etc/subuid");
+    let said = user.sh("mycontainer info --check");
+    assert!(said.contains("lacking  subordinate ids") && said.contains("usermod"), "{said}");
+    user.host.sh("umount /etc/subuid");
+    // It made nothing.
+    assert_eq!(user.holders(), [0; 0]);
+    assert!(stdout(&user.host.ours(&["info", "--check"])).contains("ok       control groups: version"));
+}
+
+#[test]
+fn unshare_shows_files_as_containers_see_them() {
+    let Some(user) = User::new("unshare_shows_files_as_containers_see_them", IDS) else { return };
+    user.sh("mycontainer run --rm -v $HOME/root:/m ./root sh -c 'mkdir /m/dir; touch /m/dir/a; chown -R 7:7 /m/dir; chmod 700 /m/dir'");
+    assert_ne!(code(user.try_sh("rm -r root/dir").status), 0);
+    assert_eq!(user.sh("cd root; mycontainer unshare stat -c %u dir/a"), "7\n");
+    user.sh("mycontainer unshare rm -r root/dir; test ! -e root/dir");
+    // Within it the tool finds itself, and what the user has.
+    user.sh("mycontainer run -d --name one ./root sleep 100 > /dev/null");
+    assert_eq!(user.sh("mycontainer unshare mycontainer ps --format '{{.Names}}'"), "one\n");
+    user.fails(127, "mycontainer unshare no-such-program");
+    user.host.ours_fails(1, &["unshare", "true"]);
+}

@@ -1,4 +1,4 @@
-# make run     a root shell in a container, in one command (ROOTFS=DIR or TAR, CMD="ps -e")
+# make run     a root shell in a container, in one command (ROOTFS=DIR or TAR, CMD="ps -e"; SUDO=sudo to be root outside, too)
 # make test    installs what the tests need and runs all of them
 # make soak    what takes minutes: 300 kills at random, 50 clients at once, 200 MB of output (MYCONTAINER_SOAK_SEED=N repeats one)
 # make bench   times whole runs against a floor of bare system calls and against the peers, pulls, and networks
@@ -22,7 +22,7 @@ build:
 	@$(STATIC) $(CARGO) build -q --release --target $(TARGET) -p mycontainer
 
 run: build
-	@flags=-i; [ -t 0 ] && [ -t 1 ] && flags=-it; $(SUDO) $(TOOL) run --rm $$flags $(ROOTFS) $(CMD)
+	@flags=-i; [ -t 0 ] && [ -t 1 ] && flags=-it; $(if $(filter command line,$(origin SUDO)),$(SUDO)) $(TOOL) run --rm $$flags $(ROOTFS) $(CMD)
 
 install: build
 	$(SUDO) install -m 755 $(TOOL) /usr/local/bin/mycontainer

@@ -148,6 +148,17 @@ fn without_subordinate_ids_there_is_one_user() {
     assert!(said.contains("no subordinate ids") && said.contains("usermod"), "{said}");
 }
 
+/// Who has no program that leads out has containers that reach each other, and is told.
+#[test]
+fn without_pasta_containers_still_meet() {
+    let Some(user) = User::new("without_pasta_containers_still_meet", IDS) else { return };
+    user.host.sh("mount --bind /bin/false $(command -v pasta)");
+    let first = user.try_sh("mycontainer run -d --name web ./root sleep 100");
+    assert!(first.status.success() && stderr(&first).contains("pasta"), "{}", stderr(&first));
+    let address = user.sh("mycontainer inspect -f '{{.NetworkSettings.IPAddress}}' web");
+    user.sh(&format!("mycontainer run --rm ./root ping -c 1 -W 2 {address}"));
+}
+
 /// Root of a container is the user, and nobody else.
 #[test]
 fn root_inside_is_nobody_on_the_host() {

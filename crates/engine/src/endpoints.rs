@@ -82,13 +82,16 @@ pub(crate) fn lease(network: &Network, asking: &Asking<'_>) -> Result<Vec<Lease>
     let places = places(asking)?;
     let owner = Owner::this_process()?;
     let way_out = places.iter().position(|place| !place.config.internal);
-    if way_out.is_some() {
-        crate::rootless::uplink::ensure()?;
-    }
+    // Without it they reach each other still.
+    let no_way_out = way_out.and_then(|_| crate::rootless::uplink::ensure().err());
     let mut leases = Vec::with_capacity(places.len());
     for (nth, place) in places.iter().enumerate() {
         let link = u8::try_from(nth).unwrap_or(u8::MAX);
         leases.push(network.lease(&request(asking, place, owner, link, way_out == Some(nth)))?);
+    }
+    if let (Some(why), Some(lease)) = (no_way_out, leases.first_mut()) {
+        // Once a process, and told before it ends.
+        lease.warning.get_or_insert(why.to_string().leak());
     }
     Ok(leases)
 }

@@ -492,7 +492,7 @@ impl Error {
             Error::Network(network::Error::PortTaken { .. }) => {
                 "`ss -tulnp` and `mycontainer ps` show whose it is; -p PORT, without one of the host, takes any"
             }
-            Error::NotRoot => "run it through sudo (running without root comes in a later release)",
+            Error::NotRoot => "run it through sudo",
             Error::UserNamespace { .. } => {
                 "`mycontainer info --check` shows what is missing for containers without root"
             }

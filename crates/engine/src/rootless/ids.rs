@@ -32,7 +32,7 @@ fn account_in(passwd: &str, uid: u32) -> Option<Account> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| ())?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(())?;
         Some(Account { name: name.to_owned(), home: fields.nth(2)?.to_owned() })
     })
 }
@@ -64,7 +64,7 @@ impl Maps {
 fn ranges(text: &str, name: Option<&str>, uid: u32) -> Vec<(u32, u32)> {
     let line = |line: &str| {
         let [who, first, count] = line.split(':').map(str::trim).collect::<Vec<_>>()[..] else { return None };
-        (Some(who) == name || who.parse() == Ok(uid)).then(|| ())?;
+        (Some(who) == name || who.parse() == Ok(uid)).then_some(())?;
         let (first, count): (u32, u32) = (first.parse().ok()?, count.parse().ok()?);
         (count > 0 && first.checked_add(count).is_some()).then_some((first, count))
     };

@@ -25,7 +25,7 @@ use step::step;
 pub struct Network {
     pub(crate) run_dir: PathBuf,
     route: OnceCell<Netlink>,
-    netfilter: OnceCell<Netlink>,
+    pub(crate) netfilter: OnceCell<Netlink>,
     /// Sockets that claim the ports which this process's container publishes.
     pub(crate) claims: RefCell<Vec<OwnedFd>>,
     /// It publishes some.

@@ -157,7 +157,7 @@ pub(crate) fn remove_by_address(netns: BorrowedFd<'_>, address: Ipv4Addr) -> Res
 
 /// The index of the link that has an address.
 fn link_with(netlink: &Netlink, address: Ipv4Addr) -> Result<Option<u32>, Error> {
-    let (_, addresses) = route::link_and_addresses(netlink, "lo")?;
+    let addresses = route::addresses(netlink)?;
     Ok(addresses.iter().find(|net| net.address == address).map(|net| net.link))
 }
 

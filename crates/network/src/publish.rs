@@ -14,7 +14,7 @@ use crate::ports::{Ports, Protocol, Published, Wish};
 use crate::rundir::{self, Locked};
 use crate::sweep::every_gone;
 use crate::uses::Uses;
-use crate::{BRIDGE, bridge, conntrack, route, rules};
+use crate::{bridge, conntrack, route, rules};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -114,7 +114,7 @@ impl Network {
 
     /// Packets of UDP that led elsewhere until now.
     fn forget_others(&self, ports: &[Published]) -> Result<(), Error> {
-        let (_, addresses) = route::link_and_addresses(self.route()?, BRIDGE)?;
+        let addresses = route::addresses(self.route()?)?;
         let six = if ports.iter().any(|port| port.host.is_ipv6()) { bridge::addresses6() } else { Vec::new() };
         let ours = |address: IpAddr| match address {
             IpAddr::V4(address) => address.is_loopback() || addresses.iter().any(|net| net.address == address),

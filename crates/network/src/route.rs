@@ -7,7 +7,9 @@ use crate::error::{Cause, Error};
 use crate::socket::{Netlink, Refused};
 use crate::wire::{self, ACK, APPEND, Batch, CREATE, DUMP, EXCLUSIVE, Message, read_u32};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    InfoBridge, InfoData, InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -43,21 +45,25 @@ pub(crate) struct Net {
     pub(crate) link: u32,
 }
 
-/// The link called `name`, when there is one, and all IPv4 addresses of the host.
-pub(crate) fn link_and_addresses(netlink: &Netlink, name: &str) -> Result<(Option<Link>, Vec<Net>), Error> {
-    let mut batch = Batch::default();
-    batch.route(ACK, &get_link(name));
-    batch.route(DUMP, &RouteNetlinkMessage::GetAddress(address_message(0, None)));
-    let (mut link, mut addresses) = (None, Vec::new());
-    let done = netlink.exchange(&batch, |message| match message.sequence {
-        0 => link = parse_link(message),
-        _ => addresses.extend(parse_address(message)),
-    });
-    match done {
-        Ok(()) => Ok((link, addresses)),
-        Err(Refused { request: 0, errno: Errno::NODEV }) => Ok((None, addresses)),
-        Err(refused) => Err(Error::List { objects: "links and addresses", source: refused.errno.into() }),
-    }
+/// All IPv4 addresses of the host.
+pub(crate) fn addresses(netlink: &Netlink) -> Result<Vec<Net>, Error> {
+    list_addresses(netlink, 0)
+}
+
+/// The IPv4 addresses of a link. With a thousand links to look through they would cost as much as a start has for all.
+pub(crate) fn addresses_of(netlink: &Netlink, link: u32) -> Result<Vec<Net>, Error> {
+    let mut addresses = list_addresses(netlink, link)?;
+    addresses.retain(|net| net.link == link);
+    Ok(addresses)
+}
+
+fn list_addresses(netlink: &Netlink, link: u32) -> Result<Vec<Net>, Error> {
+    let mut addresses = Vec::new();
+    let message = RouteNetlinkMessage::GetAddress(address_message(link, None));
+    netlink
+        .exchange(Batch::default().route(DUMP, &message), |message| addresses.extend(parse_address(message)))
+        .map_err(|refused| Error::List { objects: "addresses", source: refused.errno.into() })?;
+    Ok(addresses)
 }
 
 /// The link called `name`.
@@ -108,12 +114,17 @@ pub(crate) fn routes(netlink: &Netlink) -> Result<Vec<Net>, Error> {
 /// Makes a bridge and brings it up. Its hardware address is fixed: else it would follow its ports' and change with them.
 /// So is its MTU, which only a change of an existing bridge fixes: one that it was made with lasts until its last port
 /// goes, and the next container would have Ethernet's on a narrower uplink. [net/bridge/br_if.c, br_mtu_auto_adjust]
+/// It does not listen to who wants which multicast: without a router that asks for that it sends everything everywhere all
+/// the same, but looks at all its ports whenever one of them changes. [net/bridge/br_stp.c, br_port_state_selection]
 pub(crate) fn create_bridge(netlink: &Netlink, name: &str, mac: [u8; 6], mtu: u32) -> Result<(), Errno> {
     let mut message = up(LinkMessage::default());
     message.attributes = vec![
         LinkAttribute::IfName(name.to_owned()),
         LinkAttribute::Address(mac.to_vec()),
-        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::MulticastSnooping(false)])),
+        ]),
     ];
     let mut fixed = LinkMessage::default();
     fixed.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Mtu(mtu)];

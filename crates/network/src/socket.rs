@@ -46,7 +46,10 @@ impl Netlink {
     /// Links, addresses and routes. [rtnetlink(7)]
     pub(crate) fn route() -> Result<Netlink, Error> {
         // Protocol 0 of the family.
-        Netlink::open(None, "rtnetlink")
+        let netlink = Netlink::open(None, "rtnetlink")?;
+        // A kernel that cannot lists more than was asked for.
+        let _ = sys::net::list_strictly(netlink.fd.as_fd());
+        Ok(netlink)
     }
 
     /// nf_tables.

@@ -117,6 +117,7 @@ pub(crate) fn request<'a>(
         servers: &asking.options.dns,
         nth,
         is_way_out,
+        made: networks::subnets,
     }
 }
 

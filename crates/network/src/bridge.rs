@@ -1,5 +1,6 @@
 //! A network's bridge: found, or made; the default one with a subnet that the host does not use.
 
+use crate::cidr::Cidr;
 use crate::config::{Config, Pool6};
 use crate::error::{Cause, Error};
 use crate::route::{self, Link, Net};
@@ -37,8 +38,8 @@ const LINK_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), 
 /// `IN6_ADDR_GEN_MODE_NONE`.
 const NO_ADDRESS: &str = "1";
 
-/// Looks at the bridge of a network. Changes nothing.
-pub(crate) fn plan(netlink: &Netlink, config: &Config) -> Result<Plan, Error> {
+/// Looks at the bridge of a network. Changes nothing. `made` are the subnets of all networks that people made.
+pub(crate) fn plan(netlink: &Netlink, config: &Config, made: fn() -> Vec<Cidr>) -> Result<Plan, Error> {
     let name = config.bridge_name();
     let fail = |errno: rustix::io::Errno| Error::List { objects: "links", source: errno.into() };
     let link = route::link(netlink, &name).map_err(fail)?;
@@ -67,7 +68,7 @@ pub(crate) fn plan(netlink: &Netlink, config: &Config) -> Result<Plan, Error> {
         Some(subnet) => subnet,
         None => {
             let used: Vec<Net> = addresses.iter().chain(&routes).copied().collect();
-            subnet::choose(&name, found.as_ref().map(|link| link.index), &used)?
+            subnet::choose(&name, found.as_ref().map(|link| link.index), &used, &made())?
         }
     };
     if found.is_none() && fixed.is_some() {

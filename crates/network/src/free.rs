@@ -95,8 +95,8 @@ pub fn local_ipv6(random: [u8; 7]) -> Cidr {
     Cidr::new(Ipv6Addr::from(octets).into(), 64)
 }
 
-/// The default network's addresses: those that its bridge has now, or would get now.
-pub fn default_pool() -> Result<Pool4, Error> {
+/// The default network's addresses: those that its bridge has now, or would get now beside networks with the subnets `made`.
+pub fn default_pool(made: fn() -> Vec<Cidr>) -> Result<Pool4, Error> {
     let netlink = Netlink::route()?;
     let link = link_of(&netlink, BRIDGE)?;
     let own = link.map_or(Ok(Vec::new()), |link| route::addresses_of(&netlink, link.index))?.first().copied();
@@ -104,7 +104,7 @@ pub fn default_pool() -> Result<Pool4, Error> {
         Some(net) => Subnet { gateway: net.address, prefix: net.prefix },
         None => {
             let used = [route::addresses(&netlink)?, route::routes(&netlink)?].concat();
-            subnet::choose(BRIDGE, None, &used)?
+            subnet::choose(BRIDGE, None, &used, &made())?
         }
     };
     Ok(Pool4 { subnet: subnet.network(), prefix: subnet.prefix, gateway: subnet.gateway, range: None })

@@ -59,7 +59,7 @@ impl Network {
             "ensure-bridge",
             "containers meet there, and leave the host through it",
             || format!("bridge {}", config.bridge_name()),
-            || self.ensure_bridge(config, lock, leases),
+            || self.ensure_bridge(request, lock, leases),
         )?;
         let warning = step(
             "ensure-nat",
@@ -113,9 +113,10 @@ impl Network {
     }
 
     /// The bridge of a network, and what the rules have to know of that, which is on record before it is there.
-    fn ensure_bridge(&self, config: &Config, lock: &Locked, leases: &mut Leases) -> Result<(Bridge, Use), Error> {
+    fn ensure_bridge(&self, request: &Request<'_>, lock: &Locked, leases: &mut Leases) -> Result<(Bridge, Use), Error> {
+        let config = request.network;
         let uses = Uses::open(lock.as_fd(), &self.run_dir, true)?.ok_or_else(|| self.vanished())?;
-        let plan = bridge::plan(self.route()?, config)?;
+        let plan = bridge::plan(self.route()?, config, request.made)?;
         let mut known = uses.get(config.tag())?;
         if known.is_some() && plan.found.is_none() {
             // Who told names listened to the bridge that was there: it ends by this, and another one begins.

@@ -259,7 +259,7 @@ impl Network {
 
     /// Puts the network's rules in place anew, with all that is published, whatever became of them; where no container is
     /// on the network, nothing. What cannot be mended on this host is returned for the person to read.
-    pub fn reload(&self) -> Result<Option<&'static str>, Error> {
+    pub fn reload(&self) -> Result<Option<String>, Error> {
         let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(None) };
         let Some(mut leases) = Leases::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(None) };
         let mut errors = Vec::new();

@@ -41,7 +41,7 @@ impl Network {
             "configure-link",
             "an address, the host as the way to everything else, and a loopback",
             || configured(lease),
-            || in_namespace(netns, || configure(lease)),
+            || in_namespace(netns, || configure(lease, self.is_crowded.get())),
         )?;
         let Cable::Veth { link, bridge, .. } = &lease.cable else { return Ok(()) };
         let fail = |errno| Error::Veth { link: link.clone(), source: Cause::of(errno, "veth") };
@@ -86,12 +86,16 @@ fn configured(lease: &Lease) -> String {
 }
 
 /// What is done inside the container's network namespace.
-fn configure(lease: &Lease) -> Result<(), Error> {
+fn configure(lease: &Lease, is_crowded: bool) -> Result<(), Error> {
     let fail = |errno| Error::Configure { action: "find the link", source: Cause::from(errno) };
     // As the bridge, see there. A kernel without IPv6 has no such file.
-    let setting = |name: &str| format!("/proc/sys/net/ipv6/conf/{}/{name}", lease.interface);
     let (file, value) = if lease.six.is_some() { ("accept_ra", "0") } else { ("disable_ipv6", "1") };
-    let _ = sysctl::set(&setting(file), value);
+    let setting = format!("net/ipv6/conf/{}/{file}", lease.interface);
+    let _ = if is_crowded {
+        sysctl::set_aside(&setting, value)
+    } else {
+        sysctl::set(&format!("/proc/sys/{setting}"), value)
+    };
     let netlink = Netlink::route()?;
     let link = route::link(&netlink, &lease.interface).map_err(fail)?.ok_or(fail(Errno::NODEV))?;
     let is_behind_gateway = lease.is_way_out && !lease.is_beyond_gateways();

@@ -21,6 +21,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use step::step;
 
+/// With more leases than these a setting of a container is made in another way, see [`crate::sysctl::set_aside`].
+pub(crate) const MANY: usize = 32;
+
 /// The networks of this host. Costs nothing until it is used.
 pub struct Network {
     pub(crate) run_dir: PathBuf,
@@ -30,13 +33,15 @@ pub struct Network {
     pub(crate) claims: RefCell<Vec<OwnedFd>>,
     /// It publishes some.
     pub(crate) publishes: Cell<bool>,
+    /// There are more than [`MANY`] leases.
+    pub(crate) is_crowded: Cell<bool>,
 }
 
 impl Network {
     /// The network whose state is in `run_dir`, by custom /run/mycontainer/network. Touches nothing.
     pub fn open(run_dir: &Path) -> Network {
-        let (route, netfilter, claims, publishes) = Default::default();
-        Network { run_dir: run_dir.to_owned(), route, netfilter, claims, publishes }
+        let (route, netfilter, claims, publishes, is_crowded) = Default::default();
+        Network { run_dir: run_dir.to_owned(), route, netfilter, claims, publishes, is_crowded }
     }
 
     /// Makes sure that bridge and rules are there and leases an address to the container, for as long as the owner lives
@@ -104,6 +109,7 @@ impl Network {
             self.free_gone(lock, leases, &mut errors, &every_gone);
             errors.into_iter().next().map_or(Ok(()), Err)?;
         }
+        self.is_crowded.set(leases.entries().nth(MANY).is_some());
         step(
             "lease-address",
             "no two containers may have the same",

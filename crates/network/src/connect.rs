@@ -4,7 +4,7 @@ use crate::cable::{self, Peer, Settings, Share};
 use crate::error::{Cause, Error};
 use crate::lease::{Cable, Lease};
 use crate::network::Network;
-use crate::route::{self, Net};
+use crate::route::{self, Link, Net};
 use crate::socket::Netlink;
 use crate::sysctl;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -32,6 +32,7 @@ impl Network {
                 "the container's own link on one of the host's",
                 || format!("{} on link {parent}, {share:?}", lease.interface),
                 || {
+                    remove_half_made(netns, *parent, *share)?;
                     cable::create_shared(self.route()?, *parent, *share, *mtu, &peer)
                         .map_err(|errno| not_shared(*share, lease, errno))
                 },
@@ -146,6 +147,22 @@ pub fn lead_out(lease: &Lease, netns: BorrowedFd<'_>) -> Result<(), Error> {
             Some(link) => cable::add_way_out(&netlink, link, gateway, gateway6),
             None => Ok(()),
         }
+    })
+}
+
+/// Removes links that a killed command made on one of the host's and did not come to configure: they are down, and have no
+/// address. A veth of this kind is known by its other end.
+pub(crate) fn remove_half_made(netns: BorrowedFd<'_>, parent: u32, share: Share) -> Result<(), Error> {
+    in_namespace(netns, || {
+        let netlink = Netlink::route()?;
+        let is_half_made = |link: &Link| link.kind == share.kind() && link.parent == Some(parent) && !link.up;
+        let found: Vec<Link> = route::links(&netlink)?.into_iter().filter(is_half_made).collect();
+        for link in found {
+            if route::addresses_of(&netlink, link.index)?.is_empty() {
+                route::delete_link(&netlink, &link.name)?;
+            }
+        }
+        Ok(())
     })
 }
 

@@ -216,7 +216,10 @@ impl Network {
             || format!("the link of {container:.12} with {}", lease.address),
             || match &lease.cable {
                 Cable::Veth { link, .. } => route::delete_link(self.route()?, link),
-                Cable::Shared { .. } => connect::remove_by_address(netns, lease.address),
+                Cable::Shared { parent, share, .. } => {
+                    connect::remove_half_made(netns, *parent, *share)?;
+                    connect::remove_by_address(netns, lease.address)
+                }
             },
         )?;
         let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(()) };

@@ -16,6 +16,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// The index of `lo`, first in every network namespace.
@@ -34,6 +35,8 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     /// Index of the bridge of which it is a port.
     pub(crate) master: Option<u32>,
+    /// Index of the link on which it is, in that one's namespace.
+    pub(crate) parent: Option<u32>,
 }
 
 /// An IPv4 address of a link, or the destination of a route through it.
@@ -218,6 +221,63 @@ pub(crate) fn take_in_loopback6(netlink: &Netlink, link: u32) -> Result<(), Errn
     }
 }
 
+/// The number by which this network namespace knows another one, which gets one if it has none. It is the same for as long
+/// as the other one lives. [rtnetlink: RTM_NEWNSID]
+pub(crate) fn number_of(netlink: &Netlink, netns: BorrowedFd<'_>) -> Result<i32, Errno> {
+    let fd = netns.as_raw_fd().to_ne_bytes();
+    let mut batch = Batch::default();
+    batch.raw(RTM_NEWNSID, ACK, &[0; 4], |a| {
+        a.put(NETNSA_FD, &fd).put(NETNSA_NSID, &(-1_i32).to_ne_bytes());
+    });
+    match netlink.exchange(&batch, |_| ()) {
+        Ok(()) | Err(Refused { errno: Errno::EXIST, .. }) => {}
+        Err(refused) => return Err(refused.errno),
+    }
+    let mut batch = Batch::default();
+    batch.raw(RTM_GETNSID, ACK, &[0; 4], |a| {
+        a.put(NETNSA_FD, &fd);
+    });
+    let mut found = None;
+    netlink
+        .exchange(&batch, |message| {
+            let number = message.attributes(4).find(|(kind, _)| *kind == NETNSA_NSID);
+            found = number.and_then(|(_, value)| read_u32(value, 0));
+        })
+        .map_err(|refused| refused.errno)?;
+    found.map(u32::cast_signed).filter(|number| *number >= 0).ok_or(Errno::NOENT)
+}
+
+/// Removes the link that has an address, in another namespace known by its number. Where there is none, or the namespace is
+/// gone, there is nothing to do.
+pub(crate) fn delete_there(netlink: &Netlink, namespace: i32, address: Ipv4Addr) -> Result<(), Errno> {
+    let namespace = namespace.to_ne_bytes();
+    let mut list = Batch::default();
+    list.raw(RTM_GETADDR, DUMP, &[AF_INET, 0, 0, 0, 0, 0, 0, 0], |a| {
+        a.put(IFA_TARGET_NETNSID, &namespace);
+    });
+    let mut index = None;
+    let listed = netlink.exchange(&list, |message| {
+        let found = parse_address(message).filter(|net| net.address == address);
+        index = index.or(found.map(|net| net.link));
+    });
+    match listed {
+        Ok(()) => {}
+        Err(Refused { errno: Errno::INVAL | Errno::NOENT, .. }) => return Ok(()),
+        Err(refused) => return Err(refused.errno),
+    }
+    let Some(index) = index else { return Ok(()) };
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    let mut delete = Batch::default();
+    delete.raw(RTM_DELLINK, ACK, &header, |a| {
+        a.put(IFLA_TARGET_NETNSID, &namespace);
+    });
+    match netlink.exchange(&delete, |_| ()) {
+        Ok(()) | Err(Refused { errno: Errno::NODEV, .. }) => Ok(()),
+        Err(refused) => Err(refused.errno),
+    }
+}
+
 /// Removes a link by name; it is no failure when there is none.
 pub(crate) fn delete_link(netlink: &Netlink, name: &str) -> Result<(), Error> {
     let mut message = LinkMessage::default();
@@ -288,8 +348,12 @@ pub(crate) fn address6_of(link: u32, address: Ipv6Addr, prefix: u8) -> AddressMe
 
 // Kernel numbers of the messages and attributes that are read. [linux/rtnetlink.h, if_link.h, if_addr.h]
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
+const RTM_NEWNSID: u16 = 88;
+const RTM_GETNSID: u16 = 90;
 const RTN_LOCAL: u8 = 2;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -297,6 +361,11 @@ const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_LINK: u16 = 5;
+const IFLA_TARGET_NETNSID: u16 = 46;
+const NETNSA_NSID: u16 = 1;
+const NETNSA_FD: u16 = 3;
+const IFA_TARGET_NETNSID: u16 = 10;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
@@ -320,6 +389,7 @@ fn parse_link(message: &Message) -> Option<Link> {
             IFLA_ADDRESS => link.mac = value.try_into().unwrap_or_default(),
             IFLA_MTU => link.mtu = read_u32(value, 0)?,
             IFLA_MASTER => link.master = read_u32(value, 0),
+            IFLA_LINK => link.parent = read_u32(value, 0),
             IFLA_LINKINFO => {
                 let kind = wire::attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
                 link.kind = kind.map_or_else(String::new, |(_, value)| wire::text(value).to_owned());

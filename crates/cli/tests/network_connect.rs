@@ -519,7 +519,7 @@ fn a_network_that_was_removed_is_named_and_left() {
     assert!(is_linked(&host, "web", "172.19.0."));
     host.ours_ok(&["stop", "-t", "0", "web"]);
     let said = host.ours_fails(1, &["start", "web"]);
-    assert!(said.contains("the network \"three\" of container web was removed"), "{said}");
+    assert!(said.contains("there is no network \"three\" any more, and container web"), "{said}");
     assert!(said.contains("`mycontainer network disconnect three web`"), "{said}");
     host.ours_ok(&["network", "disconnect", "three", "web"]);
     host.ours_ok(&["start", "web"]);

@@ -82,7 +82,7 @@ pub enum Error {
         words: String,
     },
     /// One that a container names was removed.
-    #[error("the network {network:?} of container {container} was removed")]
+    #[error("there is no network {network:?} any more, and container {container} is to be on it")]
     NetworkGone {
         /// Which.
         network: String,

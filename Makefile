@@ -1,6 +1,6 @@
 # make run     a root shell in a container, in one command (ROOTFS=DIR or TAR, CMD="ps -e"; SUDO=sudo to be root outside, too)
 # make test    installs what the tests need and runs all of them
-# make soak    what takes minutes: 300 kills at random, 50 clients at once, 200 MB of output (MYCONTAINER_SOAK_SEED=N repeats one)
+# make soak    what takes minutes: 300 kills at random, 50 clients at once, 200 MB of output, 509 containers (MYCONTAINER_SOAK_SEED=N repeats one)
 # make bench   times whole runs against a floor of bare system calls and against the peers, pulls, and networks
 # make build   the static binary; `make install` puts it into /usr/local/bin
 
@@ -71,6 +71,7 @@ soak:
 	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test soak_clients -- --ignored --nocapture
 	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test soak_killed -- --ignored --nocapture
 	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test log_load -- --ignored --nocapture
+	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test network_many -- --ignored --nocapture
 
 bench: build
 	scripts/setup-bench

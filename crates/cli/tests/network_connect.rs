@@ -430,3 +430,98 @@ fn an_address_goes_with_who_had_it_though_others_share_the_namespace() {
     let _next = detached(&host, "next", &["--network", "net"], SLEEP);
     assert!(!reaches(&host, "sharer", &address(&host, "next", "net")));
 }
+
+#[test]
+fn a_link_on_the_hosts_goes_with_who_had_it_though_others_share_the_namespace() {
+    let test = "a_link_on_the_hosts_goes_with_who_had_it_though_others_share_the_namespace";
+    let Some(host) = Host::new(test, PARENT) else { return };
+    if !host.try_sh("ip link add m0 link lan0 type macvlan && ip link del m0").status.success() {
+        eprintln!("skipped: {test}: this kernel has no macvlan");
+        return;
+    }
+    host.ours_ok(&["network", "create", "-d", "macvlan", "-o", "parent=lan0", "--subnet", "10.88.0.0/24", "lan"]);
+    create(&host, &["net"]);
+    for by_kill in [false, true] {
+        let owner = detached(&host, "owner", &["--network", "lan", "--network", "net"], SLEEP);
+        let _sharer = detached(&host, "sharer", &["--network", "container:owner"], SLEEP);
+        let links = || host.ours_ok(&["exec", "sharer", "ip", "-o", "link"]).lines().count();
+        assert_eq!(links(), 3);
+        if by_kill {
+            kill_monitor(&host, "owner");
+        }
+        drop(owner);
+        assert_eq!(links(), 1, "by a kill: {by_kill}: the addresses may be another's by now");
+    }
+    host.ours_ok(&["network", "rm", "lan", "net"]);
+}
+
+/// A link of the host's that others may be on.
+const PARENT: &str = "ip link add lan0 type veth peer name lan1; ip link set lan0 up; ip link set lan1 up";
+
+/// Kills the process to whose life a container's leases are bound.
+fn kill_monitor(host: &Host, name: &str) {
+    let id = host.ours_ok(&["inspect", "-f", "{{.Id}}", name]);
+    let leases = host.sh("cat /run/mycontainer/network/leases");
+    let line = leases.lines().find(|line| line.contains(id.trim())).unwrap();
+    common::kill("KILL", line.split_whitespace().nth(2).unwrap().parse().unwrap());
+}
+
+#[test]
+fn killed_on_a_link_of_the_hosts_it_can_be_done_again_and_undone() {
+    let test = "killed_on_a_link_of_the_hosts_it_can_be_done_again_and_undone";
+    let Some(host) = Host::new(test, PARENT) else { return };
+    let Some(tool) = std::env::var_os("MYCONTAINER_FAULT_BIN").map(PathBuf::from) else {
+        assert!(std::env::var("CI").is_err(), "MYCONTAINER_FAULT_BIN is not set");
+        eprintln!("skipped: {test}: MYCONTAINER_FAULT_BIN is not set (make test-binary)");
+        return;
+    };
+    create(&host, &["net"]);
+    for (driver, subnet) in [("macvlan", "10.88.0.0/24"), ("ipvlan", "10.89.0.0/24")] {
+        if !host.try_sh(&format!("ip link add m0 link lan0 type {driver} && ip link del m0")).status.success() {
+            eprintln!("skipped: {test}: this kernel has no {driver}");
+            continue;
+        }
+        host.ours_ok(&["network", "create", "-d", driver, "-o", "parent=lan0", "--subnet", subnet, "lan"]);
+        let web = detached(&host, "web", &["--network", "net"], SLEEP);
+        let links = || host.ours_ok(&["exec", "web", "ip", "-o", "link"]).lines().count();
+        let faulty = |fault: &str| {
+            let mut command = host.command(tool.to_str().unwrap(), &["network", "connect", "lan", "web"]);
+            let _ = command.env("MYCONTAINER_FAULT", fault).output().unwrap();
+        };
+        for fault in ["before:make-link", "after:make-link", "before:configure-link", "after:configure-link"] {
+            faulty(&format!("tool:{fault}"));
+            let again = host.ours(&["network", "connect", "lan", "web"]);
+            let said = stderr(&again);
+            assert!(again.status.success() || said.contains("already"), "{driver} {fault}: {said}");
+            assert_eq!(links(), 3, "{driver} {fault}: connected");
+            host.ours_ok(&["network", "disconnect", "lan", "web"]);
+            assert_eq!(links(), 2, "{driver} {fault}: disconnected");
+            faulty(&format!("tool:{fault}"));
+            host.ours_ok(&["network", "disconnect", "-f", "lan", "web"]);
+            assert_eq!(links(), 2, "{driver} {fault}: disconnected at once");
+        }
+        drop(web);
+        host.ours_ok(&["network", "rm", "lan"]);
+    }
+    host.ours_ok(&["network", "rm", "net"]);
+}
+
+#[test]
+fn a_network_that_was_removed_is_named_and_left() {
+    let Some(host) = Host::new("a_network_that_was_removed_is_named_and_left", "") else { return };
+    create(&host, &["one", "two", "three"]);
+    let _web = detached(&host, "web", &["--network", "one", "--network", "two", "--network", "three"], SLEEP);
+    // No verb removes one that a container is on.
+    host.sh("rm /var/lib/mycontainer/networks/three.json");
+    host.ours_ok(&["network", "disconnect", "two", "web"]);
+    assert!(is_linked(&host, "web", "172.18.0.") && !is_linked(&host, "web", "172.19.0."));
+    host.ours_ok(&["network", "connect", "two", "web"]);
+    assert!(is_linked(&host, "web", "172.19.0."));
+    host.ours_ok(&["stop", "-t", "0", "web"]);
+    let said = host.ours_fails(1, &["start", "web"]);
+    assert!(said.contains("there is no network \"three\" any more, and container web"), "{said}");
+    assert!(said.contains("`mycontainer network disconnect three web`"), "{said}");
+    host.ours_ok(&["network", "disconnect", "three", "web"]);
+    host.ours_ok(&["start", "web"]);
+    assert!(reaches(&host, "web", "web"));
+}

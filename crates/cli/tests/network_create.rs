@@ -253,3 +253,17 @@ fn a_container_names_its_networks() {
     }
     host.ours_ok(&["rm", &one, &two, &three]);
 }
+
+#[test]
+fn the_default_network_leaves_a_made_one_its_place() {
+    let Some(host) = Host::new("the_default_network_leaves_a_made_one_its_place", "") else { return };
+    let root = common::busybox_root().to_str().unwrap();
+    host.ours_ok(&["network", "create", "--subnet", "172.17.0.0/16", "mine"]);
+    assert!(subnet(&host, "bridge").starts_with("172.18.0.0/16 "), "as it would be");
+    let said = host.run_ok(&[root, "ip", "-4", "-o", "addr", "show", "dev", "eth0"]);
+    assert!(said.contains("inet 172.18.0."), "{said}");
+    // Now both are used.
+    let said = host.run_ok(&["--network", "mine", root, "ip", "-4", "-o", "addr", "show", "dev", "eth0"]);
+    assert!(said.contains("inet 172.17.0."), "{said}");
+    host.ours_ok(&["network", "rm", "mine"]);
+}

@@ -99,8 +99,8 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
         container.abandon();
         return Err(if starved { Error::Starved } else { error.into() });
     }
-    let warnings: BTreeSet<&str> = leases.iter().filter_map(|lease| lease.warning).collect();
-    let notes = warnings.into_iter().map(str::to_owned).collect();
+    let warnings: BTreeSet<&String> = leases.iter().filter_map(|lease| lease.warning.as_ref()).collect();
+    let notes = warnings.into_iter().cloned().collect();
     Ok(Begun { container, notes, held })
 }
 

@@ -34,6 +34,21 @@ pub(crate) fn places(asking: &Asking<'_>) -> Result<Vec<Place>, Error> {
     }
 }
 
+/// As [`places`], of a container that is on them already: one that was removed from under it is left out.
+pub(crate) fn places_there(asking: &Asking<'_>) -> Result<Vec<Place>, Error> {
+    let NetworkMode::Named(endpoints) = &asking.options.network else { return places(asking) };
+    let mut found = Vec::new();
+    for endpoint in endpoints {
+        let network = NetworkMode::Named(vec![endpoint.clone()]);
+        match places(&Asking { options: &RunOptions { network, ..asking.options.clone() }, ..*asking }) {
+            Ok(place) => found.extend(place),
+            Err(Error::NoSuchNetwork { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
 fn default_place() -> Place {
     let config = Config::of_default();
     let endpoint = Endpoint { network: config.name.clone(), ..Endpoint::default() };
@@ -79,7 +94,7 @@ pub(crate) struct Asking<'a> {
 
 /// An address on each of the networks. The first that leads anywhere is the way out.
 pub(crate) fn lease(network: &Network, asking: &Asking<'_>) -> Result<Vec<Lease>, Error> {
-    let places = places(asking)?;
+    let places = places(asking).map_err(|error| gone(asking, error))?;
     let owner = Owner::this_process()?;
     let way_out = places.iter().position(|place| !place.config.internal);
     // Without it they reach each other still.
@@ -90,10 +105,20 @@ pub(crate) fn lease(network: &Network, asking: &Asking<'_>) -> Result<Vec<Lease>
         leases.push(network.lease(&request(asking, place, owner, link, way_out == Some(nth)))?);
     }
     if let (Some(why), Some(lease)) = (no_way_out, leases.first_mut()) {
-        // Once a process, and told before it ends.
-        lease.warning.get_or_insert(why.to_string().leak());
+        lease.warning.get_or_insert(why.to_string());
     }
     Ok(leases)
+}
+
+/// What a container names was there when it was made.
+fn gone(asking: &Asking<'_>, error: Error) -> Error {
+    match error {
+        Error::NoSuchNetwork { words } => {
+            let container = asking.name.map_or_else(|| asking.id.as_str()[..12].to_owned(), str::to_owned);
+            Error::NetworkGone { network: words, container }
+        }
+        other => other,
+    }
 }
 
 /// Tells the name that a container has now, in place of the one that it had, on each network that it is on.
@@ -123,6 +148,7 @@ pub(crate) fn request<'a>(
         servers: &asking.options.dns,
         nth,
         is_way_out,
+        made: networks::subnets,
     }
 }
 

@@ -127,6 +127,14 @@ pub enum Error {
         /// As typed.
         words: String,
     },
+    /// One that a container names was removed.
+    #[error("there is no network {network:?} any more, and container {container} is to be on it")]
+    NetworkGone {
+        /// Which.
+        network: String,
+        /// Whose it is.
+        container: String,
+    },
     /// The beginning of an id is that of several.
     #[error("{words:?} is the beginning of more than one network's id")]
     AmbiguousNetwork {
@@ -516,6 +524,12 @@ impl Error {
             Error::VolumeInUse { .. } => "end or remove that container first",
             Error::NoSuchNetwork { .. } => {
                 "`mycontainer network ls` shows those that are here, and `mycontainer network create NAME` makes one"
+            }
+            Error::NetworkGone { network, container } => {
+                return Some(format!(
+                    "`mycontainer network create {network}` makes it anew; `mycontainer network disconnect {network} \
+                     {container}` takes the container off it"
+                ));
             }
             Error::NetworkExists { .. } => "choose another name, or let it be with --ignore",
             Error::NetworkInUse { .. } => "end that container first",

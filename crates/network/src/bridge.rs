@@ -1,5 +1,6 @@
 //! A network's bridge: found, or made; the default one with a subnet that the host does not use.
 
+use crate::cidr::Cidr;
 use crate::config::{Config, Pool6};
 use crate::error::{Cause, Error};
 use crate::route::{self, Link, Net};
@@ -37,10 +38,11 @@ const LINK_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), 
 /// `IN6_ADDR_GEN_MODE_NONE`.
 const NO_ADDRESS: &str = "1";
 
-/// Looks at the bridge of a network. Changes nothing.
-pub(crate) fn plan(netlink: &Netlink, config: &Config) -> Result<Plan, Error> {
+/// Looks at the bridge of a network. Changes nothing. `made` are the subnets of all networks that people made.
+pub(crate) fn plan(netlink: &Netlink, config: &Config, made: fn() -> Vec<Cidr>) -> Result<Plan, Error> {
     let name = config.bridge_name();
-    let (link, addresses) = route::link_and_addresses(netlink, &name)?;
+    let fail = |errno: rustix::io::Errno| Error::List { objects: "links", source: errno.into() };
+    let link = route::link(netlink, &name).map_err(fail)?;
     let found =
         link.map(|link| if link.kind == "bridge" { Ok(link) } else { Err(Error::NotABridge { name: name.clone() }) });
     let found = found.transpose()?;
@@ -52,23 +54,21 @@ pub(crate) fn plan(netlink: &Netlink, config: &Config) -> Result<Plan, Error> {
         return Err(Error::NotOurs { name, network: config.name.clone() });
     }
     let fixed = (!config.is_default()).then_some(Subnet { gateway: pool.gateway, prefix: pool.prefix });
-    let is_own = |net: &&Net| {
-        let is_wanted = |wanted: Subnet| wanted == Subnet { gateway: net.address, prefix: net.prefix };
-        found.as_ref().is_some_and(|link| link.index == net.link) && fixed.is_none_or(is_wanted)
-    };
-    let own = addresses.iter().find(is_own).map(|net| Subnet { gateway: net.address, prefix: net.prefix });
+    let of_found = found.as_ref().map_or(Ok(Vec::new()), |link| route::addresses_of(netlink, link.index))?;
+    let mut own = of_found.iter().map(|net| Subnet { gateway: net.address, prefix: net.prefix });
+    let own = own.find(|own| fixed.is_none_or(|wanted| wanted == *own));
     let is_up = found.as_ref().is_some_and(|link| link.up);
     // Who sets it down takes this one away, and who sets it up again does not bring it back.
     let has_six = config.ipv6.is_none_or(|six| addresses6().contains(&six.gateway));
     if let (true, true, Some(subnet)) = (is_up, has_six, own) {
         return Ok(Plan { name, subnet, six: config.ipv6, mtu: ETHERNET_MTU, found, is_ready: true });
     }
-    let routes = route::routes(netlink)?;
+    let (addresses, routes) = (route::addresses(netlink)?, route::routes(netlink)?);
     let subnet = match own.or(fixed) {
         Some(subnet) => subnet,
         None => {
             let used: Vec<Net> = addresses.iter().chain(&routes).copied().collect();
-            subnet::choose(&name, found.as_ref().map(|link| link.index), &used)?
+            subnet::choose(&name, found.as_ref().map(|link| link.index), &used, &made())?
         }
     };
     if found.is_none() && fixed.is_some() {

@@ -32,6 +32,14 @@ pub(crate) enum Share {
 }
 
 impl Share {
+    /// What such a link is to the kernel.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Share::Macvlan(_) => "macvlan",
+            Share::Ipvlan(_) => "ipvlan",
+        }
+    }
+
     /// By the name of its mode.
     pub(crate) fn of(is_ipvlan: bool, mode: Option<&str>) -> Option<Share> {
         Some(match (is_ipvlan, mode) {

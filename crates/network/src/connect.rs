@@ -4,7 +4,7 @@ use crate::cable::{self, Peer, Settings, Share};
 use crate::error::{Cause, Error};
 use crate::lease::{Cable, Lease};
 use crate::network::Network;
-use crate::route::{self, Net};
+use crate::route::{self, Link, Net};
 use crate::socket::Netlink;
 use crate::sysctl;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -32,6 +32,7 @@ impl Network {
                 "the container's own link on one of the host's",
                 || format!("{} on link {parent}, {share:?}", lease.interface),
                 || {
+                    remove_half_made(netns, *parent, *share)?;
                     cable::create_shared(self.route()?, *parent, *share, *mtu, &peer)
                         .map_err(|errno| not_shared(*share, lease, errno))
                 },
@@ -41,7 +42,7 @@ impl Network {
             "configure-link",
             "an address, the host as the way to everything else, and a loopback",
             || configured(lease),
-            || in_namespace(netns, || configure(lease)),
+            || in_namespace(netns, || configure(lease, self.is_crowded.load(std::sync::atomic::Ordering::Relaxed))),
         )?;
         let Cable::Veth { link, bridge, .. } = &lease.cable else { return Ok(()) };
         let fail = |errno| Error::Veth { link: link.clone(), source: Cause::of(errno, "veth") };
@@ -86,12 +87,16 @@ fn configured(lease: &Lease) -> String {
 }
 
 /// What is done inside the container's network namespace.
-fn configure(lease: &Lease) -> Result<(), Error> {
+fn configure(lease: &Lease, is_crowded: bool) -> Result<(), Error> {
     let fail = |errno| Error::Configure { action: "find the link", source: Cause::from(errno) };
     // As the bridge, see there. A kernel without IPv6 has no such file.
-    let setting = |name: &str| format!("/proc/sys/net/ipv6/conf/{}/{name}", lease.interface);
     let (file, value) = if lease.six.is_some() { ("accept_ra", "0") } else { ("disable_ipv6", "1") };
-    let _ = sysctl::set(&setting(file), value);
+    let setting = format!("net/ipv6/conf/{}/{file}", lease.interface);
+    let _ = if is_crowded {
+        sysctl::set_aside(&setting, value)
+    } else {
+        sysctl::set(&format!("/proc/sys/{setting}"), value)
+    };
     let netlink = Netlink::route()?;
     let link = route::link(&netlink, &lease.interface).map_err(fail)?.ok_or(fail(Errno::NODEV))?;
     let is_behind_gateway = lease.is_way_out && !lease.is_beyond_gateways();
@@ -145,6 +150,22 @@ pub fn lead_out(lease: &Lease, netns: BorrowedFd<'_>) -> Result<(), Error> {
     })
 }
 
+/// Removes links that a killed command made on one of the host's and did not come to configure: they are down, and have no
+/// address. A veth of this kind is known by its other end.
+pub(crate) fn remove_half_made(netns: BorrowedFd<'_>, parent: u32, share: Share) -> Result<(), Error> {
+    in_namespace(netns, || {
+        let netlink = Netlink::route()?;
+        let is_half_made = |link: &Link| link.kind == share.kind() && link.parent == Some(parent) && !link.up;
+        let found: Vec<Link> = route::links(&netlink)?.into_iter().filter(is_half_made).collect();
+        for link in found {
+            if route::addresses_of(&netlink, link.index)?.is_empty() {
+                route::delete_link(&netlink, &link.name)?;
+            }
+        }
+        Ok(())
+    })
+}
+
 /// Removes the link that has an address, in the container.
 pub(crate) fn remove_by_address(netns: BorrowedFd<'_>, address: Ipv4Addr) -> Result<(), Error> {
     in_namespace(netns, || {
@@ -157,7 +178,7 @@ pub(crate) fn remove_by_address(netns: BorrowedFd<'_>, address: Ipv4Addr) -> Res
 
 /// The index of the link that has an address.
 fn link_with(netlink: &Netlink, address: Ipv4Addr) -> Result<Option<u32>, Error> {
-    let (_, addresses) = route::link_and_addresses(netlink, "lo")?;
+    let addresses = route::addresses(netlink)?;
     Ok(addresses.iter().find(|net| net.address == address).map(|net| net.link))
 }
 

@@ -13,9 +13,18 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use step::step;
 
-pub(crate) const LEGACY: &str = "iptables-legacy drops what this host forwards, and its rules cannot be changed over nf_tables: \
-     containers reach nothing but the host until you run `iptables-legacy -I FORWARD -i mycontainer0 -j ACCEPT` and \
-     `iptables-legacy -I FORWARD -o mycontainer0 -j ACCEPT`";
+/// What to tell where iptables-legacy drops what is forwarded from and to these bridges.
+pub(crate) fn legacy(bridges: &[&str]) -> String {
+    let accept = |bridge: &&str| {
+        ["i", "o"].map(|way| format!("`iptables-legacy -I FORWARD -{way} {bridge} -j ACCEPT`")).join(" and ")
+    };
+    let remedy: Vec<String> = bridges.iter().map(accept).collect();
+    format!(
+        "iptables-legacy drops what this host forwards, and its rules cannot be changed over nf_tables: containers reach \
+         nothing but the host until you run {}",
+        remedy.join(", ")
+    )
+}
 
 impl Network {
     /// Rules and forwarding. Returns a warning when this host has what we cannot change.
@@ -25,7 +34,7 @@ impl Network {
         leases: &mut Leases,
         has_six: bool,
         resolver: Option<Ipv4Addr>,
-    ) -> Result<Option<&'static str>, Error> {
+    ) -> Result<Option<String>, Error> {
         sysctl::ensure_forwarding(has_six)?;
         // Once forwarded, forwarded until the network is gone: containers that run were told to ask the gateway.
         let resolver = resolver.or(leases.head.resolver);
@@ -43,7 +52,7 @@ impl Network {
         lock: &impl AsFd,
         leases: &mut Leases,
         resolver: Option<Ipv4Addr>,
-    ) -> Result<Option<&'static str>, Error> {
+    ) -> Result<Option<String>, Error> {
         let files = Ports::open(lock.as_fd(), &self.run_dir, false)?;
         let ports = files.map_or(Ok(Vec::new()), |files| files.of_living(leases))?;
         let uses = Uses::open(lock.as_fd(), &self.run_dir, false)?;
@@ -69,7 +78,8 @@ impl Network {
         leases.head.rules = Some(generation);
         leases.head.resolver = resolver;
         leases.write_head()?;
-        Ok(rules::legacy_drops().then_some(LEGACY))
+        let bridges: Vec<&str> = networks.iter().filter(|one| !one.internal).map(|one| one.bridge.as_str()).collect();
+        Ok((!bridges.is_empty() && rules::legacy_drops()).then(|| legacy(&bridges)))
     }
 
     /// Lets through what goes between the host's loopback addresses and a bridge, which else the kernel drops.

@@ -6,7 +6,7 @@
 use crate::cidr::Cidr;
 use crate::config::Pool4;
 use crate::error::Error;
-use crate::route;
+use crate::route::{self, Link};
 use crate::socket::Netlink;
 use crate::subnet::{self, Subnet};
 use crate::wire::{self, Batch, DUMP, read_u32};
@@ -95,16 +95,16 @@ pub fn local_ipv6(random: [u8; 7]) -> Cidr {
     Cidr::new(Ipv6Addr::from(octets).into(), 64)
 }
 
-/// The default network's addresses: those that its bridge has now, or would get now.
-pub fn default_pool() -> Result<Pool4, Error> {
+/// The default network's addresses: those that its bridge has now, or would get now beside networks with the subnets `made`.
+pub fn default_pool(made: fn() -> Vec<Cidr>) -> Result<Pool4, Error> {
     let netlink = Netlink::route()?;
-    let (link, mut used) = route::link_and_addresses(&netlink, BRIDGE)?;
-    let own = link.and_then(|link| used.iter().find(|net| net.link == link.index).copied());
+    let link = link_of(&netlink, BRIDGE)?;
+    let own = link.map_or(Ok(Vec::new()), |link| route::addresses_of(&netlink, link.index))?.first().copied();
     let subnet = match own {
         Some(net) => Subnet { gateway: net.address, prefix: net.prefix },
         None => {
-            used.extend(route::routes(&netlink)?);
-            subnet::choose(BRIDGE, None, &used)?
+            let used = [route::addresses(&netlink)?, route::routes(&netlink)?].concat();
+            subnet::choose(BRIDGE, None, &used, &made())?
         }
     };
     Ok(Pool4 { subnet: subnet.network(), prefix: subnet.prefix, gateway: subnet.gateway, range: None })
@@ -112,8 +112,11 @@ pub fn default_pool() -> Result<Pool4, Error> {
 
 /// Whether there is a link of this name on the host.
 pub fn has_link(name: &str) -> Result<bool, Error> {
-    let found = route::link(&Netlink::route()?, name);
-    found.map(|link| link.is_some()).map_err(|errno| Error::List { objects: "links", source: errno.into() })
+    Ok(link_of(&Netlink::route()?, name)?.is_some())
+}
+
+fn link_of(netlink: &Netlink, name: &str) -> Result<Option<Link>, Error> {
+    route::link(netlink, name).map_err(|errno| Error::List { objects: "links", source: errno.into() })
 }
 
 /// Whether a link of this name is, or could be, a container's on the host.

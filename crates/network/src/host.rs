@@ -95,8 +95,8 @@ impl Network {
     }
 
     /// Notes that others share the container's network namespace, which is there as long as one of them lives.
-    pub fn share(&self, container: &str) -> Result<(), Error> {
-        self.on_host(|| self.share_here(container))
+    pub fn share(&self, container: &str, netns: BorrowedFd<'_>) -> Result<(), Error> {
+        self.on_host(|| self.share_here(container, netns))
     }
 
     /// Ends the publishing of a container's ports, and gives the claims of this process back. Nothing is to do where none
@@ -118,7 +118,7 @@ impl Network {
 
     /// Writes all rules anew, for a host whose rules somebody has flushed; nothing where no container is on a network. A
     /// warning is for the person to read.
-    pub fn reload(&self) -> Result<Option<&'static str>, Error> {
+    pub fn reload(&self) -> Result<Option<String>, Error> {
         self.on_host(|| self.reload_here())
     }
 

@@ -2,6 +2,7 @@
 
 use crate::bridge::mac_of;
 use crate::cable::Share;
+use crate::cidr::Cidr;
 use crate::config::{Config, Pool6};
 use crate::owner::Owner;
 use crate::resolver::HostResolver;
@@ -33,6 +34,9 @@ pub struct Request<'a> {
     pub nth: u8,
     /// What is nowhere else is this way.
     pub is_way_out: bool,
+    /// The subnets of all networks that people made, in use or not: the default one goes where none of them is. Asked only
+    /// when it has no place yet.
+    pub made: fn() -> Vec<Cidr>,
 }
 
 /// A container's address on a network and what [`Network::connect`] needs to give it to the container.
@@ -63,7 +67,7 @@ pub struct Lease {
     /// What joins the two.
     pub(crate) cable: Cable,
     /// Something about this host that may break the network and that we cannot mend, for the person to read.
-    pub warning: Option<&'static str>,
+    pub warning: Option<String>,
 }
 
 impl Lease {

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::owner::Owner;
 use crate::subnet::Pool;
 use crate::tag::Tag;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::{Errno, pread, pwrite};
 use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
@@ -225,7 +225,9 @@ impl Leases {
 }
 
 fn read_all(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
-    let mut text = vec![0; 64 * LINE];
+    // One more than there is, by which the end is seen.
+    let size = usize::try_from(fstat(file)?.st_size).unwrap_or(0).min(MOST_LINES * LINE);
+    let mut text = vec![0; size + LINE];
     let mut length = 0;
     loop {
         match pread(file, &mut text[length..], length as u64) {
@@ -254,7 +256,8 @@ fn line_of(entry: &Entry) -> String {
 }
 
 fn parse_entry(line: &[u8]) -> Option<Entry> {
-    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    // Most of a line is padding, and who wants one lease reads those of all.
+    let mut words = std::str::from_utf8(line.trim_ascii_end()).ok()?.split(' ').filter(|word| !word.is_empty());
     let address = words.next()?.parse().ok()?;
     let container = words.next().filter(|id| is_id(id))?.to_owned();
     let owner = Owner { pid: words.next()?.parse().ok()?, start_time: words.next()?.parse().ok()? };

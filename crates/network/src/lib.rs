@@ -35,6 +35,7 @@
 //! - a process `mc-names` a network that tells names (`telling.rs`): ends within a second when the network's file in
 //!   `nets` is gone. A container's name goes with its lease;
 //! - the process `mc-idle`, the janitor: one at a time, while a network is idle;
+//! - a process `mc-close` for a tenth of a second after rules or elements were removed (`linger.rs`);
 //! - `net.ipv4.ip_forward` = 1, and with a network of IPv6 `net.ipv6.conf.all.forwarding` = 1: left on. Without them
 //!   nothing is routed, and who else relies on them by now is not known.
 //!
@@ -69,6 +70,7 @@ mod host;
 mod janitor;
 mod lease;
 mod leases;
+mod linger;
 mod maps;
 mod network;
 mod nft;

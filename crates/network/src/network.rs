@@ -22,24 +22,29 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock};
 use step::step;
 
+/// With more leases than these a setting of a container is made in another way, see [`crate::sysctl::set_aside`].
+pub(crate) const MANY: usize = 32;
+
 /// The networks of this host. Costs nothing until it is used.
 pub struct Network {
     pub(crate) run_dir: PathBuf,
     route: OnceLock<Netlink>,
-    netfilter: OnceLock<Netlink>,
+    pub(crate) netfilter: OnceLock<Netlink>,
     /// Sockets that claim the ports which this process's container publishes.
     pub(crate) claims: Mutex<Vec<OwnedFd>>,
     /// It publishes some.
     pub(crate) publishes: AtomicBool,
     /// Where the bridges are, if that is not where the caller is (`host.rs`).
     pub(crate) host: Option<BorrowedFd<'static>>,
+    /// There are more than [`MANY`] leases.
+    pub(crate) is_crowded: AtomicBool,
 }
 
 impl Network {
     /// The network whose state is in `run_dir`, by custom /run/mycontainer/network. Touches nothing.
     pub fn open(run_dir: &Path) -> Network {
-        let (route, netfilter, claims, publishes) = Default::default();
-        Network { run_dir: run_dir.to_owned(), route, netfilter, claims, publishes, host: None }
+        let (route, netfilter, claims, publishes, is_crowded) = Default::default();
+        Network { run_dir: run_dir.to_owned(), route, netfilter, claims, publishes, is_crowded, host: None }
     }
 
     /// Makes sure that bridge and rules are there and leases an address to the container, for as long as the owner lives
@@ -62,7 +67,7 @@ impl Network {
             "ensure-bridge",
             "containers meet there, and leave the host through it",
             || format!("bridge {}", config.bridge_name()),
-            || self.ensure_bridge(config, lock, leases),
+            || self.ensure_bridge(request, lock, leases),
         )?;
         let warning = step(
             "ensure-nat",
@@ -107,6 +112,7 @@ impl Network {
             self.free_gone(lock, leases, &mut errors, &every_gone);
             errors.into_iter().next().map_or(Ok(()), Err)?;
         }
+        self.is_crowded.store(leases.entries().nth(MANY).is_some(), std::sync::atomic::Ordering::Relaxed);
         step(
             "lease-address",
             "no two containers may have the same",
@@ -116,9 +122,10 @@ impl Network {
     }
 
     /// The bridge of a network, and what the rules have to know of that, which is on record before it is there.
-    fn ensure_bridge(&self, config: &Config, lock: &Locked, leases: &mut Leases) -> Result<(Bridge, Use), Error> {
+    fn ensure_bridge(&self, request: &Request<'_>, lock: &Locked, leases: &mut Leases) -> Result<(Bridge, Use), Error> {
+        let config = request.network;
         let uses = Uses::open(lock.as_fd(), &self.run_dir, true)?.ok_or_else(|| self.vanished())?;
-        let plan = bridge::plan(self.route()?, config)?;
+        let plan = bridge::plan(self.route()?, config, request.made)?;
         let mut known = uses.get(config.tag())?;
         if known.is_some() && plan.found.is_none() {
             // Who told names listened to the bridge that was there: it ends by this, and another one begins.
@@ -212,7 +219,10 @@ impl Network {
             || format!("the link of {container:.12} with {}", lease.address),
             || match &lease.cable {
                 Cable::Veth { link, .. } => route::delete_link(self.route()?, link),
-                Cable::Shared { .. } => connect::remove_by_address(netns, lease.address),
+                Cable::Shared { parent, share, .. } => {
+                    connect::remove_half_made(netns, *parent, *share)?;
+                    connect::remove_by_address(netns, lease.address)
+                }
             },
         )?;
         let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(()) };

@@ -110,6 +110,8 @@ pub(crate) fn comment(text: &str) -> Vec<u8> {
 /// Changes that happen together or not at all.
 pub(crate) struct Transaction {
     batch: Batch,
+    /// Something goes by it.
+    removes: bool,
 }
 
 impl Transaction {
@@ -119,7 +121,7 @@ impl Transaction {
         batch.raw(BATCH_BEGIN, 0, &[0, 0, 0, SUBSYSTEM as u8], |a| {
             a.number(1, generation);
         });
-        Transaction { batch }
+        Transaction { batch, removes: false }
     }
 
     /// Makes a table, unless it is there.
@@ -131,6 +133,7 @@ impl Transaction {
 
     /// Removes a table and all that is in it.
     pub(crate) fn delete_table(&mut self, family: u8, name: &str) {
+        self.removes = true;
         self.batch.raw(DELETE_TABLE, ACK, &header(family), |a| {
             a.string(1, name);
         });
@@ -192,6 +195,7 @@ impl Transaction {
 
     /// Removes elements from a map of our table; that one is not there fails.
     pub(crate) fn delete_elements(&mut self, table: &str, map: &Map, elements: &[Element]) {
+        self.removes = true;
         self.elements(DELETE_ELEMENTS, 0, table, map, elements);
     }
 
@@ -219,6 +223,7 @@ impl Transaction {
 
     /// Removes one rule.
     pub(crate) fn delete_rule(&mut self, chain: &Chain, handle: u64) {
+        self.removes = true;
         self.batch.raw(DELETE_RULE, ACK, &header(chain.family), |a| {
             a.string(1, &chain.table).string(2, &chain.name).put(3, &handle.to_be_bytes());
         });
@@ -227,7 +232,11 @@ impl Transaction {
     /// Sends it.
     pub(crate) fn commit(mut self, netlink: &Netlink) -> Result<(), Errno> {
         self.batch.raw(BATCH_END, 0, &[0, 0, 0, SUBSYSTEM as u8], |_| ());
-        netlink.transact(&self.batch).map_err(|refused| refused.errno)
+        netlink.transact(&self.batch).map_err(|refused| refused.errno)?;
+        if self.removes {
+            netlink.note_removal();
+        }
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::ports::{Ports, Protocol, Published, Wish};
 use crate::rundir::{self, Locked};
 use crate::sweep::every_gone;
 use crate::uses::Uses;
-use crate::{BRIDGE, bridge, conntrack, route, rules};
+use crate::{bridge, conntrack, route, rules};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -115,7 +115,7 @@ impl Network {
 
     /// Packets of UDP that led elsewhere until now.
     fn forget_others(&self, ports: &[Published]) -> Result<(), Error> {
-        let (_, addresses) = route::link_and_addresses(self.route()?, BRIDGE)?;
+        let addresses = route::addresses(self.route()?)?;
         let six = if ports.iter().any(|port| port.host.is_ipv6()) { bridge::addresses6() } else { Vec::new() };
         let ours = |address: IpAddr| match address {
             IpAddr::V4(address) => address.is_loopback() || addresses.iter().any(|net| net.address == address),
@@ -260,7 +260,7 @@ impl Network {
 
     /// Puts the network's rules in place anew, with all that is published, whatever became of them; where no container is
     /// on the network, nothing. What cannot be mended on this host is returned for the person to read.
-    pub(crate) fn reload_here(&self) -> Result<Option<&'static str>, Error> {
+    pub(crate) fn reload_here(&self) -> Result<Option<String>, Error> {
         let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(None) };
         let Some(mut leases) = Leases::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(None) };
         let mut errors = Vec::new();

@@ -7,13 +7,16 @@ use crate::error::{Cause, Error};
 use crate::socket::{Netlink, Refused};
 use crate::wire::{self, ACK, APPEND, Batch, CREATE, DUMP, EXCLUSIVE, Message, read_u32};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    InfoBridge, InfoData, InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// The index of `lo`, first in every network namespace.
@@ -32,6 +35,8 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     /// Index of the bridge of which it is a port.
     pub(crate) master: Option<u32>,
+    /// Index of the link on which it is, in that one's namespace.
+    pub(crate) parent: Option<u32>,
 }
 
 /// An IPv4 address of a link, or the destination of a route through it.
@@ -43,21 +48,25 @@ pub(crate) struct Net {
     pub(crate) link: u32,
 }
 
-/// The link called `name`, when there is one, and all IPv4 addresses of the host.
-pub(crate) fn link_and_addresses(netlink: &Netlink, name: &str) -> Result<(Option<Link>, Vec<Net>), Error> {
-    let mut batch = Batch::default();
-    batch.route(ACK, &get_link(name));
-    batch.route(DUMP, &RouteNetlinkMessage::GetAddress(address_message(0, None)));
-    let (mut link, mut addresses) = (None, Vec::new());
-    let done = netlink.exchange(&batch, |message| match message.sequence {
-        0 => link = parse_link(message),
-        _ => addresses.extend(parse_address(message)),
-    });
-    match done {
-        Ok(()) => Ok((link, addresses)),
-        Err(Refused { request: 0, errno: Errno::NODEV }) => Ok((None, addresses)),
-        Err(refused) => Err(Error::List { objects: "links and addresses", source: refused.errno.into() }),
-    }
+/// All IPv4 addresses of the host.
+pub(crate) fn addresses(netlink: &Netlink) -> Result<Vec<Net>, Error> {
+    list_addresses(netlink, 0)
+}
+
+/// The IPv4 addresses of a link. With a thousand links to look through they would cost as much as a start has for all.
+pub(crate) fn addresses_of(netlink: &Netlink, link: u32) -> Result<Vec<Net>, Error> {
+    let mut addresses = list_addresses(netlink, link)?;
+    addresses.retain(|net| net.link == link);
+    Ok(addresses)
+}
+
+fn list_addresses(netlink: &Netlink, link: u32) -> Result<Vec<Net>, Error> {
+    let mut addresses = Vec::new();
+    let message = RouteNetlinkMessage::GetAddress(address_message(link, None));
+    netlink
+        .exchange(Batch::default().route(DUMP, &message), |message| addresses.extend(parse_address(message)))
+        .map_err(|refused| Error::List { objects: "addresses", source: refused.errno.into() })?;
+    Ok(addresses)
 }
 
 /// The link called `name`.
@@ -108,12 +117,17 @@ pub(crate) fn routes(netlink: &Netlink) -> Result<Vec<Net>, Error> {
 /// Makes a bridge and brings it up. Its hardware address is fixed: else it would follow its ports' and change with them.
 /// So is its MTU, which only a change of an existing bridge fixes: one that it was made with lasts until its last port
 /// goes, and the next container would have Ethernet's on a narrower uplink. [net/bridge/br_if.c, br_mtu_auto_adjust]
+/// It does not listen to who wants which multicast: without a router that asks for that it sends everything everywhere all
+/// the same, but looks at all its ports whenever one of them changes. [net/bridge/br_stp.c, br_port_state_selection]
 pub(crate) fn create_bridge(netlink: &Netlink, name: &str, mac: [u8; 6], mtu: u32) -> Result<(), Errno> {
     let mut message = up(LinkMessage::default());
     message.attributes = vec![
         LinkAttribute::IfName(name.to_owned()),
         LinkAttribute::Address(mac.to_vec()),
-        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::MulticastSnooping(false)])),
+        ]),
     ];
     let mut fixed = LinkMessage::default();
     fixed.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Mtu(mtu)];
@@ -207,6 +221,63 @@ pub(crate) fn take_in_loopback6(netlink: &Netlink, link: u32) -> Result<(), Errn
     }
 }
 
+/// The number by which this network namespace knows another one, which gets one if it has none. It is the same for as long
+/// as the other one lives. [rtnetlink: RTM_NEWNSID]
+pub(crate) fn number_of(netlink: &Netlink, netns: BorrowedFd<'_>) -> Result<i32, Errno> {
+    let fd = netns.as_raw_fd().to_ne_bytes();
+    let mut batch = Batch::default();
+    batch.raw(RTM_NEWNSID, ACK, &[0; 4], |a| {
+        a.put(NETNSA_FD, &fd).put(NETNSA_NSID, &(-1_i32).to_ne_bytes());
+    });
+    match netlink.exchange(&batch, |_| ()) {
+        Ok(()) | Err(Refused { errno: Errno::EXIST, .. }) => {}
+        Err(refused) => return Err(refused.errno),
+    }
+    let mut batch = Batch::default();
+    batch.raw(RTM_GETNSID, ACK, &[0; 4], |a| {
+        a.put(NETNSA_FD, &fd);
+    });
+    let mut found = None;
+    netlink
+        .exchange(&batch, |message| {
+            let number = message.attributes(4).find(|(kind, _)| *kind == NETNSA_NSID);
+            found = number.and_then(|(_, value)| read_u32(value, 0));
+        })
+        .map_err(|refused| refused.errno)?;
+    found.map(u32::cast_signed).filter(|number| *number >= 0).ok_or(Errno::NOENT)
+}
+
+/// Removes the link that has an address, in another namespace known by its number. Where there is none, or the namespace is
+/// gone, there is nothing to do.
+pub(crate) fn delete_there(netlink: &Netlink, namespace: i32, address: Ipv4Addr) -> Result<(), Errno> {
+    let namespace = namespace.to_ne_bytes();
+    let mut list = Batch::default();
+    list.raw(RTM_GETADDR, DUMP, &[AF_INET, 0, 0, 0, 0, 0, 0, 0], |a| {
+        a.put(IFA_TARGET_NETNSID, &namespace);
+    });
+    let mut index = None;
+    let listed = netlink.exchange(&list, |message| {
+        let found = parse_address(message).filter(|net| net.address == address);
+        index = index.or(found.map(|net| net.link));
+    });
+    match listed {
+        Ok(()) => {}
+        Err(Refused { errno: Errno::INVAL | Errno::NOENT, .. }) => return Ok(()),
+        Err(refused) => return Err(refused.errno),
+    }
+    let Some(index) = index else { return Ok(()) };
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    let mut delete = Batch::default();
+    delete.raw(RTM_DELLINK, ACK, &header, |a| {
+        a.put(IFLA_TARGET_NETNSID, &namespace);
+    });
+    match netlink.exchange(&delete, |_| ()) {
+        Ok(()) | Err(Refused { errno: Errno::NODEV, .. }) => Ok(()),
+        Err(refused) => Err(refused.errno),
+    }
+}
+
 /// Removes a link by name; it is no failure when there is none.
 pub(crate) fn delete_link(netlink: &Netlink, name: &str) -> Result<(), Error> {
     let mut message = LinkMessage::default();
@@ -277,8 +348,12 @@ pub(crate) fn address6_of(link: u32, address: Ipv6Addr, prefix: u8) -> AddressMe
 
 // Kernel numbers of the messages and attributes that are read. [linux/rtnetlink.h, if_link.h, if_addr.h]
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
+const RTM_NEWNSID: u16 = 88;
+const RTM_GETNSID: u16 = 90;
 const RTN_LOCAL: u8 = 2;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -286,6 +361,11 @@ const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_LINK: u16 = 5;
+const IFLA_TARGET_NETNSID: u16 = 46;
+const NETNSA_NSID: u16 = 1;
+const NETNSA_FD: u16 = 3;
+const IFA_TARGET_NETNSID: u16 = 10;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
@@ -309,6 +389,7 @@ fn parse_link(message: &Message) -> Option<Link> {
             IFLA_ADDRESS => link.mac = value.try_into().unwrap_or_default(),
             IFLA_MTU => link.mtu = read_u32(value, 0)?,
             IFLA_MASTER => link.master = read_u32(value, 0),
+            IFLA_LINK => link.parent = read_u32(value, 0),
             IFLA_LINKINFO => {
                 let kind = wire::attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
                 link.kind = kind.map_or_else(String::new, |(_, value)| wire::text(value).to_owned());

@@ -10,14 +10,23 @@ use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with, sockopt,
 };
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A socket to one of the kernel's netlink families, in the network namespace in which it was opened.
 pub(crate) struct Netlink {
     fd: OwnedFd,
     // The kernel fills at most 32 KiB a datagram when it dumps; a single object is far smaller.
     buffer: Mutex<Vec<u8>>,
+    /// When a transaction that removes something was sent by it.
+    removed: Mutex<Option<Instant>>,
+}
+
+impl AsFd for Netlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 /// The first request of a batch that the kernel refused.
@@ -37,7 +46,10 @@ impl Netlink {
     /// Links, addresses and routes. [rtnetlink(7)]
     pub(crate) fn route() -> Result<Netlink, Error> {
         // Protocol 0 of the family.
-        Netlink::open(None, "rtnetlink")
+        let netlink = Netlink::open(None, "rtnetlink")?;
+        // A kernel that cannot lists more than was asked for.
+        let _ = sys::net::list_strictly(netlink.fd.as_fd());
+        Ok(netlink)
     }
 
     /// nf_tables.
@@ -48,7 +60,7 @@ impl Netlink {
     fn open(protocol: Option<Protocol>, family: &'static str) -> Result<Netlink, Error> {
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
             .map_err(|source| Error::Socket { family, source: source.into() })?;
-        Ok(Netlink { fd, buffer: Mutex::new(vec![0; BUFFER]) })
+        Ok(Netlink { fd, buffer: Mutex::new(vec![0; BUFFER]), removed: Mutex::new(None) })
     }
 
     /// Sends the batch and hands every object that comes back to `each`. Every request of it that asks for an
@@ -75,6 +87,16 @@ impl Netlink {
             answers = answers.saturating_sub(1);
             answers > 0 && message.sequence != 0
         })
+    }
+
+    /// Remembers that by it something was removed, for which the kernel lets him wait who closes it.
+    pub(crate) fn note_removal(&self) {
+        *self.removed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// How long ago something was.
+    pub(crate) fn since_removal(&self) -> Option<Duration> {
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner).map(|then| then.elapsed())
     }
 
     /// Sends, then reads until `go_on` has seen enough. The first error is kept, the rest is read all the same.

@@ -1,5 +1,6 @@
 //! Which subnet the bridge gets: 172.17.0.0/16, or the next up to 172.31.0.0/16 that the host does not use.
 
+use crate::cidr::Cidr;
 use crate::error::Error;
 use crate::route::Net;
 use crate::tag::Tag;
@@ -63,16 +64,25 @@ pub(crate) fn is_clash(subnet: &Subnet, net: &Net) -> bool {
     net.prefix > 1 && overlap(subnet, net)
 }
 
-/// The first candidate that overlaps none of the host's addresses and routes. Those of the link `ours` do not count.
-pub(crate) fn choose(bridge: &str, ours: Option<u32>, used: &[Net]) -> Result<Subnet, Error> {
+/// The first candidate that overlaps none of the host's addresses and routes, nor a network that was `made` and has its
+/// place for when it is used; where those have all that is left, the first of theirs. What is of the link `ours` does not
+/// count.
+pub(crate) fn choose(bridge: &str, ours: Option<u32>, used: &[Net], made: &[Cidr]) -> Result<Subnet, Error> {
     let clash = |subnet: &Subnet| used.iter().find(|net| Some(net.link) != ours && is_clash(subnet, net)).copied();
+    let is_made =
+        |subnet: &Subnet| made.iter().any(|one| one.overlaps(&Cidr::new(subnet.gateway.into(), subnet.prefix)));
+    let mut made_there = None;
     let mut first = None;
     for second_byte in 17..=31 {
         let subnet = Subnet { gateway: Ipv4Addr::new(172, second_byte, 0, 1), prefix: PREFIX };
         match clash(&subnet) {
+            None if is_made(&subnet) => made_there = made_there.or(Some(subnet)),
             None => return Ok(subnet),
             Some(net) => first = first.or(Some(net)),
         }
+    }
+    if let Some(subnet) = made_there {
+        return Ok(subnet);
     }
     let first = first.map_or_else(String::new, |net| format!("{}/{}", net.address, net.prefix));
     Err(Error::NoFreeSubnet { bridge: bridge.to_owned(), first })
@@ -111,14 +121,28 @@ mod tests {
         ];
         for (name, used, expected) in table {
             let used: Vec<Net> = used.iter().map(|text| net(text, 2)).collect();
-            match (choose("br", Some(9), &used), expected) {
+            match (choose("br", Some(9), &used, &[]), expected) {
                 (Ok(subnet), Some(byte)) => assert_eq!(subnet.gateway, Ipv4Addr::new(172, byte, 0, 1), "{name}"),
                 (Err(error), None) => assert!(error.to_string().contains("172.16.0.0/12"), "{name}: {error}"),
                 (other, _) => panic!("{name}: {other:?}"),
             }
         }
-        let own = choose("br", Some(9), &[net("172.17.0.1/16", 9)]).unwrap();
+        let own = choose("br", Some(9), &[net("172.17.0.1/16", 9)], &[]).unwrap();
         assert_eq!(own.gateway, Ipv4Addr::new(172, 17, 0, 1), "our own bridge is no clash");
+    }
+
+    #[test]
+    fn a_network_that_was_made_has_its_place_though_nobody_uses_it() {
+        let made = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Cidr>>();
+        for (name, used, made, expected) in [
+            ("one", vec![], made(&["172.17.0.0/16"]), 17 + 1),
+            ("a part, and the host's", vec![net("172.18.0.1/16", 2)], made(&["172.17.3.0/24", "fd00::/64"]), 19),
+            ("elsewhere", vec![], made(&["10.0.0.0/8"]), 17),
+            ("all: a network that works now", vec![net("172.17.0.1/16", 2)], made(&["172.16.0.0/12"]), 18),
+        ] {
+            let subnet = choose("br", Some(9), &used, &made).unwrap();
+            assert_eq!(subnet.gateway, Ipv4Addr::new(172, expected, 0, 1), "{name}");
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Network {
                 "the container is gone",
                 || format!("what {container:.12} has of {} networks", held.len()),
                 || {
-                    self.remove_shared(lock, container, &held)?;
+                    self.remove_shared(lock, leases, container, &held)?;
                     held.iter().copied().try_for_each(|(at, tag)| self.free(lock, leases, at, container, tag))
                 },
             );
@@ -66,6 +66,7 @@ impl Network {
                     // These first: while the lease stands, the next sweep would still find it.
                     let _ports = self.withdraw_locked(lock, leases, &container)?;
                     route::delete_link(self.route()?, &tag.host_link(&container))?;
+                    self.remove_shared(lock, leases, &container, &[(at, tag)])?;
                     self.free(lock, leases, at, &container, tag)
                 },
             );

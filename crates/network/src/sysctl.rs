@@ -3,6 +3,7 @@
 use crate::error::Error;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, read, write};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use step::step;
 
 /// Whether this host routes packets of others.
@@ -58,6 +59,18 @@ fn fail(path: &str, source: Errno) -> Error {
 /// Writes a setting.
 pub(crate) fn set(path: &str, value: &'static str) -> Result<(), Errno> {
     let file = openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    write(&file, value.as_bytes()).map(|_| ())
+}
+
+/// As [`set`], of a name below /proc/sys, through a procfs of its own that is gone afterwards.
+///
+/// Whatever was looked up below /proc/sys/net of any namespace stays in one list of the kernel's, which each later look-up
+/// goes through: with 1000 namespaces 0.3 ms, where this one takes 0.1. [fs/proc/proc_sysctl.c, proc_sys_compare]
+pub(crate) fn set_aside(name: &str, value: &'static str) -> Result<(), Errno> {
+    let fs = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&fs)?;
+    let proc = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    let file = openat(&proc, format!("sys/{name}"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     write(&file, value.as_bytes()).map(|_| ())
 }
 

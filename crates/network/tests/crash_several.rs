@@ -102,13 +102,14 @@ fn killed_at_any_step_of_a_start_it_is_taken_away_or_completed() {
 
 #[test]
 fn killed_at_any_step_of_the_end_nothing_stays_of_that_network() {
-    let steps = ["withdraw-ports", "release-address", "start-janitor", "remove-bridge", "install-rules"];
+    let steps =
+        ["withdraw-ports", "leave-socket", "release-address", "start-janitor", "remove-bridge", "install-rules"];
     let faults = steps.iter().flat_map(|step| ["before", "after"].map(|when| format!("self:{when}:{step}")));
     each(faults.collect(), |fault| {
         let Some(beside) = Beside::new() else { return };
         let host = &beside.host;
         let network = Beside::network();
-        if fault.ends_with("withdraw-ports") {
+        if fault.ends_with("withdraw-ports") || fault.ends_with("leave-socket") {
             let ns = Namespace::new();
             let mut killed = host.on(&network).probe(&format!("hold {} {} {WISHES}", id(1), ns.netns()));
             let output = killed.stdin(Stdio::null()).env("MYCONTAINER_FAULT", fault).output().unwrap();

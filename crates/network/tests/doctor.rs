@@ -35,7 +35,7 @@ fn a_host_that_is_well() {
         std::fs::write(&file, WELL).unwrap();
         let said = host.ok(&format!("doctor {} '{NET}'", file.display()));
         assert!(
-            said.lines().count() == 13
+            said.lines().count() == 14
                 && said.lines().all(|line| line.starts_with("ok ") || line.contains("bridge-netfilter")),
             "{said}"
         );
@@ -140,6 +140,56 @@ fn packets_of_a_bridge_that_pass_the_rules() {
         host.ns.sh(&format!("echo {value} >{path}"));
         let said = told(&host, "bridge-netfilter", WELL, "[]");
         assert!(said.starts_with(expected), "{value}: {said}");
+    }
+}
+
+#[test]
+fn packets_of_ipv6_that_pass_the_rules() {
+    let Some((host, _outside)) = host() else { return };
+    let path = "/proc/sys/net/bridge/bridge-nf-call-ip6tables";
+    if !host.ns.can(&format!("test -e {path}")) {
+        eprintln!("skipped: br_netfilter is not loaded");
+        return;
+    }
+    let v6 = NET.replace(r#","bridge""#, r#","ipv6":{"subnet":"fd00:9::","prefix":64,"gateway":"fd00:9::1"},"bridge""#);
+    let remedy = "`sysctl -w net.bridge.bridge-nf-call-ip6tables=0`";
+    for (value, networks, expected, seen) in [
+        ("1", v6.as_str(), "broken ", remedy),
+        ("1", NET, "ok ", "no network has IPv6"),
+        ("0", &v6, "ok ", "passes no rules"),
+    ] {
+        host.ns.sh(&format!("echo {value} >{path}"));
+        let said = told(&host, "bridge-netfilter6", WELL, networks);
+        assert!(said.starts_with(expected) && said.contains(seen), "{value}: {said}");
+    }
+}
+
+/// The limit is of all namespaces, and not a test's to change: here it is a file over the kernel's own.
+#[test]
+fn connections_for_which_there_is_no_room() {
+    let Some((host, _outside)) = host() else { return };
+    let path = "/proc/sys/net/netfilter/nf_conntrack";
+    if !host.ns.can(&format!("test -e {path}_max")) {
+        eprintln!("skipped: nf_conntrack is not loaded");
+        return;
+    }
+    std::fs::create_dir_all(&host.dir).unwrap();
+    let program = std::env::current_exe().unwrap();
+    let program = program.parent().unwrap().with_file_name("examples").join("netprobe");
+    for (count, most, expected) in
+        [(10, 100, "ok connections: "), (80, 100, "note connections: "), (99, 100, "broken connections: ")]
+    {
+        let file = |name: &str, number: i32| {
+            let file = host.dir.with_extension(name);
+            std::fs::write(&file, format!("{number}\n")).unwrap();
+            format!("mount --bind {} {path}_{name}", file.display())
+        };
+        let mounts = format!("{} && {}", file("count", count), file("max", most));
+        let doctor = format!("{} doctor {} /dev/null '[]'", program.display(), host.dir.display());
+        let said = host.ns.sh(&format!("unshare --mount sh -c \"{mounts} && {doctor}\""));
+        let line = said.lines().find(|line| line.contains(" connections: ")).unwrap_or_default();
+        assert!(line.starts_with(expected), "{count} of {most}: {line}");
+        assert_eq!(line.contains("nf_conntrack_max=200"), count >= 80, "{line}");
     }
 }
 

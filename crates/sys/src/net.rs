@@ -51,3 +51,20 @@ pub fn bind_to_link(socket: BorrowedFd<'_>, link: &str) -> io::Result<()> {
     };
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// Makes the kernel take every field of a request to list something for what it says, as the link whose addresses are
+/// wanted, which else it leaves to the caller to pick out of all. [netlink(7), NETLINK_GET_STRICT_CHK]
+pub fn list_strictly(netlink: BorrowedFd<'_>) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the number lives until the call returns and its size is passed beside it.
+    let done = unsafe {
+        libc::setsockopt(
+            netlink.as_raw_fd(),
+            libc::SOL_NETLINK,
+            libc::NETLINK_GET_STRICT_CHK,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

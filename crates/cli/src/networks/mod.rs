@@ -35,7 +35,7 @@ pub(crate) static RELOAD: Verb<()> = Verb {
 
 fn reload((): (), _: Vec<String>) -> Result<ExitCode, Failure> {
     if let Some(warning) = engine::networks::reload()? {
-        report::note(warning);
+        report::note(&warning);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 
 use super::host::control_groups;
 use super::life::Life;
+use super::traces::GO_BY_THEMSELVES;
 use super::{code, stderr, stdout, wait_until};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -220,7 +221,7 @@ impl Soak {
         left.extend(leases.lines().filter(|line| ids.iter().any(|id| line.contains(id))).map(str::to_owned));
         let before = self.mounts.lock().unwrap();
         left.extend(self.mount_points().into_iter().filter(|mount| !before.contains(mount)));
-        let alive = self.processes().into_iter().filter(|(_, name)| name != "mc-idle");
+        let alive = self.processes().into_iter().filter(|(_, name)| !GO_BY_THEMSELVES.contains(&name.as_str()));
         left.extend(alive.map(|(pid, name)| format!("process {pid} {name}")));
         left
     }

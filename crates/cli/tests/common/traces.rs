@@ -17,13 +17,17 @@ pub fn id_of(name: &str) -> Option<String> {
     std::fs::read_link(Path::new("/var/lib/mycontainer/names").join(name)).ok()?.to_str().map(str::to_owned)
 }
 
+/// What outlives its maker by design, and ends by itself within a second or two: the network's janitor, and who has a socket
+/// of it for a moment.
+pub const GO_BY_THEMSELVES: [&str; 2] = ["mc-idle", "mc-close"];
+
 /// Living processes with this word in their arguments or environment: the tool with its guard and what it cloned, and
-/// programs that were given it by `-e`. Without the network's janitor, which outlives its maker by design.
+/// programs that were given it by `-e`. Without those that go by themselves.
 pub fn processes_with(word: &str) -> Vec<i32> {
     let own = std::process::id() as i32;
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).filter(|pid| *pid != own);
-    pids.filter(|pid| has_word(*pid, word) && comm(*pid) != "mc-idle").collect()
+    pids.filter(|pid| has_word(*pid, word) && !GO_BY_THEMSELVES.contains(&comm(*pid).as_str())).collect()
 }
 
 /// A process's name; empty when it is gone.

@@ -154,7 +154,7 @@ fn join(found: &Found, options: &RunOptions, network: &Network, name: &str) -> R
     let running = Running::of(found)?;
     let host = files::host_resolver();
     let asking = Asking { id: &found.id, options, name: found.facts()?.name.as_deref(), host: &host };
-    let places = endpoints::places(&asking)?;
+    let places = endpoints::places_there(&asking)?;
     let Some(place) = places.iter().find(|place| place.config.name == name) else { return Ok(Vec::new()) };
     let before = leases(network, found, places.iter().filter(|one| one.config.name != name))?;
     let netns = running.netns.as_fd();
@@ -175,7 +175,7 @@ fn join(found: &Found, options: &RunOptions, network: &Network, name: &str) -> R
         let _ = network.disconnect(&lease, &before, netns);
     }
     let (lease, all) = joined?;
-    let mut notes: Vec<String> = lease.warning.map(str::to_owned).into_iter().collect();
+    let mut notes: Vec<String> = lease.warning.clone().into_iter().collect();
     notes.extend(tell(found, &running, options, &before, &all));
     Ok(notes)
 }
@@ -191,8 +191,8 @@ fn leave(
     let Some(lease) = network.lease_of(found.id.as_str(), config)? else { return Ok(Vec::new()) };
     let host = files::host_resolver();
     let asking = |options| Asking { id: &found.id, options, name: None, host: &host };
-    let all = leases(&network, found, endpoints::places(&asking(before))?.iter())?;
-    let left = leases(&network, found, endpoints::places(&asking(options))?.iter())?;
+    let all = leases(&network, found, endpoints::places_there(&asking(before))?.iter())?;
+    let left = leases(&network, found, endpoints::places_there(&asking(options))?.iter())?;
     network.disconnect(&lease, &left, running.netns.as_fd())?;
     if let Some(out) = left.iter().find(|lease| !lease.internal)
         && !rootless::on_host(|| network::has_way_out(running.netns.as_fd()))?

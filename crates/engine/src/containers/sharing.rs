@@ -161,7 +161,7 @@ pub(crate) fn open(options: &RunOptions) -> Result<Shared, Error> {
         };
         if kind == Kind::Network {
             // Before it is seen that the other lives still: who ends it finds the mark.
-            crate::sweep::network().share(id)?;
+            crate::sweep::network().share(id, other.namespace(kind)?.as_fd())?;
         }
         let of_specification = kind.facts().3;
         shared.namespaces.push((of_specification, other.namespace(kind)?));

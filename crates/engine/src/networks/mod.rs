@@ -27,6 +27,7 @@ pub use network::{Config, Driver};
 
 use crate::error::Error;
 use crate::options::Endpoint;
+use network::Cidr;
 use network::doctor::Patient;
 use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
@@ -81,7 +82,7 @@ pub struct Member {
 
 /// Puts the rules of the network in place anew, with all that is published: for when somebody flushed or changed the
 /// host's. What may still not work, for the person to read.
-pub fn reload() -> Result<Option<&'static str>, Error> {
+pub fn reload() -> Result<Option<String>, Error> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::NotRoot);
     }
@@ -122,13 +123,20 @@ pub fn all() -> Result<Vec<Config>, Error> {
     store.names().iter().filter_map(|name| store.read(name).transpose()).collect()
 }
 
+/// The subnets of those that were made. Of one whose file cannot be understood none is known.
+pub(crate) fn subnets() -> Vec<Cidr> {
+    let Ok(Some(store)) = Store::existing() else { return Vec::new() };
+    let of = |config: Config| Cidr::new(config.ipv4.subnet.into(), config.ipv4.prefix);
+    store.names().iter().filter_map(|name| store.read(name).ok().flatten().map(of)).collect()
+}
+
 /// The default network, as it is now or would be now.
 pub fn default_config() -> Config {
     let options =
         [("com.docker.network.bridge.default_bridge", "true"), ("com.docker.network.bridge.name", network::BRIDGE)];
     Config {
         // Where the host's links cannot be listed a start will say so.
-        ipv4: crate::rootless::on_host(network::default_pool).unwrap_or_default(),
+        ipv4: crate::rootless::on_host(|| network::default_pool(subnets)).unwrap_or_default(),
         bridge: Some(network::BRIDGE.to_owned()),
         options: options.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         ..built_in(DEFAULT)

@@ -2,7 +2,7 @@
 
 use super::{Around, Finding};
 use crate::BRIDGE;
-use crate::forwarding::LEGACY;
+use crate::forwarding;
 use crate::nft::{self, Chain, Hook, Last};
 use crate::rules::{self, TABLE};
 
@@ -92,10 +92,16 @@ pub(super) fn foreign_chains(around: &Around<'_>) -> Finding {
 }
 
 /// Whether iptables-legacy drops what is forwarded.
-pub(super) fn legacy() -> Finding {
+pub(super) fn legacy(around: &Around<'_>) -> Finding {
     const NAME: &str = "iptables-legacy";
     if rules::legacy_drops() {
-        let (seen, remedy) = LEGACY.split_once(": ").unwrap_or((LEGACY, ""));
+        let mut bridges: Vec<&str> =
+            around.uses.iter().filter(|one| !one.internal).map(|one| one.bridge.as_str()).collect();
+        if bridges.is_empty() {
+            bridges.push(BRIDGE);
+        }
+        let told = forwarding::legacy(&bridges);
+        let (seen, remedy) = told.split_once(": ").unwrap_or((&told, ""));
         return Finding::broken(NAME, seen, remedy);
     }
     Finding::ok(NAME, "it does not drop what is forwarded")

@@ -67,6 +67,26 @@ pub(super) fn bridge_packets() -> Finding {
     }
 }
 
+/// Whether they do over IPv6. There an answer to this host's own `::1` is turned back into one to it before it has been
+/// routed, and the kernel drops it (`rules.rs`).
+pub(super) fn bridge_packets6(around: &Around<'_>) -> Finding {
+    const NAME: &str = "bridge-netfilter6";
+    let network = around.patient.networks.iter().find(|network| network.ipv6.is_some());
+    match (text("/proc/sys/net/bridge/bridge-nf-call-ip6tables").as_deref(), network) {
+        (Some("1"), Some(network)) => Finding::broken(
+            NAME,
+            format!(
+                "bridge-nf-call-ip6tables is 1, and the network {:?} has IPv6: what is published there is not reached at \
+                 [::1], and who tries waits in vain",
+                network.name
+            ),
+            "`sysctl -w net.bridge.bridge-nf-call-ip6tables=0`, or use 127.0.0.1 (Kubernetes wants it to be 1)",
+        ),
+        (Some("1"), None) => Finding::ok(NAME, "bridge-nf-call-ip6tables is 1, and no network has IPv6"),
+        _ => Finding::ok(NAME, "over IPv6 it passes no rules either"),
+    }
+}
+
 /// Whether a network with IPv6 can have it.
 pub(super) fn ipv6(around: &Around<'_>) -> Finding {
     const NAME: &str = "ipv6";

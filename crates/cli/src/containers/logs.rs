@@ -1,7 +1,7 @@
 //! `logs`: what a container has printed.
 
 use crate::report::{self, Failure};
-use crate::verb::{About, Group, Verb, switch, value};
+use crate::verb::{About, Group, Verb, latest, switch, value};
 use engine::when::Time;
 use engine::{LogQuery, ParseError};
 use std::process::ExitCode;
@@ -26,6 +26,7 @@ pub(crate) static LOGS: Verb<LogQuery> = Verb {
                 q.tail = tail(v)?;
                 Ok(())
             }),
+            switch("details", None, "Show what --log-opt labels and env put beside each line", |q| &mut q.details),
             switch("timestamps", Some('t'), "Show when each line was printed", |q| &mut q.timestamps),
             value("since", None, "TIME", "Nothing that was printed before", |q, v| {
                 q.since = Some(time(v)?);
@@ -35,6 +36,7 @@ pub(crate) static LOGS: Verb<LogQuery> = Verb {
                 q.until = Some(time(v)?);
                 Ok(())
             }),
+            latest(),
         ],
     }],
     act: logs,

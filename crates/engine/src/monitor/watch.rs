@@ -177,7 +177,8 @@ impl<'a> Monitor<'a> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::openat(CWD, &dir, flags, Mode::empty()).map_err(Error::file("open", &dir))?;
         let name = job.facts.name.as_deref().unwrap_or_default();
-        let log = Writer::open(dir.as_fd(), &options.log, job.id.as_str(), name)?;
+        let attributes = options.log.attributes(&job.facts.labels, &job.facts.config.env);
+        let log = Writer::open(dir.as_fd(), &options.log, job.id.as_str(), name, &attributes)?;
         let signals = hold_signals().map_err(|source| Error::Terminal { what: "hold signals back", source })?;
         let clients = Clients::new(&job.id)?;
         let before = if job.stays { life::of_stopped(&job.id).unwrap_or_default() } else { Life::default() };

@@ -4,7 +4,7 @@ use crate::help::show;
 use crate::report::Failure;
 use crate::table::{binary_size, short_size};
 use crate::template::{Data, List, Row};
-use crate::verb::{About, Group, Verb, also, switch, value};
+use crate::verb::{About, Group, Verb, also, latest, switch, value};
 use engine::containers::{Usage, Watched};
 use std::io::Write;
 use std::process::ExitCode;
@@ -35,6 +35,7 @@ pub(crate) static STATS: Verb<Request> = Verb {
             }),
             switch("no-stream", None, "Show it once, over half a second", |r: &mut Request| &mut r.once),
             also(&["notrunc"], switch("no-trunc", None, "Show ids in full", |r| &mut r.in_full)),
+            latest(),
         ],
     }],
     act: stats,

@@ -3,7 +3,7 @@
 use crate::help::show;
 use crate::report::Failure;
 use crate::table;
-use crate::verb::{About, Flags, Verb};
+use crate::verb::{About, Flags, Group, Verb, latest};
 use engine::containers::{ProcessInfo, processes};
 use engine::when::Time;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ pub(crate) static TOP: Verb<()> = Verb {
         example: "top NAME -o pid,cmd",
         ..About::new("top", "CONTAINER [OPTION...]", "Show the processes of a container")
     },
-    groups: &[],
+    groups: &[Group { heading: "Flags", flags: &[latest()] }],
     act: top,
 };
 

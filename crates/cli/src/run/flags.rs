@@ -69,7 +69,7 @@ const LOG_DRIVER: Flag<Request> = value(
 );
 
 const LOG_OPT: Flag<Request> =
-    value("log-opt", None, "NAME=VALUE", "Of files max-size and max-file, of journald tag", |r, v| {
+    value("log-opt", None, "NAME=VALUE", "labels and env; of files max-size, max-file; of journald tag", |r, v| {
         r.options.log.add_option(v)
     });
 

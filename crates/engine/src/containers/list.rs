@@ -104,6 +104,11 @@ pub fn list(every: bool) -> Result<Vec<Listed>, Error> {
     Ok(listed)
 }
 
+/// The id of the container that was made last.
+pub fn newest() -> Result<Option<String>, Error> {
+    Ok(list(true)?.into_iter().next().map(|one| one.id))
+}
+
 /// The id of the container that words mean.
 pub fn id_of(words: &str) -> Result<String, Error> {
     super::get(words).map(|found| found.id.as_str().to_owned())

@@ -34,6 +34,7 @@ mod stats;
 mod tree;
 mod update;
 mod volumes_from;
+mod wait;
 
 pub use attach::{AttachOrder, attach};
 pub use boot::boot;
@@ -43,7 +44,7 @@ pub use create::{CreateOptions, create};
 pub(crate) use create::{make_as, resolved as resolve_others, write_cidfile as write_id};
 pub use diff::diff;
 pub(crate) use end::stop_by;
-pub use end::{StopOrder, Waiting, kill, stop};
+pub use end::{StopOrder, kill, stop};
 pub use exec::{ExecOptions, exec};
 pub use export::export;
 pub use freeze::set_paused;
@@ -53,7 +54,7 @@ pub use inspect::{
     ShownWords, inspect,
 };
 pub use join::{connect, disconnect};
-pub use list::{Listed, State, id_of, list};
+pub use list::{Listed, State, id_of, list, newest};
 pub use logs::logs;
 pub use origin::{Origin, origin};
 pub use port::{Port, ports};
@@ -66,6 +67,7 @@ pub use start::{Ran, RunOrder, StartOrder, restart, run, start};
 pub use stats::{Usage, Watched};
 pub(crate) use tree::{archive_of, image_of};
 pub use update::{UpdateOrder, update};
+pub use wait::{Condition, WaitOrder, Waiting};
 
 use crate::confines::Confines;
 use crate::created;

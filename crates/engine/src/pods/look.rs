@@ -107,6 +107,11 @@ pub fn list() -> Result<Vec<(Pod, Vec<Member>, PodState)>, Error> {
     Ok(pods)
 }
 
+/// The id of the pod that was made last.
+pub fn newest() -> Result<Option<String>, Error> {
+    Ok(list()?.into_iter().next().map(|(pod, ..)| pod.id))
+}
+
 /// Whether there is such a pod.
 pub fn exists(words: &str) -> Result<bool, Error> {
     match get(words) {

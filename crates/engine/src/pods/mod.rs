@@ -14,7 +14,7 @@ mod store;
 pub use change::{kill, prune, remove, restart, set_paused, start, stop};
 pub use create::{PodOrder, create};
 pub(crate) use create::{hold, join, start_infra};
-pub use look::{Member, PodState, ShownInfra, ShownPod, exists, inspect, list, named};
+pub use look::{Member, PodState, ShownInfra, ShownPod, exists, inspect, list, named, newest};
 pub(crate) use store::sweep;
 
 use crate::error::Error;

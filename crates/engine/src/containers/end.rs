@@ -70,7 +70,7 @@ pub(super) fn get_as_root(words: &str) -> Result<Found, Error> {
 
 /// On cgroup v1 one that stands still dies only when it runs on. [kernel, freezer-subsystem.rst]
 fn thaw(found: &Found) -> Result<(), Error> {
-    let group = found.id.open_cgroup()?;
+    let group = found.open_cgroup()?;
     let thawed = group.is_frozen().and_then(|is_frozen| if is_frozen { group.thaw() } else { Ok(()) });
     thawed.map_err(|error| runtime::Error::from(error).into())
 }

@@ -182,11 +182,12 @@ fn described(
     let more = facts.options.as_ref().map_or(&[][..], |options| &options.group_add);
     let identity = user::with_groups(identity, &root, more)?;
     let wanted = config.env.iter().chain(&options.env_of_files).chain(&options.env);
+    let is_kept = |variable: &str| facts.options.as_ref().is_none_or(|options| options.keeps_env(variable));
     let of_container = Path::new("/").join(&config.working_dir);
     Ok(confines.process(Wanted {
         identity: &identity,
         words: options.command.clone(),
-        env: environment(confines.hostname(id), options.tty, &identity.home, wanted),
+        env: environment(is_kept, confines.hostname(id), options.tty, &identity.home, wanted),
         cwd: options.workdir.as_deref().unwrap_or(&of_container),
         tty: options.tty,
         privileged: options.privileged,

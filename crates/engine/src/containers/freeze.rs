@@ -22,7 +22,7 @@ pub fn set_paused(words: &str, paused: bool) -> Result<(), Error> {
     let _lock = found.lock(FlockOperation::LockShared)?;
     // The group of one that ends meanwhile is gone.
     let wrap = |error| alive::or_ended(&found, runtime::Error::from(error).into());
-    let group = found.id.open_cgroup()?;
+    let group = found.open_cgroup()?;
     if !group.exists() {
         return Err(Error::NoProcess { container: container() });
     }

@@ -56,6 +56,7 @@ pub use inspect::{
 };
 pub use join::{connect, disconnect};
 pub use list::{Listed, State, id_of, list, newest};
+pub(crate) use logs::LogSource;
 pub use logs::logs;
 pub use origin::{Origin, origin};
 pub use port::{Port, ports};
@@ -79,6 +80,7 @@ use crate::options::RunOptions;
 use crate::parse;
 use crate::rootfs::Meant;
 use crate::state::{self, Facts, Held, Id, News, RootKind, Said};
+use cgroup::Cgroup;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -132,6 +134,21 @@ impl Found {
     fn facts(&self) -> Result<&Facts, Error> {
         let missing = || Error::NoSuchContainer { words: self.id.as_str().to_owned() };
         self.facts.as_ref().ok_or_else(missing)
+    }
+
+    /// The group that its own is in, if that was said.
+    fn cgroup_parent(&self) -> Option<&str> {
+        self.facts.as_ref().map_or(self.news.cgroup_parent.as_deref(), Facts::cgroup_parent)
+    }
+
+    /// Where its control group is.
+    fn location(&self) -> Result<cgroup::Location, Error> {
+        self.id.cgroup(self.cgroup_parent())
+    }
+
+    /// That group, opened, whether it is there or not.
+    fn open_cgroup(&self) -> Result<Cgroup, Error> {
+        self.id.open_cgroup(self.cgroup_parent())
     }
 
     /// Takes its lock, until the result is dropped. Without waiting, that another has it alone is an error. For those

@@ -40,7 +40,7 @@ pub(super) fn joinable(found: &Found) -> Result<(Cgroup, First), Error> {
     let until = Instant::now() + STARTING;
     let mut is_settled = false;
     loop {
-        let group = found.id.open_cgroup();
+        let group = found.open_cgroup();
         let both = group.and_then(|group| first(&found.id, &group, found.facts()?).map(|first| (group, first)));
         if both.is_ok() || is_settled || Instant::now() > until {
             return both;

@@ -56,7 +56,7 @@ pub fn processes(words: &str) -> Result<Vec<ProcessInfo>, Error> {
         return Err(Error::NotRunning { container: found.shown().to_owned() });
     }
     let wrap = |error| Error::from(runtime::Error::from(error));
-    let group = found.id.open_cgroup()?;
+    let group = found.open_cgroup()?;
     let pids = group.processes().map_err(wrap)?;
     if pids.is_empty() {
         return Err(Error::NoProcess { container: found.shown().to_owned() });

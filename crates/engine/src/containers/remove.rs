@@ -59,6 +59,10 @@ fn remove_found(found: &Found, force: bool, volumes: bool) -> Result<(), Error> 
         let name = found.facts.as_ref().and_then(|facts| facts.name.as_deref());
         // Of one that goes when it ends its tool has told.
         if found.stays {
+            // Where nothing says what it is called, its names say whose they are.
+            if found.facts.is_none() {
+                state::forget_names(&found.id).into_iter().next().map_or(Ok(()), Err)?;
+            }
             created::remove(&found.id, name)?;
             events::of_gone("destroy", found.facts.as_ref(), &[]);
         }
@@ -94,7 +98,7 @@ fn kill(found: &Found) -> Result<(), Error> {
                 return crate::sweep::remove_container(&found.id, &record).into_iter().next().map_or(Ok(()), Err);
             }
             Held::Alive => {
-                crate::sweep::kill_processes(&found.id)?;
+                crate::sweep::kill_processes(&found.id, found.cgroup_parent())?;
                 match alive::tool(found) {
                     Ok(tool) => {
                         // A monitor that waits for the time of the next start need not.

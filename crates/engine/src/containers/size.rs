@@ -39,12 +39,12 @@ fn of_image(images: &Images, manifest: &str) -> Option<u64> {
 
 /// Of all its layers: one that shows the host has one for each file system.
 fn written(id: &Id) -> u64 {
-    let Some(layer) = open(CWD, &state::layer_path(id)).and_then(|dir| Dir::new(dir).ok()) else { return 0 };
+    let Some(layer) = open(CWD, state::layer_path(id)).and_then(|dir| Dir::new(dir).ok()) else { return 0 };
     let names: Vec<_> = layer.flatten().map(|entry| entry.file_name().to_owned()).collect();
     let mut seen = BTreeSet::new();
     let uppers = names.iter().filter(|name| name.to_bytes().ends_with(b"upper"));
     uppers
-        .filter_map(|name| open(CWD, &state::layer_path(id).join(name.to_str().ok()?)))
+        .filter_map(|name| open(CWD, state::layer_path(id).join(name.to_str().ok()?)))
         .map(|dir| below(dir, &mut seen))
         .sum()
 }

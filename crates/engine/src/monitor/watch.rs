@@ -91,7 +91,7 @@ fn claim(job: &Job, lock: &mut Option<OwnedFd>) -> Result<Record, Error> {
         || format!("record container {}", job.id.host_name()),
         || match job.stays {
             true => {
-                let record = Record::claim_of_kept(job.id.clone())?;
+                let record = Record::claim_of_kept(job.id.clone(), job.facts.cgroup_parent())?;
                 lock.take_if(|_| !passing::is_passing(&job.facts));
                 Ok(record)
             }
@@ -318,7 +318,8 @@ impl<'a> Monitor<'a> {
                     ..News::default()
                 });
                 // Before anybody knows that it runs: what was known of an earlier run is over.
-                self.health = Check::of(&facts.config).map(|check| Prober::new(id, check));
+                self.health =
+                    Check::of(&facts.config).map(|check| Prober::new(id, self.options.cgroup_parent.as_deref(), check));
                 // Before anybody hears of it: what he does then is told after this.
                 events::container("start", &self.facts(), &[]);
                 // From here on there may be nobody who listens, and who waits for the end of what is told is not held up.

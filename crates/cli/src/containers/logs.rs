@@ -43,7 +43,7 @@ pub(crate) static LOGS: Verb<LogQuery> = Verb {
 };
 
 /// As Docker: a negative number is all.
-fn tail(text: &str) -> Result<Option<u64>, ParseError> {
+pub(crate) fn tail(text: &str) -> Result<Option<u64>, ParseError> {
     match text.parse::<i64>() {
         Ok(count) => Ok(u64::try_from(count).ok()),
         Err(_) if text == "all" => Ok(None),
@@ -51,7 +51,7 @@ fn tail(text: &str) -> Result<Option<u64>, ParseError> {
     }
 }
 
-fn time(text: &str) -> Result<Time, ParseError> {
+pub(crate) fn time(text: &str) -> Result<Time, ParseError> {
     let hint = "it is no time: write 2026-01-02T03:04:05Z, a date, seconds since 1970, or how long ago, as 1h30m";
     Time::parse_loosely(text, Time::now()).ok_or_else(|| ParseError::new(text, hint))
 }

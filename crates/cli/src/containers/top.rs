@@ -26,8 +26,16 @@ pub(crate) static TOP: Verb<()> = Verb {
 
 fn top((): (), words: Vec<String>) -> Result<ExitCode, Failure> {
     let (container, options) = words.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    shown(options, || Ok(processes(container)?))
+}
+
+/// Shows processes as options of ps want it. What is wrong with these is told first.
+pub(crate) fn shown(
+    options: &[String],
+    processes: impl FnOnce() -> Result<Vec<ProcessInfo>, Failure>,
+) -> Result<ExitCode, Failure> {
     let columns = columns(options)?;
-    let processes = processes(container)?;
+    let processes = processes()?;
     let now = Time::now();
     let headings: Vec<&str> = columns.iter().map(|column| column.heading).collect();
     let line = |process: &ProcessInfo| {

@@ -193,6 +193,7 @@ pub(crate) static RM: Verb<Request> = Verb {
     }],
     act: |request, words| {
         let force = request.force;
+        step::arm_faults();
         let code =
             each(&RM.about, &request, words, |word| pods::remove(word, force, request.patience.filter(|_| force)))?;
         engine::containers::tidy().iter().for_each(|text| note(text));

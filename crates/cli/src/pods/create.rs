@@ -102,6 +102,7 @@ fn create(mut order: PodOrder, words: Vec<String>) -> Result<ExitCode, Failure> 
         order.name = Some(RunOptions::container_name(word).map_err(wrong)?);
     }
     order.made_by = typed();
+    step::arm_faults();
     say(&pods::create(&order).map_err(Failure::of_run)?);
     Ok(ExitCode::SUCCESS)
 }

@@ -71,6 +71,16 @@ fn complaints(life: &Life, case: &Case, what: &str) -> Vec<String> {
         None if all == 0 => {}
         _ => found.push(format!("{what}: the pod has {count:?} containers, and there are {all}: {}", stdout(&listed))),
     }
+    // A command that sweeps.
+    let probe = life.tool(&["create", busybox_root().to_str().unwrap()]);
+    let removed = life.tool(&["rm", stdout(&probe).trim()]);
+    if !probe.stderr.is_empty() || !removed.stderr.is_empty() {
+        found.push(format!("{what}: a command that sweeps: {}{}", stderr(&probe), stderr(&removed)));
+    }
+    let records = life.names("/var/lib/mycontainer/pods");
+    if records.len() != usize::from(count.is_some()) {
+        found.push(format!("{what}: of {count:?} containers there is {records:?}"));
+    }
     // Whatever there is, it can be started, and made again.
     if count.is_some_and(|count| count > 1) {
         let started = life.tool(&["pod", "start", "web"]);
@@ -83,11 +93,6 @@ fn complaints(life: &Life, case: &Case, what: &str) -> Vec<String> {
         found.push(format!("{what}: it cannot be made again: {}", stderr(&again)));
     }
     clear(life);
-    let probe = life.tool(&["create", busybox_root().to_str().unwrap()]);
-    let removed = life.tool(&["rm", stdout(&probe).trim()]);
-    if !probe.stderr.is_empty() || !removed.stderr.is_empty() {
-        found.push(format!("{what}: a command that sweeps: {}{}", stderr(&probe), stderr(&removed)));
-    }
     for directory in [
         "/run/mycontainer/containers",
         "/run/mycontainer/attach",

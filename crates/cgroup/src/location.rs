@@ -36,6 +36,17 @@ pub enum Location {
 }
 
 impl Location {
+    /// The group `name` inside the group `parent`: a path below the root of every hierarchy, or the name of a slice,
+    /// which is where systemd has that. `/` is the root itself.
+    pub fn inside(parent: &str, name: &str) -> Result<Self, Error> {
+        let parent = match parent.strip_suffix(".slice") {
+            Some(_) if !parent.contains('/') => slice_path(parent)?,
+            _ if !parent.is_empty() && parent.chars().all(|c| c == '/') => String::new(),
+            _ => normal(parent)?,
+        };
+        Ok(Self::Path(normal(&format!("{parent}/{name}"))?))
+    }
+
     /// The location that a configuration names. Without a path it is the group `mycontainer-NAME` at the root, with
     /// `systemd` the scope `mycontainer-NAME.scope` in system.slice, or in user.slice of the user's systemd for anyone
     /// but root.
@@ -175,6 +186,31 @@ mod tests {
         let long = format!("/a/{}", "x".repeat(256));
         for bad in ["/", ".", "/a/../b", "..", "a\0b", "a\nb", &long] {
             assert!(path(Some(bad), "x").unwrap_err().starts_with("the cgroup "), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_group_is_inside_another() {
+        for (parent, expected) in [
+            ("web", Some("web/x")),
+            ("//web/a/", Some("web/a/x")),
+            ("/", Some("x")),
+            ("user-1000.slice", Some("user.slice/user-1000.slice/x")),
+            ("-.slice", Some("x")),
+            ("/a-b.slice", Some("a-b.slice/x")),
+            ("a..b", Some("a..b/x")),
+            ("../..", None),
+            ("/web/../..", None),
+            ("..", None),
+            ("..slice", None),
+            ("a-..-b.slice", None),
+            ("web\nx", None),
+            ("web\0", None),
+            ("", None),
+            (".", None),
+        ] {
+            let inside = Location::inside(parent, "x").ok();
+            assert_eq!(inside, expected.map(|path| Location::Path(path.into())), "{parent:?}");
         }
     }
 

@@ -36,6 +36,9 @@ pub(crate) fn show(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// No line of a help is longer.
+const WIDEST: usize = 110;
+
 /// The verbs of one word, by what they are about, then the nouns.
 pub(crate) fn overview() -> String {
     let mut text = String::from(
@@ -58,7 +61,16 @@ pub(crate) fn overview() -> String {
     for (noun, summary) in NOUNS {
         let seconds: Vec<&str> =
             verbs::each().filter_map(|verb| verb.about().name.strip_prefix(noun)?.strip_prefix(' ')).collect();
-        let _ = writeln!(text, "  {noun:<10} {summary}: {}", seconds.join(", "));
+        let mut line = format!("  {noun:<10} {summary}: ");
+        for (nth, second) in seconds.iter().enumerate() {
+            let more = if nth + 1 < seconds.len() { ", " } else { "" };
+            if line.len() + second.len() + more.len() > WIDEST {
+                let _ = writeln!(text, "{}", line.trim_end());
+                line = " ".repeat(13);
+            }
+            line += &format!("{second}{more}");
+        }
+        let _ = writeln!(text, "{line}");
     }
     text + "\n`mycontainer help run` shows the flags of run. Try: sudo mycontainer run -it host\n"
 }

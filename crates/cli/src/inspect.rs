@@ -3,7 +3,7 @@
 use crate::help::show;
 use crate::report::{self, Failure};
 use crate::template::{Backslashes, Data, Template};
-use crate::verb::{About, Flag, Group, Verb, value};
+use crate::verb::{About, Flag, Group, Verb, latest, value};
 use engine::{Error, ParseError, containers, images};
 use image::Images;
 use std::process::ExitCode;
@@ -51,6 +51,7 @@ pub(crate) static INSPECT: Verb<Request> = Verb {
                 };
                 Ok(())
             }),
+            latest(),
         ],
     }],
     act: inspect,
@@ -63,7 +64,7 @@ pub(crate) static OF_CONTAINER: Verb<Request> = Verb {
         example: "container inspect NAME",
         ..About::new("container inspect", "CONTAINER [CONTAINER...]", "Show all that is known of a container, as JSON")
     },
-    groups: &[Group { heading: "Flags", flags: &[FORMAT] }],
+    groups: &[Group { heading: "Flags", flags: &[FORMAT, latest()] }],
     act: |request, words| inspect(Request { kind: Kind::Container, ..request }, words),
 };
 

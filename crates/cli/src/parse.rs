@@ -1,7 +1,7 @@
 //! Words become a request, by a verb's flags.
 
 use crate::report::{Failure, suggestion};
-use crate::verb::{About, Entry, Face, Flags, Place};
+use crate::verb::{About, Entry, Face, Flags, Newest, Place};
 use engine::ParseError;
 use lexopt::{Arg, Parser};
 use std::ffi::OsString;
@@ -18,8 +18,9 @@ const EXPLAIN: Face = Face {
     short: None,
     value: Some("[FORMAT]"),
     help: "Tell every step on standard error; =json for programs",
+    newest: None,
 };
-const HELP: Face = Face { long: "help", also: &[], short: Some('h'), value: None, help: "Show this" };
+const HELP: Face = Face { long: "help", also: &[], short: Some('h'), value: None, help: "Show this", newest: None };
 
 /// What the flags do: called with each, in order.
 pub(crate) type Take<'a> = &'a mut dyn FnMut(Place, &str) -> Result<(), ParseError>;
@@ -55,7 +56,7 @@ pub(crate) struct Read {
 pub(crate) fn again(verb: &dyn Entry, words: &[OsString], take: Take<'_>) -> Result<Option<Read>, Failure> {
     let reader = Reader { verb, about: verb.about() };
     let mut operands = Vec::new();
-    let mut explain = None;
+    let (mut explain, mut newest) = (None, None);
     let mut parser = Parser::from_args(words.iter().cloned());
     while let Some(arg) = parser.next().map_err(|e| reader.misuse(e.to_string()))? {
         let is_long = matches!(arg, Arg::Long(_));
@@ -78,6 +79,7 @@ pub(crate) fn again(verb: &dyn Entry, words: &[OsString], take: Take<'_>) -> Res
         let is_alone = !is_long && face.value.is_none();
         let value = if is_alone { "true".to_owned() } else { reader.value_of(&mut parser, face, &shown)? };
         match found {
+            Found::Own(_, Face { newest: Some(of), .. }) => newest = Some(*of).filter(|_| value == "true"),
             Found::Own(place, _) => take(place, &value).map_err(|e| reader.misuse(format!("{shown} {e}")))?,
             Found::Common(face) if face.long == HELP.long && value == "true" => return Ok(None),
             Found::Common(face) if face.long == EXPLAIN.long => {
@@ -85,6 +87,9 @@ pub(crate) fn again(verb: &dyn Entry, words: &[OsString], take: Take<'_>) -> Res
             }
             Found::Common(_) => {}
         }
+    }
+    if let Some(of) = newest {
+        reader.name_newest(of, &mut operands)?;
     }
     reader.count(&operands)?;
     Ok(Some(Read { operands, explain }))
@@ -176,6 +181,22 @@ impl Reader<'_> {
             Some(more) if most == 0 => Err(self.misuse(format!("{name} takes no words, and {more:?} is one"))),
             Some(more) => Err(self.misuse(format!("{name} takes {usage}, and {more:?} is one too many"))),
         }
+    }
+
+    /// Puts the newest in the place of the first word.
+    fn name_newest(&self, of: Newest, operands: &mut Vec<String>) -> Result<(), Failure> {
+        let (one, found) = match of {
+            Newest::Container => ("container", engine::containers::newest()?),
+            Newest::Pod => ("pod", engine::pods::newest()?),
+        };
+        // Of a list it would be one more.
+        let is_list = self.about.counts().1 == usize::MAX && self.about.flags != Flags::First;
+        if is_list && !operands.is_empty() {
+            return Err(self.misuse(format!("--latest is one {one}: name none beside it")));
+        }
+        let found = found.ok_or_else(|| Failure::new(format!("there is no {one}")))?;
+        operands.insert(0, found);
+        Ok(())
     }
 
     fn see(&self) -> String {

@@ -22,6 +22,15 @@ pub(crate) struct Face {
     pub(crate) value: Option<&'static str>,
     /// What it does, one line.
     pub(crate) help: &'static str,
+    /// It stands for a word: the newest of these.
+    pub(crate) newest: Option<Newest>,
+}
+
+/// Of what `--latest` is the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Newest {
+    Container,
+    Pod,
 }
 
 /// One flag of a verb with request `R`.
@@ -34,6 +43,8 @@ pub(crate) struct Flag<R> {
 enum Apply<R> {
     Value(fn(&mut R, &str) -> Result<(), ParseError>),
     Switch(fn(&mut R) -> &mut bool),
+    /// The reader of the words does it.
+    Word,
 }
 
 /// A flag with a value. A value that can be wrong is looked at here, so that the error names the flag.
@@ -44,7 +55,7 @@ pub(crate) const fn value<R>(
     help: &'static str,
     apply: fn(&mut R, &str) -> Result<(), ParseError>,
 ) -> Flag<R> {
-    Flag { face: Face { long, also: &[], short, value: Some(name), help }, apply: Apply::Value(apply) }
+    Flag { face: Face { long, also: &[], short, value: Some(name), help, newest: None }, apply: Apply::Value(apply) }
 }
 
 /// A flag that is on or off: which field of the request it sets.
@@ -54,7 +65,22 @@ pub(crate) const fn switch<R>(
     help: &'static str,
     field: fn(&mut R) -> &mut bool,
 ) -> Flag<R> {
-    Flag { face: Face { long, also: &[], short, value: None, help }, apply: Apply::Switch(field) }
+    Flag { face: Face { long, also: &[], short, value: None, help, newest: None }, apply: Apply::Switch(field) }
+}
+
+/// `--latest`, in place of the word that names the container.
+pub(crate) const fn latest<R>() -> Flag<R> {
+    newest("The container that was made last", Newest::Container)
+}
+
+/// `--latest`, in place of the word that names the pod.
+pub(crate) const fn latest_pod<R>() -> Flag<R> {
+    newest("The pod that was made last", Newest::Pod)
+}
+
+const fn newest<R>(help: &'static str, of: Newest) -> Flag<R> {
+    let face = Face { long: "latest", also: &[], short: Some('l'), value: None, help, newest: Some(of) };
+    Flag { face, apply: Apply::Word }
 }
 
 /// The same flag with more long names, which are not in the help.
@@ -72,6 +98,7 @@ impl<R> Flag<R> {
                 *field(request) = value == "true";
                 Ok(())
             }
+            Apply::Word => Ok(()),
         }
     }
 }

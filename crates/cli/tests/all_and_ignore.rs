@@ -1,4 +1,4 @@
-//! `--all` and `--ignore` of `stop`, `kill` and `rm`.
+//! `--all`, `--ignore`, `--cidfile` and `--latest`: which containers a verb of many is for. And how long `rm` waits.
 
 mod common;
 
@@ -59,4 +59,117 @@ fn what_is_ignored_is_only_that_there_is_none() {
         }
         assert_eq!(life.ok(&[verb, &["--ignore", "nothing", "aa"]].concat()), "aa", "{verb:?}");
     }
+}
+
+#[test]
+fn all_is_those_of_which_the_verb_changes_something() {
+    let Some(life) = Life::new("all_is_those_of_which_the_verb_changes_something") else { return };
+    for name in ["aa", "bb"] {
+        life.note(life.ok(&life.words(&["create", "--name", name], &[], "sleep 1000")));
+    }
+    life.detached(&["--name", "cc"], "sleep 1000");
+    let state = |name: &str| life.state(name).0;
+    assert_eq!(sorted(&life.ok(&["start", "--all"])), ["aa", "bb"]);
+    assert_eq!(life.ok(&["start", "--all"]), "");
+    life.ok(&["stop", "-t0", "aa"]);
+    assert_eq!(sorted(&life.ok(&["pause", "--all"])), ["bb", "cc"]);
+    assert_eq!((state("aa"), state("bb")), ("exited".into(), "paused".into()));
+    life.ok(&["unpause", "bb"]);
+    assert_eq!(life.ok(&["unpause", "-a"]), "cc");
+    let pid = life.pid("cc");
+    assert_eq!(sorted(&life.ok(&["restart", "-t0", "--running"])), ["bb", "cc"]);
+    assert_ne!(life.pid("cc"), pid);
+    assert_eq!(sorted(&life.ok(&["restart", "-t0", "--all"])), ["aa", "bb", "cc"]);
+    assert_eq!(state("aa"), "running");
+    for words in [&["start", "--all", "aa"][..], &["restart", "--running", "aa"], &["pause", "-a", "aa"]] {
+        let told = life.fails(125, words);
+        assert!(told.contains("name none beside it"), "{told}");
+    }
+    let told = life.fails(125, &["start", "--all", "--attach"]);
+    assert!(told.contains("only one container can be attended to"), "{told}");
+}
+
+#[test]
+fn ids_stand_in_files_too() {
+    let Some(life) = Life::new("ids_stand_in_files_too") else { return };
+    let dir = life.path("/run/files");
+    std::fs::create_dir(&dir).unwrap();
+    let file = |name: &str| format!("/run/files/{name}");
+    for name in ["aa", "bb"] {
+        life.detached(&["--name", name, "--cidfile", &file(name)], "sleep 1000");
+    }
+    let id = std::fs::read_to_string(dir.join("aa")).unwrap();
+    // As an editor leaves it.
+    std::fs::write(dir.join("aa"), id.clone() + "\n\n").unwrap();
+    for verb in [&["pause"][..], &["unpause"], &["restart", "-t0"], &["stop", "-t0"]] {
+        let told = life.ok(&[verb, &["--cidfile", &file("aa")]].concat());
+        assert_eq!(told, id, "{verb:?}");
+    }
+    assert_eq!(life.ok(&["kill", "--cidfile", &file("bb")]).len(), 64);
+    life.until("bb", "exited");
+    let told = life.fails(1, &["rm", "--cidfile", &file("none"), "bb"]);
+    assert!(told.contains("cannot read the id in /run/files/none: No such file"), "{told}");
+    assert_eq!(life.ok(&["rm", "--ignore", "--cidfile", &file("none"), "bb"]), "bb");
+    assert_eq!(life.ok(&["rm", "--cidfile", &file("aa")]), id);
+    let told = life.fails(1, &["stop", "--cidfile", &file("aa")]);
+    assert!(told.contains("there is no container"), "{told}");
+}
+
+#[test]
+fn the_latest_needs_no_name() {
+    let Some(life) = Life::new("the_latest_needs_no_name") else { return };
+    let told = life.fails(1, &["stop", "-l"]);
+    assert!(told.contains("there is no container"), "{told}");
+    life.detached(&["--name", "old"], "sleep 1000");
+    let id = life.detached(&["--name", "new"], "echo said; sleep 1000");
+    assert_eq!(life.ok(&["exec", "-l", "echo", "-l"]), "-l");
+    assert!(life.ok(&["top", "-l", "--", "-o", "args"]).contains("sleep 1000"));
+    assert_eq!(life.ok(&["logs", "--latest"]), "said");
+    assert_eq!(life.ok(&["inspect", "-l", "--format", "{{.Name}}"]), "/new");
+    assert_eq!(life.ok(&["container", "inspect", "-l", "--format", "{{.Name}}"]), "/new");
+    assert_eq!(life.ok(&["stats", "-l", "--no-stream", "--format", "{{.Name}}"]), "new");
+    assert_eq!(life.ok(&["port", "-l"]), "");
+    let told = life.fails(1, &["diff", "-l"]);
+    assert!(told.contains("the container new is made of no image"), "{told}");
+    for verb in [&["pause", "-l"][..], &["unpause", "-l"], &["restart", "-t0", "-l"], &["kill", "-l"]] {
+        assert_eq!(life.ok(verb), id, "{verb:?}");
+    }
+    assert_eq!(life.ok(&["wait", "-l"]), "137");
+    assert_eq!(life.ok(&["start", "-l"]), id);
+    assert_eq!(life.ok(&["stop", "-t0", "-l"]), id);
+    for (words, said) in [
+        (&["stop", "-l", "old"][..], "--latest is one container: name none beside it"),
+        (&["stop", "-la"], "name none beside it"),
+        (&["logs", "-l", "old"], "one too many"),
+        (&["exec", "-l"], "exec needs CONTAINER COMMAND"),
+    ] {
+        let told = life.fails(125, words);
+        assert!(told.contains(said), "{words:?}: {told}");
+    }
+    assert_eq!(life.ok(&["rm", "--latest=false", "new"]), "new");
+    assert_eq!(life.ok(&["rm", "-fl"]).len(), 64);
+    assert_eq!(life.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn what_is_removed_can_have_time_to_end() {
+    let Some(life) = Life::new("what_is_removed_can_have_time_to_end") else { return };
+    let dir = life.path("/run/files");
+    std::fs::create_dir(&dir).unwrap();
+    let script = "trap 'echo saved >/out/saved; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+    for (name, flags, is_saved) in [("asked", &["-f", "-t", "20"][..], true), ("killed", &["-f"], false)] {
+        let id = life.detached(&["--name", name, "-v", "/run/files:/out"], script);
+        let ready = || life.ok(&["logs", name]).contains("ready");
+        assert!(common::wait_until(10, ready));
+        assert_eq!(life.ok(&[&["rm"], flags, &[name]].concat()), name);
+        assert_eq!(std::fs::remove_file(dir.join("saved")).is_ok(), is_saved, "{name}");
+        life.assert_at_rest(&id);
+    }
+    let id = life.detached(&["--name", "deaf"], "trap '' TERM; while :; do sleep 0.05; done");
+    assert_eq!(life.ok(&["rm", "--force", "--time=0", "deaf"]), "deaf");
+    life.assert_at_rest(&id);
+    life.note(life.ok(&["create", "--name", "made", busybox_root().to_str().unwrap()]));
+    let told = life.fails(125, &["rm", "-t", "1", "made"]);
+    assert!(told.contains("say --force beside it"), "{told}");
+    assert_eq!(life.ok(&["rm", "-f", "-t", "1", "made"]), "made");
 }

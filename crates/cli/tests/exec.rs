@@ -287,6 +287,84 @@ fn a_terminal_is_the_persons() {
 }
 
 #[test]
+fn left_by_its_keys_it_runs_on() {
+    if !has("left_by_its_keys_it_runs_on", &[]) {
+        return;
+    }
+    let peers = machine(image());
+    let _guest = Guest::start(&peers, "left", &[], "./layout", SLEEP);
+    // More than a terminal's buffer after it was left, which somebody has to read.
+    let script = "read line; echo got $line; while [ ! -e /tmp/$0.go ]; do sleep 0.02; done
+                  head -c 100000 /dev/zero | tr '\\0' x; tty >/tmp/$0; sleep 1000";
+    for (flags, keys, name) in [(&[][..], "\x10\x11", "usual"), (&["--detach-keys", "ctrl-a,x"], "\x01x", "own")] {
+        let typed = words(&peers, &[flags, &["-it", "left", "sh", "-c", script, name]].concat());
+        let typed: Vec<&str> = typed.iter().map(String::as_str).collect();
+        let mut session = pty::Session::of(&typed, (24, 80), "");
+        // A part of them is the program's own, and so is what stands before them.
+        session.send("one\r");
+        session.expect("got one");
+        session.send(keys);
+        assert_eq!(session.status(), 0, "{name}");
+        assert!(session.is_cooked());
+        exec(&peers, &["left", "touch", &format!("/tmp/{name}.go")]);
+        let told = || exec(&peers, &["left", "sh", "-c", &format!("cat /tmp/{name} 2>/dev/null; :")]);
+        assert!(wait_until(10, || told().starts_with("/dev/pts/")), "{name}");
+        session.hang_up();
+    }
+    assert!(wait_until(10, || keepers("left") == 2), "one keeps each");
+    // Without keys nothing is one.
+    let typed =
+        words(&peers, &["--detach-keys", "", "-it", "left", "sh", "-c", "stty raw; echo raw; head -c 2 | od -An -tx1"]);
+    let typed: Vec<&str> = typed.iter().map(String::as_str).collect();
+    let mut session = pty::Session::of(&typed, (24, 80), "");
+    session.expect("raw");
+    session.send("\x10\x11");
+    session.expect("10 11");
+    assert_eq!(session.status(), 0);
+    for keys in ["ctrl-", "abc", "ctrl-p,"] {
+        let said = peers.ours_fails(125, &["exec", "--detach-keys", keys, "-it", "left", "true"]);
+        assert!(said.contains("write keys as ctrl-p,ctrl-q"), "{said}");
+    }
+    peers.ours_ok(&["rm", "-f", "left"]);
+    assert!(wait_until(10, || keepers("left") == 0));
+}
+
+#[test]
+fn a_tool_that_is_killed_at_a_terminal_takes_the_program_with_it() {
+    if !has("a_tool_that_is_killed_at_a_terminal_takes_the_program_with_it", &[]) {
+        return;
+    }
+    let peers = machine(image());
+    let _guest = Guest::start(&peers, "taken", &[], "./layout", SLEEP);
+    let script = "trap 'echo told; exit 9' TERM; echo $$ >/tmp/pid; echo ready; while :; do sleep 0.05; done";
+    let typed = words(&peers, &["-it", "taken", "sh", "-c", script]);
+    let typed: Vec<&str> = typed.iter().map(String::as_str).collect();
+    // A signal goes through to the program.
+    let mut session = pty::Session::of(&typed, (24, 80), "");
+    session.expect("ready");
+    common::kill("TERM", session.tool() as u32);
+    session.expect("told");
+    assert_eq!(session.status(), 9);
+    let mut session = pty::Session::of(&typed, (24, 80), "");
+    session.expect("ready");
+    common::kill("KILL", session.tool() as u32);
+    assert_eq!(session.status(), 137);
+    let lives = || exec(&peers, &["taken", "sh", "-c", "kill -0 $(cat /tmp/pid) 2>/dev/null && echo yes; :"]);
+    assert!(wait_until(10, || lives().is_empty()));
+    assert!(wait_until(10, || session.is_cooked()));
+    assert!(wait_until(10, || keepers("taken") == 0));
+}
+
+/// How many processes of ours there are for an `exec -it` in a container.
+fn keepers(container: &str) -> usize {
+    let is_one = |entry: &std::fs::DirEntry| {
+        let line = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        line.starts_with(common::tool()) && line.contains(&format!("-it\0{container}\0sh\0-c\0"))
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().filter(is_one).count()
+}
+
+#[test]
 fn detached_it_runs_on_and_ends_with_the_container() {
     if !has("detached_it_runs_on_and_ends_with_the_container", &[]) {
         return;

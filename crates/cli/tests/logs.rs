@@ -47,6 +47,13 @@ fn what_was_printed_is_shown() {
             b"2026-01-02T03:03:05.000000000Z third, in two\n2026-01-02T03:04:05.000000000Z \xff\n".to_vec(),
             "",
         ),
+        // As Docker: a line without them has a blank.
+        (&["--details", "talks"], [&b" "[..], first, b" ", third, b" ", last].concat(), "tag=x wrong\n"),
+        (
+            &["--details", "-n3", "-t", "--until", "2026-01-02T03:02:05.5Z", "talks"],
+            vec![],
+            "2026-01-02T03:02:05.500000000Z tag=x wrong\n",
+        ),
     ] {
         assert_eq!(logs(words), (out, err.to_owned()), "{words:?}");
     }
@@ -65,7 +72,7 @@ fn what_was_printed_is_shown() {
         (&["logs"][..], "logs needs CONTAINER"),
         (&["logs", "-n", "many", "talks"], "it is no number of lines"),
         (&["logs", "--since", "yesterday", "talks"], "it is no time"),
-        (&["logs", "--details", "talks"], "logs has no flag --details"),
+        (&["logs", "--detail", "talks"], "logs has no flag --detail"),
     ] {
         let told = peers.ours_fails(125, words);
         assert!(told.contains(said), "{words:?}: {told}");
@@ -88,6 +95,39 @@ fn options_of_logs_are_held_against_the_driver() {
         assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(125), ""), "{words:?}");
         assert!(stderr(&output).contains(said), "{words:?}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn labels_and_variables_stand_beside_each_line() {
+    if !has("labels_and_variables_stand_beside_each_line", &[]) {
+        return;
+    }
+    let peers = machine(TestImage::busybox().env("OF_IMAGE=1"));
+    let flags = ["--network", "none", "--label", "role=a db", "--label", "hidden=x", "-e", "A=1", "-e", "B=2"];
+    let options = ["--log-opt", "labels=role,none", "--log-opt", "env=A,OF_IMAGE,HOME"];
+    let script = "echo out; echo wrong >&2; printf half; sleep 0.1; echo ' line'";
+    let words = [&["run", "--name", "says"], &flags[..], &options, &["./layout", "sh", "-c", script]].concat();
+    peers.ours_ok(&words);
+    let logs = |words: &[&str]| {
+        let output = peers.ours_command(&[&["logs"], words, &["says"]].concat()).output().unwrap();
+        (stdout(&output), stderr(&output))
+    };
+    let details = "A=1,OF_IMAGE=1,role=a+db";
+    let expected = (format!("{details} out\n{details} half line\n"), format!("{details} wrong\n"));
+    assert_eq!(logs(&["--details"]), expected);
+    assert_eq!(logs(&[]), ("out\nhalf line\n".to_owned(), "wrong\n".to_owned()));
+    // Docker and others read them, too.
+    let path = peers.ours_ok(&["inspect", "--format", "{{.LogPath}}", "says"]);
+    let id = std::path::Path::new(path.trim_end()).parent().unwrap().file_name().unwrap().to_owned();
+    let log = std::fs::read_to_string(peers.ours_dir().join("containers").join(id).join("log.json")).unwrap();
+    assert_eq!(log.lines().count(), 3);
+    for line in log.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(record["attrs"], serde_json::json!({"A": "1", "OF_IMAGE": "1", "role": "a db"}), "{line}");
+    }
+    // There is no place for them in a kubelet's format.
+    let said = peers.ours_fails(125, &["create", "--log-driver=k8s-file", "--log-opt=labels=role", "./layout"]);
+    assert!(said.contains("labels is nothing that the log driver k8s-file can do"), "{said}");
 }
 
 #[test]

@@ -117,3 +117,44 @@ fn it_is_killed_when_its_time_is_over() {
     // One that ends by itself is not held up.
     assert_eq!(l.tool(&l.words(&["run", "--rm"], &["--timeout", "600"], "exit 3")).status.code(), Some(3));
 }
+
+#[test]
+fn variables_that_nobody_asked_for_can_be_left_away() {
+    let Some(life) = Life::new("variables_that_nobody_asked_for_can_be_left_away") else { return };
+    let root = busybox_root().to_str().unwrap();
+    let tar = life.path("/run/image.tar");
+    let packed = std::process::Command::new("tar").arg("-cf").arg(&tar).args(["-C", root, "."]).status().unwrap();
+    assert!(packed.success());
+    life.ok(&["import", "-c", "ENV OF_IMAGE=1 OTHER=2", "/run/image.tar", "localhost/env:1"]);
+    let env = |flags: &[&str]| {
+        let words =
+            [&["run", "--rm", "--network", "none", "-h", "box"], flags, &["localhost/env:1", "/bin/env"]].concat();
+        let mut lines: Vec<String> = life.ok(&words).lines().map(str::to_owned).collect();
+        lines.sort();
+        lines.join(" ")
+    };
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    assert_eq!(env(&[]), format!("HOME=/root HOSTNAME=box OF_IMAGE=1 OTHER=2 {path}"));
+    for (flags, expected) in [
+        (&["--unsetenv", "OTHER", "--unsetenv=HOSTNAME"][..], format!("HOME=/root OF_IMAGE=1 {path}")),
+        (&["--unsetenv", "OF"], format!("HOME=/root HOSTNAME=box OF_IMAGE=1 OTHER=2 {path}")),
+        (&["--unsetenv-all"], String::new()),
+        (&["--unsetenv-all", "-e", "OTHER=3", "-e", "A=b"], "A=b OTHER=3".into()),
+        (&["-e", "OTHER=3", "--unsetenv", "OTHER"], format!("HOME=/root HOSTNAME=box OF_IMAGE=1 OTHER=3 {path}")),
+    ] {
+        assert_eq!(env(flags), expected, "{flags:?}");
+    }
+    // What joins it has them as little, and `inspect` and a commit do not tell of them.
+    let flags = ["--name", "less", "--unsetenv", "OF_IMAGE", "--unsetenv", "HOME", "--network", "none"];
+    life.note(life.ok(&[&["run", "-d"], &flags[..], &["localhost/env:1", "sleep", "1000"]].concat()));
+    assert_eq!(
+        life.ok(&["exec", "less", "sh", "-c", "echo ${OF_IMAGE-none} ${OTHER-none} ${HOME-none}"]),
+        "none 2 none"
+    );
+    let config = life.field("less", "Config.Env");
+    assert!(config.contains("OTHER=2") && !config.contains("OF_IMAGE"), "{config}");
+    for wrong in ["", "A=b"] {
+        let output = sh(&["--unsetenv", wrong], "true");
+        assert!(stderr(&output).contains("write the name of a variable"), "{}", stderr(&output));
+    }
+}

@@ -118,10 +118,13 @@ fn what_cannot_be_is_told() {
         (&["-d", "ipvlan", "-o", "parent=eth0", "x"], 1, "there is no DHCP here"),
         (&["--scope", "swarm", "x"], 125, "there is only local"),
         (&["--ipam-driver", "dhcp", "x"], 125, "there is only default and host-local"),
-        (&["--attachable", "x"], 125, "network create has no flag --attachable"),
         (&["--ingress", "x"], 125, "network create has no flag --ingress"),
         (&["--config-only", "x"], 125, "network create has no flag --config-only"),
-        (&["--aux-address", "a=10.9.0.9", "x"], 125, "network create has no flag --aux-address"),
+        (&["--aux-address", "10.9.0.9", "x"], 125, "write NAME=ADDRESS"),
+        (&["--aux-address", "a=10.8.0.9", "--aux-address", "a=10.8.0.8", "x"], 125, "has an address already"),
+        (&["--subnet", "10.8.0.0/24", "--aux-address", "a=10.7.0.9", "x"], 1, "it is in no subnet of the network"),
+        (&["--subnet", "10.8.0.0/24", "--aux-address", "a=10.8.0.1", "x"], 1, "it is the gateway of the network"),
+        (&["--subnet", "10.8.0.0/24", "--aux-address", "a=fd00::9", "x"], 1, "it is in no subnet of the network"),
     ] {
         let said = host.ours_fails(code, &[&["network", "create"], words].concat());
         assert!(said.contains(why), "{words:?}: {said}");
@@ -266,4 +269,55 @@ fn the_default_network_leaves_a_made_one_its_place() {
     let said = host.run_ok(&["--network", "mine", root, "ip", "-4", "-o", "addr", "show", "dev", "eth0"]);
     assert!(said.contains("inet 172.17.0."), "{said}");
     host.ours_ok(&["network", "rm", "mine"]);
+}
+
+#[test]
+fn an_address_of_somebody_outside_is_given_to_nobody() {
+    let Some(host) = Host::new("an_address_of_somebody_outside_is_given_to_nobody", "") else { return };
+    let words = ["network", "create", "--attachable", "--subnet", "10.9.0.0/29", "--subnet", "fd00:9::/64"];
+    let aux = ["--aux-address", "router=10.9.0.3", "--aux-address", "printer=fd00:9::5", "net"];
+    host.ours_ok(&[&words[..], &aux].concat());
+    let net = shown(&host, "net");
+    assert_eq!(net["Attachable"], true);
+    assert_eq!(net["IPAM"]["Config"][0]["AuxiliaryAddresses"], json!({ "router": "10.9.0.3" }));
+    assert_eq!(net["IPAM"]["Config"][1]["AuxiliaryAddresses"], json!({ "printer": "fd00:9::5" }));
+    let root = busybox_root().to_str().unwrap();
+    let run = |name: &str, flags: &[&str]| {
+        let words =
+            [&["run", "-d", "--rm", "--name", name, "--network", "net"], flags, &[root, "sleep", "1000"]].concat();
+        host.ours_ok(&words);
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}";
+        host.ours_ok(&["inspect", "-f", format, name]).trim().to_owned()
+    };
+    // Of five addresses three are left, and then none.
+    assert_eq!(run("one", &[]), "10.9.0.2 fd00:9::2");
+    assert_eq!(run("two", &["--ip6", "fd00:9::6"]), "10.9.0.6 fd00:9::6");
+    assert_eq!(run("three", &[]), "10.9.0.4 fd00:9::4");
+    let said = host.ours_fails(125, &["run", "--rm", "--network", "net", root, "true"]);
+    assert!(said.contains("no free address in 10.9.0.0/29"), "{said}");
+    for (flags, why) in [
+        (&["--ip", "10.9.0.3"][..], "it is kept by --aux-address of the network"),
+        (&["--ip6", "fd00:9::5"], "it is kept by --aux-address of the network"),
+        (&["--ip6", "fd00:9::3"], "it is kept by --aux-address of the network"),
+        (&["--ip6", "fd00:9::1"], "it is the gateway"),
+        (&["--ip6", "fd00:9::9"], "10.9.0.0/29 has not so many"),
+        (&["--ip6", "fd00:8::2"], "the network \"net\" is fd00:9::/64"),
+        (&["--ip6", "10.9.0.4"], "it is no address of IPv6"),
+        (&["--ip6", "fd00:9::4", "--ip", "10.9.0.5"], "it goes with 10.9.0.4, and --ip says another"),
+        (&["--ip6", "fd00:9::2"], "is the address of the container"),
+    ] {
+        let words = [&["run", "--rm", "--network", "net"], flags, &[root, "true"]].concat();
+        let said = host.ours_fails(125, &words);
+        assert!(said.contains(why), "{flags:?}: {said}");
+    }
+    host.ours_ok(&["rm", "-f", "one", "two", "three"]);
+    // One that is put there later.
+    host.ours_ok(&["run", "-d", "--rm", "--name", "late", root, "sleep", "1000"]);
+    host.ours_ok(&["network", "connect", "--ip6", "fd00:9::4", "net", "late"]);
+    let format = "{{.NetworkSettings.Networks.net.IPAddress}} {{.NetworkSettings.Networks.net.GlobalIPv6Address}}";
+    assert_eq!(host.ours_ok(&["inspect", "-f", format, "late"]), "10.9.0.4 fd00:9::4\n");
+    host.ours_ok(&["rm", "-f", "late"]);
+    host.ours_ok(&["network", "create", "four"]);
+    let said = host.ours_fails(125, &["run", "--rm", "--network", "four", "--ip6", "fd00::2", root, "true"]);
+    assert!(said.contains("the network \"four\" has no IPv6"), "{said}");
 }

@@ -191,11 +191,126 @@ fn a_pod_that_is_made_with_its_first_container() {
     l.detached("web", &["--name", "two", "-h", "own", "--network", "none"]);
     assert_eq!(l.ok(&["exec", "two", "hostname"]), "own");
     assert!(l.fails(125, &["pod", "create", "--share", "ipc", "-p", "80", "xx"]).contains("not shared"));
-    assert_eq!(l.tool(&["pod", "create", "--infra=false"]).status.code(), Some(125));
     l.ok(&["pod", "stop", "-t", "1", "web"]);
     l.ok(&["pod", "create", "other"]);
     assert_eq!(l.ok(&["pod", "prune", "-f"]).lines().count(), 2);
     assert_eq!(l.ok(&["pod", "ps", "-q"]), "");
+}
+
+#[test]
+fn a_pod_without_an_infra_container_shares_nothing() {
+    let Some(l) = Pods::new("a_pod_without_an_infra_container_shares_nothing") else { return };
+    let id = l.ok(&["pod", "create", "--infra=false", "bare"]);
+    assert_eq!(l.ok(&["ps", "-aq"]), "");
+    assert_eq!(l.state("bare"), "Created");
+    l.detached("bare", &["--name", "one", "--network", "none"]);
+    l.detached("bare", &["--name", "two", "-h", "own", "--network", "none"]);
+    for kind in ["net", "ipc", "uts", "pid", "cgroup"] {
+        assert_ne!(namespace(l.pid("one"), kind), namespace(l.pid("two"), kind), "{kind}");
+    }
+    let shown = l.pod("bare");
+    assert_eq!((&shown["CreateInfra"], &shown["InfraContainerID"]), (&false.into(), &"".into()));
+    assert_eq!((&shown["NumContainers"], &shown["SharedNamespaces"]), (&2.into(), &serde_json::json!([])));
+    assert_eq!(l.ok(&["pod", "ps", "--format", "{{.Name}} {{.InfraID}}|{{.Status}}"]), "bare |Running");
+    l.ok(&["pod", "stop", "-t0", "bare"]);
+    assert_eq!(l.state("bare"), "Exited");
+    l.ok(&["pod", "start", "bare"]);
+    assert_eq!(l.state("bare"), "Running");
+    l.ok(&["pod", "kill", "bare"]);
+    assert!(wait_until(5, || l.state("bare") == "Exited"));
+    // It is there also when nothing is in it.
+    l.ok(&["rm", "-f", "one", "two"]);
+    l.ok(&["ps"]);
+    assert_eq!(l.ok(&["pod", "inspect", "-f", "{{.Id}}", "bare"]), id);
+    assert!(l.fails(125, &["pod", "create", "bare"]).contains("there is a pod \"bare\" already"));
+    l.ok(&["pod", "rm", "bare"]);
+    assert_eq!(l.ok(&["pod", "ps", "-q"]), "");
+    for flags in [
+        &["-p", "80"][..],
+        &["--share", "ipc"],
+        &["--network", "none"],
+        &["--infra-name", "xx"],
+        &["--hostname", "x"],
+        &["--dns", "1.1.1.1"],
+    ] {
+        let said = l.fails(125, &[&["pod", "create", "--infra=false"], flags].concat());
+        assert!(said.contains("cannot be used with --infra=false"), "{flags:?}: {said}");
+    }
+    l.ok(&["pod", "create", "--infra=false", "--share", "none", "bare"]);
+}
+
+#[test]
+fn a_pod_can_share_the_view_of_its_groups() {
+    let Some(l) = Pods::new("a_pod_can_share_the_view_of_its_groups") else { return };
+    l.ok(&["pod", "create", "--share", "+cgroup", "web"]);
+    let (one, _) = (l.detached("web", &["--name", "one"]), l.detached("web", &["--name", "two"]));
+    for kind in ["cgroup", "net"] {
+        assert_eq!(namespace(l.pid("one"), kind), namespace(l.pid("two"), kind), "{kind}");
+    }
+    assert_eq!(l.pod("web")["SharedNamespaces"][0], "cgroup");
+    // Each has a group of its own still, beside that of the pod.
+    let seen = l.ok(&["exec", "one", "cat", "/proc/self/cgroup"]);
+    assert!(seen.lines().any(|line| line.ends_with(&format!("/../mycontainer-{one}"))), "{seen}");
+    let said = l.fails(125, &words(&["run", "--rm"], "web", &["--cgroupns", "host"], "true"));
+    assert!(said.contains("--cgroupns is the pod's"), "{said}");
+}
+
+#[test]
+fn what_its_containers_do_is_seen_of_a_pod() {
+    let Some(l) = Pods::new("what_its_containers_do_is_seen_of_a_pod") else { return };
+    let pod = l.ok(&["pod", "create", "web"]);
+    assert_eq!(l.ok(&["pod", "logs", "web"]), "");
+    assert!(l.fails(1, &["pod", "top", "web"]).contains("no container of the pod web runs"));
+    let script = "echo of one; echo wrong >&2; printf half; exec sleep 1000";
+    let one = l.note(l.ok(&words(&["run", "-d"], "web", &["--name", "one"], script)));
+    let two = l.note(l.ok(&words(&["run", "-d"], "web", &["--name", "two"], "echo of two; exec sleep 2000")));
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let logs = |flags: &[&str]| {
+        let output = l.tool(&[&["pod", "logs"], flags, &["web"]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        (sorted(&stdout(&output)), stderr(&output))
+    };
+    // A line that has no end as yet is not kept.
+    let is_there = || logs(&["-n"]).0.len() == 2 && !logs(&["-n"]).1.is_empty();
+    assert!(wait_until(5, is_there), "{:?}", logs(&["-n"]));
+    let named = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<String>>();
+    assert_eq!(logs(&["--names"]), (named(&["one of one", "two of two"]), "one wrong\n".into()));
+    let mut ids = vec![format!("{} of one", &one[..12]), format!("{} of two", &two[..12])];
+    ids.sort();
+    assert_eq!(logs(&[]), (ids, format!("{} wrong\n", &one[..12])));
+    assert_eq!(logs(&["-n", "-c", "two"]), (named(&["two of two"]), String::new()));
+    assert_eq!(logs(&["-n", "--tail", "0"]), (vec![], String::new()));
+    assert_eq!(logs(&["-n", "--since", "0s"]), (vec![], String::new()));
+    assert!(l.fails(1, &["pod", "logs", "-c", "nobody", "web"]).contains("there is no container \"nobody\""));
+    assert!(l.fails(1, &["pod", "logs", "nobody"]).contains("there is no pod"));
+    // Nobody reads the rest.
+    let piped = l.host.try_sh(&format!("{} pod logs -f -l | head -n 1", common::tool()));
+    assert_eq!(stdout(&piped).lines().count(), 1, "{}", stderr(&piped));
+    let processes = l.ok(&["pod", "top", "web", "-o", "args"]);
+    for words in ["sleep 1000", "sleep 2000"] {
+        assert!(processes.contains(words), "{processes}");
+    }
+    assert_eq!(processes.lines().filter(|line| line.starts_with("COMMAND")).count(), 1, "{processes}");
+    assert!(l.fails(125, &["pod", "top", "web", "aux"]).contains("another one"));
+    let format = ["--no-stream", "--format", "{{.Pod}} {{.Name}} {{.PIDs}}"];
+    for words in [&[][..], &["web"], &["-l"], &["-l", "--no-trunc"]] {
+        let shown = l.ok(&[&["pod", "stats"], &format[..], words].concat());
+        let id = if words.contains(&"--no-trunc") { &pod } else { &pod[..12] };
+        assert_eq!(shown.lines().count(), 3, "{shown}");
+        assert!(shown.contains(&format!("{id} one 1")) && shown.contains(&format!("{id} two 1")), "{shown}");
+    }
+    assert!(l.ok(&["pod", "stats", "--no-stream"]).starts_with("POD "));
+    // What is yet to come, until all have ended.
+    let follow = l.meanwhile(&["pod", "logs", "-f", "-n", "web"]);
+    l.ok(&["pod", "stop", "-t0", "web"]);
+    let output = follow.wait_with_output().unwrap();
+    assert_eq!(sorted(&stdout(&output)), ["one half", "one of one", "two of two"], "{output:?}");
+    assert_eq!(l.ok(&["pod", "stats", "--no-stream", "--format", "{{.Name}}", "web"]), "");
+    assert_eq!(l.ok(&["pod", "rm", "-l"]).len(), 64);
 }
 
 /// Whatever of a pod's making or removal is killed, and whenever: the next command finds a pod that is whole, or none.

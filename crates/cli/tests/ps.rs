@@ -100,8 +100,7 @@ fn the_table_is_dockers() {
     }
     for (code, words, said) in [
         (1, &["--format", "{{.Nonsense}}"][..], "Nonsense"),
-        (1, &["--format", "{{.Size}}"], "Size"),
-        (125, &["-s"], "ps has no flag -s"),
+        (125, &["--sort", "colour"], "they are sorted by command, created, id"),
         (125, &["-f", "status=asleep"], "a status is one of"),
         (125, &["-f", "exited=soon"], "after exited= stands an exit code"),
         (125, &["-f", "colour=red"], "the keys are"),
@@ -154,6 +153,55 @@ fn what_runs_is_shown_while_it_runs() {
     assert_eq!(peers.ours_ok(&["ps", "-q"]), "");
     assert_eq!(peers.names("run/mycontainer/containers"), [""; 0]);
     peers.ours_fails(1, &["rm", "-f", "runs"]);
+}
+
+#[test]
+fn how_much_was_written_is_shown_where_it_is_asked_for() {
+    if !has("how_much_was_written_is_shown_where_it_is_asked_for", &[]) {
+        return;
+    }
+    let peers = machine(image());
+    // The others are no files of its own: a link out of it, a volume, /dev and what it has of its image.
+    let script = "head -c 123456 /dev/zero >/file; ln /file /again; ln -s /bin/busybox /link; rm /etc/passwd; \
+                  mkdir -p /a/b; echo 12345 >/a/b/c; head -c 999999 /dev/zero >/out/x; head -c 9999 /dev/zero >/dev/shm/x";
+    let dir = peers.path("out");
+    std::fs::create_dir(&dir).unwrap();
+    let volume = format!("{}:/out", dir.display());
+    let flags = ["run", "--network", "none", "-v", &volume, "--name"];
+    peers.ours_ok(&[&flags[..], &["writes", "./layout", "sh", "-c", script]].concat());
+    peers.ours_ok(&["create", "--name", "made", "./layout"]);
+    let all = |words: &[&str]| peers.ours_ok(&[&["ps", "-a"], words].concat());
+    let table = all(&["-s"]);
+    assert!(table.lines().next().unwrap().ends_with("NAMES     SIZE"), "{table}");
+    // The file, what the link says, and what is in the third.
+    assert!(table.contains("writes    123kB (virtual "), "{table}");
+    assert!(table.contains("made      0B (virtual "), "{table}");
+    assert!(!all(&[]).contains("virtual") && !all(&["--format", "json"]).contains("Size"));
+    let bytes = |line: &str| line.strip_prefix("123kB (virtual ").is_some_and(|rest| rest.ends_with("MB)"));
+    let line = all(&["--format", "{{.Size}}", "-f", "name=writes"]);
+    assert!(bytes(line.trim_end()), "{line}");
+    let json: Value = serde_json::from_str(&all(&["-s", "--format", "json", "-f", "name=writes"])).unwrap();
+    assert!(bytes(json["Size"].as_str().unwrap()), "{json}");
+    assert_eq!(all(&["-sq", "-f", "name=made"]).trim_end().len(), 12);
+    for (sort, expected) in [
+        ("created", "writes made"),
+        ("names", "made writes"),
+        ("size", "made writes"),
+        ("status", "made writes"),
+        ("runningfor", "writes made"),
+        ("image", "made writes"),
+        ("command", "made writes"),
+    ] {
+        let shown = all(&["--sort", sort, "--format", "{{.Names}}"]);
+        assert_eq!(shown.trim_end().replace('\n', " "), expected, "{sort}");
+    }
+    let mut ids: Vec<String> = all(&["-q"]).lines().map(str::to_owned).collect();
+    ids.sort();
+    assert_eq!(all(&["-q", "--sort", "id"]).lines().collect::<Vec<_>>(), ids);
+    // Of a directory there is no image.
+    let root = common::busybox_root().to_str().unwrap();
+    peers.ours_ok(&["create", "--name", "plain", root]);
+    assert_eq!(all(&["--format", "{{.Size}}", "-f", "name=plain"]), "0B\n");
 }
 
 #[test]

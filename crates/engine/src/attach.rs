@@ -1,9 +1,9 @@
 //! Attached to a container in the background: its streams are this process's own, and signals go to it.
 
+use crate::detach_keys::{DetachKeys, Watcher};
 use crate::error::Error;
 use crate::log::Stream;
 use crate::monitor::wire::{self, Asked, Told};
-use crate::parse::ParseError;
 use crate::relay::Signals;
 use crate::streams::writer_of;
 use crate::tty::{self, RawInput};
@@ -15,68 +15,6 @@ use sys::signal::send_to_pidfd;
 /// No write is larger: what polls as writable takes this much without blocking. [pipe(7)]
 const CHUNK: usize = 4096;
 const SIGWINCH: i32 = 28;
-
-/// The keys that end an attachment and leave the container running.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DetachKeys(Vec<u8>);
-
-impl Default for DetachKeys {
-    fn default() -> DetachKeys {
-        // ctrl-p,ctrl-q
-        DetachKeys(vec![16, 17])
-    }
-}
-
-impl DetachKeys {
-    /// Keys with commas between them: a character, or `ctrl-` and a letter or one of `@[\]^_`. Nothing is no keys.
-    pub fn parse(text: &str) -> Result<DetachKeys, ParseError> {
-        let key = |word: &str| match (word.strip_prefix("ctrl-"), word.as_bytes()) {
-            (Some(key), _) => match key.as_bytes() {
-                [letter @ (b'a'..=b'z' | b'A'..=b'Z')] => Some(letter.to_ascii_uppercase() - b'@'),
-                [sign @ (b'@' | b'[' | b'\\' | b']' | b'^' | b'_')] => Some(sign - b'@'),
-                _ => None,
-            },
-            (None, [character]) if character.is_ascii() => Some(*character),
-            _ => None,
-        };
-        let keys = if text.is_empty() { Some(Vec::new()) } else { text.split(',').map(key).collect() };
-        keys.map(DetachKeys).ok_or_else(|| {
-            ParseError::new(text, "write keys as ctrl-p,ctrl-q: a character, or ctrl- and one of a-z@[\\]^_")
-        })
-    }
-}
-
-/// Looks for the keys in what is typed.
-#[derive(Debug)]
-struct Watcher {
-    keys: Vec<u8>,
-    /// How many of them have been typed in a row, and are held back.
-    matched: usize,
-}
-
-impl Watcher {
-    /// What is to be passed on of it; true when all keys have come.
-    fn pass(&mut self, typed: &[u8], on: &mut Vec<u8>) -> bool {
-        for byte in typed {
-            if self.keys.get(self.matched) == Some(byte) {
-                self.matched += 1;
-                if self.matched == self.keys.len() {
-                    return true;
-                }
-                continue;
-            }
-            // What was held back was meant for the program after all.
-            on.extend_from_slice(&self.keys[..self.matched]);
-            self.matched = usize::from(self.keys.first() == Some(byte) && !self.keys.is_empty());
-            if self.matched == 0 {
-                on.push(*byte);
-            } else if self.keys.len() == 1 {
-                return true;
-            }
-        }
-        false
-    }
-}
 
 /// Which streams are connected, and how.
 #[derive(Clone, Debug)]
@@ -243,7 +181,7 @@ impl<'a> Relay<'a> {
             program,
             output: Out::new(how.output.then(rustix::stdio::stdout))?,
             error: Out::new(how.error.then(rustix::stdio::stderr))?,
-            watcher: Watcher { keys: how.detach_keys.0.clone(), matched: 0 },
+            watcher: Watcher::new(&how.detach_keys),
             typed: Vec::new(),
             is_input_open: how.input,
             tells_end: false,
@@ -377,43 +315,4 @@ impl<'a> Relay<'a> {
 
 fn broken(error: Errno) -> Error {
     Error::terminal("hear of the container")(error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_by_their_names() {
-        for (text, expected) in [
-            ("ctrl-p,ctrl-q", Some(vec![16, 17])),
-            ("ctrl-@,ctrl-[,ctrl-_", Some(vec![0, 27, 31])),
-            ("a,b", Some(vec![b'a', b'b'])),
-            ("", Some(Vec::new())),
-            ("ctrl-", None),
-            ("ctrl-1", None),
-            ("ab", None),
-            ("a,,b", None),
-        ] {
-            assert_eq!(DetachKeys::parse(text).ok().map(|keys| keys.0), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn only_all_keys_in_a_row_detach() {
-        for (keys, typed, expected, leaves) in [
-            ("ctrl-p,ctrl-q", &[b"ls\n".as_slice()][..], &b"ls\n"[..], false),
-            ("ctrl-p,ctrl-q", &[b"a\x10\x11b"], b"a", true),
-            ("ctrl-p,ctrl-q", &[b"a\x10", b"\x11"], b"a", true),
-            ("ctrl-p,ctrl-q", &[b"a\x10", b"b"], b"a\x10b", false),
-            ("ctrl-p,ctrl-q", &[b"\x10\x10\x11"], b"\x10", true),
-            ("x", &[b"abxc"], b"ab", true),
-            ("", &[b"abc"], b"abc", false),
-        ] {
-            let mut watcher = Watcher { keys: DetachKeys::parse(keys).unwrap().0, matched: 0 };
-            let mut on = Vec::new();
-            let left = typed.iter().any(|typed| watcher.pass(typed, &mut on));
-            assert_eq!((on.as_slice(), left), (expected, leaves), "{keys} {typed:?}");
-        }
-    }
 }

@@ -74,7 +74,7 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
     let bundle = Bundle {
         id: id.as_str().to_owned(),
         dir: "/".into(),
-        cgroup: id.cgroup(),
+        cgroup: id.cgroup(options.cgroup_parent.as_deref())?,
         spec,
         root,
         trees,

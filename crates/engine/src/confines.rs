@@ -142,8 +142,10 @@ impl Confines {
     }
 }
 
-/// Docker's few variables, then those that were asked for, of which the last with a name wins.
+/// Docker's few variables, of which the container keeps what `is_kept`, then those that were asked for; the last with a
+/// name wins.
 pub(crate) fn environment<'a>(
+    is_kept: impl Fn(&str) -> bool,
     hostname: &str,
     tty: bool,
     home: &str,
@@ -154,6 +156,7 @@ pub(crate) fn environment<'a>(
         env.push("TERM=xterm".into());
     }
     env.push(format!("HOME={home}"));
+    env.retain(|variable| is_kept(variable));
     env.extend(wanted.cloned());
     // From the end on, so that what an image has in tens of thousands is looked at once.
     let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();

@@ -57,7 +57,7 @@ fn default_place() -> Place {
 
 /// Whether what is asked of a network can be had there.
 pub(crate) fn check(endpoint: &Endpoint) -> Result<(), Error> {
-    let asks = endpoint.address.is_some() || !endpoint.aliases.is_empty();
+    let asks = endpoint.address.is_some() || endpoint.address6.is_some() || !endpoint.aliases.is_empty();
     if endpoint.network == networks::DEFAULT && asks {
         let reason = "an address and aliases are for networks that are made by `network create`";
         return Err(Error::Conflict(format!("{reason}: the default one has none")));

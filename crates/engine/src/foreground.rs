@@ -1,8 +1,9 @@
 //! A process of a container in the foreground, for who runs one without the engine's other parts: signals go to it, its
 //! terminal, if it has one, is this process's.
 
+use crate::detach_keys::DetachKeys;
 use crate::error::Error;
-use crate::relay::{self, Pump, Signals};
+use crate::relay::{self, Left, Pump, Signals};
 use crate::tty::Console;
 use runtime::Process;
 
@@ -23,7 +24,7 @@ impl Foreground {
 
     /// Passes signals on until the process has ended; its terminal is another's.
     pub fn wait(&self, process: &Process) -> Result<(), Error> {
-        relay::run(process, &self.0, &mut [], None)
+        relay::run(process, &self.0, &mut [], None).map(drop)
     }
 }
 
@@ -31,9 +32,19 @@ impl Foreground {
 /// typed into.
 pub(crate) fn attend(process: &Process, interactive: bool, signals: &Signals, pumps: &mut [Pump]) -> Result<(), Error> {
     if process.terminal().is_none() {
-        return relay::run(process, signals, pumps, None);
+        return relay::run(process, signals, pumps, None).map(drop);
     }
-    let (mut console, mut pumps) = Console::connect(process, interactive)?;
+    attend_terminal(process, interactive, &DetachKeys::none(), signals).map(drop)
+}
+
+/// The same for one that has a terminal, until the keys are typed.
+pub(crate) fn attend_terminal(
+    process: &Process,
+    interactive: bool,
+    keys: &DetachKeys,
+    signals: &Signals,
+) -> Result<Left, Error> {
+    let (mut console, mut pumps) = Console::connect(process, interactive, keys)?;
     let relayed = relay::run(process, signals, &mut pumps, Some(&mut console));
     console.leave();
     relayed

@@ -43,6 +43,7 @@ pub(crate) struct Given {
     pub(crate) more: MoreLimits,
     pub(crate) annotations: Vec<(String, String)>,
     pub(crate) domainname: Option<String>,
+    pub(crate) cgroup_parent: Option<String>,
 }
 
 /// A path of the host, a named volume, or a file system in memory.
@@ -108,6 +109,7 @@ impl Given {
             more: options.more_limits.clone(),
             annotations: options.annotations.clone(),
             domainname: options.domainname.clone(),
+            cgroup_parent: options.cgroup_parent.clone(),
         }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn with_image(options: &RunOptions, image: &ImageConfig) -> RunOption
     };
     all.entrypoint = None;
     all.command = [entrypoint, command].concat();
-    all.env_of_image = config.env.clone();
+    all.env_of_image = config.env.iter().filter(|variable| options.keeps_env(variable)).cloned().collect();
     all.user = options.user.clone().or_else(|| Some(config.user.clone()).filter(|user| !user.is_empty()));
     all.workdir = options.workdir.clone().or_else(|| {
         let dir = std::path::Path::new("/").join(&config.working_dir);
@@ -34,6 +34,7 @@ pub(crate) fn with_image(options: &RunOptions, image: &ImageConfig) -> RunOption
 /// over it.
 pub(crate) fn of_container(options: &RunOptions, base: Option<&ImageConfig>) -> RunConfig {
     let mut config = base.map(|base| base.config.clone()).unwrap_or_default();
+    config.env.retain(|variable| options.keeps_env(variable));
     match &options.entrypoint {
         Some(program) => {
             config.entrypoint = Some(program.clone()).filter(|program| !program.is_empty()).into_iter().collect();

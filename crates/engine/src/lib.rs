@@ -11,6 +11,7 @@
 //! and `sweep`, which every command runs, removes what belongs to it. A pod is a record `/var/lib/mycontainer/pods/NAME.json`,
 //! and containers that name it (`pods`).
 
+mod apart;
 mod attach;
 mod base;
 mod begin;
@@ -18,6 +19,7 @@ mod confines;
 pub mod containers;
 mod created;
 mod default_capabilities;
+mod detach_keys;
 mod endpoints;
 mod error;
 pub mod events;
@@ -62,7 +64,8 @@ mod user;
 pub mod volumes;
 pub mod when;
 
-pub use attach::{Attachment, DetachKeys, Note};
+pub use attach::{Attachment, Note};
+pub use detach_keys::DetachKeys;
 pub use error::Error;
 pub use foreground::{Foreground, window};
 pub use health::{Health, HealthFlags, Probed, Status};

@@ -15,7 +15,7 @@ use oci_spec::runtime::{Capability, LinuxResources, PosixRlimitType};
 use registry::Platform;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 /// Everything that the flags of `run` say. A container that stays has it in its record.
@@ -52,6 +52,12 @@ pub struct RunOptions {
     pub env: Vec<String>,
     /// The variables that the image sets: any of the person's wins over them.
     pub env_of_image: Vec<String>,
+    /// `--unsetenv`: of the image's variables and our own the container gets not these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unset_env: Vec<String>,
+    /// `--unsetenv-all`: of these it gets none.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unset_env_all: bool,
     /// `--env-file`, in order. A variable of `-e` wins over these, wherever it stands.
     pub env_of_files: Vec<String>,
     /// `-w`.
@@ -112,6 +118,9 @@ pub struct RunOptions {
     pub dns_search: Vec<String>,
     /// `--dns-option`.
     pub dns_options: Vec<String>,
+    /// `--cgroup-parent`: the group that its own is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup_parent: Option<String>,
     /// `--domainname`.
     pub domainname: Option<String>,
     /// `--no-hosts`.
@@ -264,6 +273,9 @@ pub struct Endpoint {
     /// `--ip`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
+    /// `--ip6`: the address of IPv4 that it belongs to is the container's, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address6: Option<Ipv6Addr>,
     /// `--mac-address`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<[u8; 6]>,
@@ -276,6 +288,13 @@ impl Endpoint {
     /// `--ip`.
     pub fn set_address(&mut self, text: &str) -> Result<(), ParseError> {
         self.address = Some(parse::network::ipv4(text)?);
+        Ok(())
+    }
+
+    /// `--ip6`.
+    pub fn set_address6(&mut self, text: &str) -> Result<(), ParseError> {
+        let wrong = |_| ParseError::new(text, "it is no address of IPv6");
+        self.address6 = Some(text.parse().map_err(wrong)?);
         Ok(())
     }
 
@@ -294,6 +313,7 @@ impl Endpoint {
     /// What others say as well; they win.
     fn take(&mut self, others: &Endpoint) {
         self.address = others.address.or(self.address);
+        self.address6 = others.address6.or(self.address6);
         self.mac = others.mac.or(self.mac);
         self.aliases.extend(others.aliases.iter().cloned());
     }
@@ -302,7 +322,8 @@ impl Endpoint {
     fn chosen(&self) -> String {
         let address = self.address.map(|address| address.to_string());
         let mac = self.mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
-        address.or(mac).or(self.aliases.first().cloned()).unwrap_or_default()
+        let address6 = self.address6.map(|address| address.to_string());
+        address.or(address6).or(mac).or(self.aliases.first().cloned()).unwrap_or_default()
     }
 }
 
@@ -432,6 +453,28 @@ impl RunOptions {
     /// `-e NAME=VALUE`, or `-e NAME` for the tool's own value, if it has one.
     pub fn add_env(&mut self, text: &str) -> Result<(), ParseError> {
         self.env.extend(parse::env(text)?);
+        Ok(())
+    }
+
+    /// `--unsetenv NAME`.
+    pub fn add_unset_env(&mut self, text: &str) -> Result<(), ParseError> {
+        if text.is_empty() || text.contains(['=', '\0']) {
+            return Err(ParseError::new(text, "write the name of a variable"));
+        }
+        self.unset_env.push(text.to_owned());
+        Ok(())
+    }
+
+    /// Whether the container gets a variable that nobody asked for by `-e`: one of an image, or one of ours.
+    pub(crate) fn keeps_env(&self, variable: &str) -> bool {
+        let name = variable.split('=').next().unwrap_or_default();
+        !self.unset_env_all && !self.unset_env.iter().any(|unset| unset == name)
+    }
+
+    /// `--cgroup-parent GROUP`.
+    pub fn set_cgroup_parent(&mut self, text: &str) -> Result<(), ParseError> {
+        cgroup::Location::inside(text, "group").map_err(|error| ParseError::new(text, error.to_string()))?;
+        self.cgroup_parent = Some(text.to_owned());
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //! One loop over `poll`. A pump reads only when it holds nothing and writes only when the other side takes something,
 //! so a slow reader stops its own stream and nothing else.
 
+use crate::detach_keys::{DetachKeys, Watcher};
 use crate::error::Error;
 use crate::tty::Console;
 use runtime::Process;
@@ -56,12 +57,20 @@ pub(crate) struct Pump {
     to: Option<OwnedFd>,
     held: Vec<u8>,
     ended: bool,
+    /// Of what is typed: the keys that leave the program running, and whether they have come.
+    keys: Option<Watcher>,
+    is_left: bool,
 }
 
 impl Pump {
     /// Relays what can be read from `from` to `to`, and closes `to` at the end.
     pub(crate) fn new(way: Way, from: OwnedFd, to: OwnedFd) -> Pump {
-        Pump { way, from, to: Some(to), held: Vec::new(), ended: false }
+        Pump { way, from, to: Some(to), held: Vec::new(), ended: false, keys: None, is_left: false }
+    }
+
+    /// The same, that looks for the keys.
+    pub(crate) fn with_keys(self, keys: &DetachKeys) -> Pump {
+        Pump { keys: Some(Watcher::new(keys)), ..self }
     }
 
     /// What to wait for: room to write when something is held, else something to read.
@@ -89,7 +98,10 @@ impl Pump {
         let mut space = [0u8; CHUNK];
         match rustix::io::read(&self.from, &mut space) {
             Ok(0) => self.ended = true,
-            Ok(got) => self.held.extend_from_slice(&space[..got]),
+            Ok(got) => match &mut self.keys {
+                Some(keys) => self.is_left |= keys.pass(&space[..got], &mut self.held),
+                None => self.held.extend_from_slice(&space[..got]),
+            },
             Err(Errno::INTR | Errno::AGAIN) => {}
             // EIO is how a terminal says that its other side is closed.
             Err(_) => self.ended = true,
@@ -146,6 +158,11 @@ impl Signals {
     pub(crate) fn next(&self) -> Result<Option<i32>, Error> {
         self.0.next().map_err(|source| Error::Terminal { what: "read signals", source })
     }
+
+    /// The next one, and whether a process sent it.
+    pub(crate) fn next_and_sender(&self) -> Result<Option<(i32, bool)>, Error> {
+        self.0.next_and_sender().map_err(|source| Error::Terminal { what: "read signals", source })
+    }
 }
 
 impl AsFd for Signals {
@@ -170,6 +187,15 @@ impl Interrupts {
         self.last = Some(now);
         self.count >= PATIENCE
     }
+}
+
+/// Why nothing is relayed any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// The program has ended.
+    Ended,
+    /// By the keys: it runs on.
+    Detached,
 }
 
 /// What signals asked for, beside being passed on.
@@ -211,13 +237,14 @@ impl HangUp {
     }
 }
 
-/// Runs the relays until the container's first process has ended and all that it wrote has been passed on.
+/// Runs the relays until the container's first process has ended and all that it wrote has been passed on, or until the
+/// keys are typed that leave it.
 pub(crate) fn run(
     process: &Process,
     signals: &Signals,
     pumps: &mut [Pump],
     mut console: Option<&mut Console>,
-) -> Result<(), Error> {
+) -> Result<Left, Error> {
     let mut interrupts = Interrupts::default();
     let mut alive = true;
     let mut hang_up = HangUp::default();
@@ -237,7 +264,7 @@ pub(crate) fn run(
         let asked = pass_signals(process, signals, console.as_deref_mut(), &mut interrupts)?;
         if !alive && (asked.end || asked.look) {
             // Nobody takes the rest of the output, and we are asked to go.
-            return Ok(());
+            return Ok(Left::Ended);
         }
         if asked.look {
             hang_up.suspect();
@@ -246,8 +273,13 @@ pub(crate) fn run(
             let _ = send_to_pidfd(process.pidfd(), SIGKILL);
         }
         alive = alive && !ended;
+        if let Some(left) = pumps.iter_mut().find(|pump| alive && pump.is_left) {
+            // What was typed before the keys is the program's.
+            left.write();
+            return Ok(Left::Detached);
+        }
     }
-    Ok(())
+    Ok(Left::Ended)
 }
 
 /// Waits for something to do, with `in_time` not for long: whether the container has ended, and the pumps that can go on.

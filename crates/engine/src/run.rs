@@ -137,7 +137,7 @@ pub(crate) fn check(options: &RunOptions) -> Result<(), Error> {
         return Err(Error::NotRoot);
     }
     let is_limited = options.limits != Limits::default() || options.more_limits != MoreLimits::default();
-    if is_limited && rootless::is_rootless() {
+    if (is_limited || options.cgroup_parent.is_some()) && rootless::is_rootless() {
         return Err(Error::NoLimits);
     }
     check_limits(&options.limits)?;

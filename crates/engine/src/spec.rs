@@ -87,7 +87,7 @@ fn process(parts: &Parts<'_>) -> Process {
     let mut process = parts.confines.process(Wanted {
         identity,
         words: parts.command.clone(),
-        env: environment(parts.hostname, options.tty, &identity.home, wanted),
+        env: environment(|variable| options.keeps_env(variable), parts.hostname, options.tty, &identity.home, wanted),
         cwd: options.workdir.as_deref().unwrap_or(Path::new("/")),
         tty: options.tty,
         privileged: options.privileged,

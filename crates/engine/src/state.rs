@@ -79,14 +79,20 @@ impl Id {
         &self.0[..8]
     }
 
-    /// Its control group. An ordinary user has none to make groups in.
-    pub(crate) fn cgroup(&self) -> cgroup::Location {
-        if rootless::is_rootless() { cgroup::Location::None } else { cgroup::Location::Path(self.group_name()) }
+    /// Its control group, by its `--cgroup-parent`. An ordinary user has none to make groups in.
+    pub(crate) fn cgroup(&self, parent: Option<&str>) -> Result<cgroup::Location, Error> {
+        let name = self.group_name();
+        match parent {
+            _ if rootless::is_rootless() => Ok(cgroup::Location::None),
+            None => Ok(cgroup::Location::Path(name)),
+            Some(parent) => cgroup::Location::inside(parent, &name).map_err(|error| runtime::Error::from(error).into()),
+        }
     }
 
     /// That group, opened, whether it is there or not.
-    pub(crate) fn open_cgroup(&self) -> Result<Cgroup, Error> {
-        let open = cgroup::Host::detect().and_then(|host| Cgroup::open(&host, &self.cgroup()));
+    pub(crate) fn open_cgroup(&self, parent: Option<&str>) -> Result<Cgroup, Error> {
+        let location = self.cgroup(parent)?;
+        let open = cgroup::Host::detect().and_then(|host| Cgroup::open(&host, &location));
         open.map_err(|error| runtime::Error::from(error).into())
     }
 
@@ -186,6 +192,11 @@ pub(crate) fn images_in_use() -> Vec<Use> {
 }
 
 impl Facts {
+    /// The group that its own is in, if that was said.
+    pub(crate) fn cgroup_parent(&self) -> Option<&str> {
+        self.options.as_ref()?.cgroup_parent.as_deref()
+    }
+
     /// Its name, or the first digits of its id.
     pub(crate) fn shown(&self) -> &str {
         self.name.as_deref().unwrap_or_else(|| self.id.get(..8).unwrap_or(&self.id))
@@ -199,6 +210,13 @@ pub(crate) struct Said {
     pub(crate) facts: Option<Facts>,
     /// What was added later.
     pub(crate) news: News,
+}
+
+impl Said {
+    /// The group that the container's own is in, if that was said.
+    pub(crate) fn cgroup_parent(&self) -> Option<&str> {
+        self.facts.as_ref().and_then(Facts::cgroup_parent).or(self.news.cgroup_parent.as_deref())
+    }
 }
 
 /// What a record says; nothing when it is gone, or so new that it says nothing yet.
@@ -279,6 +297,10 @@ pub(crate) struct News {
     /// Who runs one that stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tool_pid: Option<u32>,
+    /// The group that the one of such a container is in, if that was said: it is found also where what is on disk cannot be
+    /// understood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cgroup_parent: Option<String>,
     /// When its program was started, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) started: Option<String>,
@@ -298,10 +320,11 @@ pub(crate) struct News {
 
 impl News {
     fn add(&mut self, later: News) {
-        let News { name, exit_code, tool_pid, started, restarting, restarts, limits, network } = later;
+        let News { name, exit_code, tool_pid, cgroup_parent, started, restarting, restarts, limits, network } = later;
         self.name = name.or(self.name.take());
         self.exit_code = exit_code.or(self.exit_code);
         self.tool_pid = tool_pid.or(self.tool_pid);
+        self.cgroup_parent = cgroup_parent.or(self.cgroup_parent.take());
         self.started = started.or(self.started.take());
         self.restarting = restarting.or(self.restarting);
         self.restarts = restarts.or(self.restarts);
@@ -399,8 +422,9 @@ impl Record {
     }
 
     /// Makes the record of a container that stays, and has its name as long as it does.
-    pub(crate) fn claim_of_kept(id: Id) -> Result<Record, Error> {
-        let news = News { tool_pid: Some(std::process::id()), ..News::default() };
+    pub(crate) fn claim_of_kept(id: Id, cgroup_parent: Option<&str>) -> Result<Record, Error> {
+        let cgroup_parent = cgroup_parent.map(str::to_owned);
+        let news = News { tool_pid: Some(std::process::id()), cgroup_parent, ..News::default() };
         Record::write_new(id, &serde_json::to_vec(&news).unwrap_or_default())
     }
 

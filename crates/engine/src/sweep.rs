@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::events;
 use crate::life;
 use crate::passing;
-use crate::state::{self, Held, Id};
+use crate::state::{self, Held, Id, Said};
 use rustix::fs::FlockOperation;
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -105,10 +105,10 @@ pub(crate) fn remove_container(id: &Id, record: &OwnedFd) -> Vec<Error> {
 }
 
 fn remove_parts(id: &Id, record: &OwnedFd) -> Vec<Error> {
-    let mut errors = remove_cgroup(id);
+    let said = state::said_in(record);
+    let mut errors = remove_cgroup(id, said.as_ref().and_then(Said::cgroup_parent));
     let network = network();
     errors.extend(crate::begin::give_back(&network, id, network.withdraw(id.as_str())));
-    let said = state::said_in(record);
     if created::exists(id) {
         let news = said.as_ref().map(|said| said.news.clone()).unwrap_or_default();
         match life::killed(id, &news) {
@@ -138,15 +138,15 @@ fn remove_parts(id: &Id, record: &OwnedFd) -> Vec<Error> {
 }
 
 /// Kills every process of a container that has any.
-pub(crate) fn kill_processes(id: &Id) -> Result<(), Error> {
+pub(crate) fn kill_processes(id: &Id, cgroup_parent: Option<&str>) -> Result<(), Error> {
     let wrap = |error| Error::from(runtime::Error::from(error));
-    let group = id.open_cgroup()?;
+    let group = id.open_cgroup(cgroup_parent)?;
     if group.exists() { group.kill().map_err(wrap) } else { Ok(()) }
 }
 
-fn remove_cgroup(id: &Id) -> Vec<Error> {
+fn remove_cgroup(id: &Id, parent: Option<&str>) -> Vec<Error> {
     let wrap = |error| Error::from(runtime::Error::from(error));
-    match id.open_cgroup() {
+    match id.open_cgroup(parent) {
         Ok(group) if group.exists() => {
             let mut errors: Vec<Error> = group.kill().err().into_iter().map(wrap).collect();
             errors.extend(group.remove().into_iter().map(wrap));

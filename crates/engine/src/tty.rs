@@ -4,6 +4,7 @@
 //! so, without echo: a small child of ours in a session of its own holds the end of a pipe, and when that closes (the
 //! tool is gone, however it went) it sets the terminal back and ends.
 
+use crate::detach_keys::DetachKeys;
 use crate::error::Error;
 use crate::relay::{Pump, Way};
 use crate::streams::writer_of;
@@ -36,8 +37,13 @@ pub(crate) fn size() -> Option<(u16, u16)> {
 }
 
 impl Console {
-    /// Connects a started container's terminal with ours; with `interactive` ours becomes raw.
-    pub(crate) fn connect(process: &Process, interactive: bool) -> Result<(Console, Vec<Pump>), Error> {
+    /// Connects a started container's terminal with ours; with `interactive` ours becomes raw, and `keys` are looked for in
+    /// what is typed.
+    pub(crate) fn connect(
+        process: &Process,
+        interactive: bool,
+        keys: &DetachKeys,
+    ) -> Result<(Console, Vec<Pump>), Error> {
         let duplicate = |fd: BorrowedFd<'_>| {
             rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(Error::terminal("duplicate a standard stream"))
         };
@@ -48,7 +54,8 @@ impl Console {
         let mut pumps = Vec::new();
         let mut raw = None;
         if interactive {
-            pumps.push(Pump::new(Way::Into, duplicate(rustix::stdio::stdin())?, duplicate(terminal)?));
+            let typed = Pump::new(Way::Into, duplicate(rustix::stdio::stdin())?, duplicate(terminal)?);
+            pumps.push(if keys.is_empty() { typed } else { typed.with_keys(keys) });
             if isatty(rustix::stdio::stdin()) {
                 raw = Some(Raw::enter(rustix::stdio::stdin(), Termios::make_raw)?);
             }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A network that a person has made, and what was chosen where the person was silent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,12 @@ pub struct Config {
     /// The bridge's name on the host; none is made from the id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bridge: Option<String>,
+    /// Addresses that are not given out, by the name of who has them outside: `--aux-address`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub aux: BTreeMap<String, IpAddr>,
+    /// Docker's word of overlay networks, of which there are none here: it is kept for `inspect`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub attachable: bool,
     /// No names are told on it.
     pub no_names: bool,
     /// Labels.
@@ -79,6 +85,17 @@ impl Driver {
     }
 }
 
+impl Config {
+    /// The addresses of IPv4 that no container gets by itself: one of IPv6 keeps the one that it would be beside.
+    pub fn reserved(&self) -> Vec<Ipv4Addr> {
+        let beside = |address: &IpAddr| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(address) => self.ipv6?.beneath(*address, &self.ipv4),
+        };
+        self.aux.values().filter_map(beside).collect()
+    }
+}
+
 /// Addresses of IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pool4 {
@@ -117,6 +134,14 @@ impl Pool6 {
     pub fn around(gateway: Ipv6Addr, prefix: u8) -> Pool6 {
         let mask = u128::MAX.checked_shl(128_u32.saturating_sub(prefix.into())).unwrap_or(0);
         Pool6 { subnet: Ipv6Addr::from_bits(gateway.to_bits() & mask), prefix, gateway }
+    }
+
+    /// The address of IPv4 that one of this subnet belongs to; none where it stands beyond the last of them.
+    pub fn beneath(&self, address: Ipv6Addr, ipv4: &Pool4) -> Option<Ipv4Addr> {
+        let nth = address.to_bits().checked_sub(self.subnet.to_bits())?;
+        let hosts = u32::MAX.checked_shr(ipv4.prefix.into()).unwrap_or(0);
+        let nth = u32::try_from(nth).ok().filter(|nth| *nth <= hosts)?;
+        Some(Ipv4Addr::from_bits(ipv4.subnet.to_bits() | nth))
     }
 
     /// The address that belongs to one of IPv4 in this subnet.

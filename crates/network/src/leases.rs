@@ -123,7 +123,7 @@ impl Leases {
         let network = pool.network;
         let had = self.find(container, network);
         let kept = had.and_then(|at| self.lines[at].as_ref()).map(|entry| entry.address);
-        let address = match (wish, kept.filter(|address| pool.subnet.offers(*address))) {
+        let address = match (wish, kept.filter(|address| pool.offers(*address))) {
             (Some(wish), _) => self.free_for(container, pool, wish)?,
             (None, Some(kept)) => kept,
             (None, None) => self.next_free(pool)?,
@@ -161,7 +161,7 @@ impl Leases {
 
     /// This very address, if nobody who lives has it.
     fn free_for(&mut self, container: &str, pool: &Pool, wish: Ipv4Addr) -> Result<Ipv4Addr, Error> {
-        if !pool.subnet.offers(wish) {
+        if !pool.offers(wish) {
             let (network, prefix) = (pool.subnet.network(), pool.subnet.prefix);
             return Err(Error::NotInSubnet { address: wish, network, prefix });
         }
@@ -197,7 +197,7 @@ impl Leases {
         let last = self.head.last.filter(is_within).or_else(|| taken.iter().copied().filter(is_within).max());
         let start = last.map_or(first, |last| last.to_bits().saturating_add(1));
         let addresses = (start..=end).chain(first..start).map(Ipv4Addr::from_bits);
-        addresses.into_iter().find(|address| pool.subnet.offers(*address) && !taken.contains(address))
+        addresses.into_iter().find(|address| pool.offers(*address) && !taken.contains(address))
     }
 
     fn put(&mut self, at: usize, entry: Option<Entry>) -> Result<(), Error> {
@@ -297,6 +297,7 @@ mod tests {
         network: Tag::DEFAULT,
         subnet: Subnet { gateway: Ipv4Addr::new(172, 17, 0, 1), prefix: 29 },
         range: None,
+        reserved: Vec::new(),
     };
 
     fn id(nth: u32) -> String {
@@ -368,8 +369,9 @@ mod tests {
         let me = Owner::this_process().unwrap();
         let dead = Owner { start_time: me.start_time + 1, ..me };
         let subnet = Subnet { gateway: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
-        let other = Pool { network: Tag::parse("0123456789ab").unwrap(), subnet, range: None };
-        let narrow = Pool { range: Some((Ipv4Addr::new(10, 0, 0, 16), 30)), ..other };
+        let other = Pool { network: Tag::parse("0123456789ab").unwrap(), subnet, range: None, reserved: Vec::new() };
+        let narrow = Pool { range: Some((Ipv4Addr::new(10, 0, 0, 16), 30)), ..other.clone() };
+        let kept = Pool { reserved: vec![Ipv4Addr::new(10, 0, 0, 16), Ipv4Addr::new(10, 0, 0, 18)], ..narrow.clone() };
         let give = |nth, pool: &Pool, wish: Option<u8>| {
             let wish = wish.map(|last| Ipv4Addr::new(10, 0, 0, last));
             dir.open().give(&id(nth), me, pool, wish).map(|address| address.to_string()).map_err(|e| e.to_string())
@@ -384,12 +386,16 @@ mod tests {
             (4, &other, None, "10.0.0.10"),
             (5, &narrow, None, "10.0.0.16"),
             (6, &narrow, None, "10.0.0.17"),
+            (8, &kept, None, "10.0.0.19"),
+            (9, &kept, Some(17 + 3), "10.0.0.20"),
         ] {
             assert_eq!(give(nth, pool, wish).as_deref(), Ok(expected), "{nth}");
         }
         for (nth, pool, wish, expected) in [
             (7, &other, Some(9), "10.0.0.9 is the address of the container"),
             (7, &other, Some(1), "10.0.0.1 cannot be a container's"),
+            (7, &kept, Some(18), "10.0.0.18 cannot be a container's"),
+            (7, &kept, None, "no address"),
             (7, &POOL, Some(8), "10.0.0.8 cannot be a container's"),
         ] {
             let error = give(nth, pool, wish).unwrap_err();

@@ -75,8 +75,8 @@ impl Network {
             || format!("nf_tables table inet {}, forwarding", rules::TABLE),
             || self.ensure_rules(lock, leases, one.six.is_some(), request.host.forward_to()),
         )?;
-        let pool =
-            Pool { network: one.tag, subnet: one.subnet, range: config.ipv4.range.filter(|_| !config.is_default()) };
+        let range = config.ipv4.range.filter(|_| !config.is_default());
+        let pool = Pool { network: one.tag, subnet: one.subnet, range, reserved: config.reserved() };
         let address = self.lease_address(request, lock, leases, &pool)?;
         let six = one.six.map(|six| six.beside(address, one.subnet.network()));
         self.name(lock.as_fd(), &one, (address, six), request)?;
@@ -90,7 +90,8 @@ impl Network {
         let ipv4 = request.network.ipv4;
         let cable = self.shared(request.network)?;
         let subnet = Subnet { gateway: ipv4.gateway, prefix: ipv4.prefix };
-        let pool = Pool { network: request.network.tag(), subnet, range: ipv4.range };
+        let reserved = request.network.reserved();
+        let pool = Pool { network: request.network.tag(), subnet, range: ipv4.range, reserved };
         let address = self.lease_address(request, lock, leases, &pool)?;
         Ok(leased(request, &pool, address, cable))
     }

@@ -4,6 +4,7 @@ use crate::cidr::Cidr;
 use crate::error::Error;
 use crate::route::Net;
 use crate::tag::Tag;
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 /// Bits of the mask of every subnet we choose.
@@ -34,15 +35,22 @@ impl Subnet {
 }
 
 /// The addresses of a network that are given out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pool {
     pub(crate) network: Tag,
     pub(crate) subnet: Subnet,
     /// The part of it from which they are, its first address and bits; none is all of it.
     pub(crate) range: Option<(Ipv4Addr, u8)>,
+    /// Those that somebody outside has.
+    pub(crate) reserved: Vec<Ipv4Addr>,
 }
 
 impl Pool {
+    /// True when a container can have this address.
+    pub(crate) fn offers(&self, address: Ipv4Addr) -> bool {
+        self.subnet.offers(address) && !self.reserved.contains(&address)
+    }
+
     /// The first and the last address of that part.
     pub(crate) fn bounds(&self) -> (u32, u32) {
         let (first, prefix) = self.range.unwrap_or((self.subnet.network(), self.subnet.prefix));
@@ -53,7 +61,9 @@ impl Pool {
     pub(crate) fn size(&self) -> usize {
         let (first, last) = self.bounds();
         let ends = [self.subnet.network(), self.subnet.broadcast(), self.subnet.gateway];
-        let kept = ends.iter().filter(|end| (first..=last).contains(&end.to_bits())).count();
+        // Two may be one.
+        let kept: BTreeSet<u32> = ends.iter().chain(&self.reserved).map(|end| end.to_bits()).collect();
+        let kept = kept.range(first..=last).count();
         ((last - first) as usize + 1).saturating_sub(kept)
     }
 }
@@ -150,8 +160,13 @@ mod tests {
         let subnet = Subnet { gateway: Ipv4Addr::new(172, 17, 0, 1), prefix: 29 };
         let offered = (0..16).filter(|n| subnet.offers(Ipv4Addr::new(172, 17, 0, *n))).collect::<Vec<u8>>();
         assert_eq!(offered, [2, 3, 4, 5, 6]);
-        let pool = Pool { network: Tag::DEFAULT, subnet, range: None };
+        let pool = Pool { network: Tag::DEFAULT, subnet, range: None, reserved: Vec::new() };
         assert_eq!(pool.size(), offered.len());
+        // The gateway may be among them.
+        let reserved = [1, 3, 9].map(|last| Ipv4Addr::new(172, 17, 0, last)).to_vec();
+        let pool = Pool { reserved, ..pool };
+        assert_eq!(pool.size(), 4);
+        assert!(!pool.offers(Ipv4Addr::new(172, 17, 0, 3)) && pool.offers(Ipv4Addr::new(172, 17, 0, 4)));
         assert_eq!((mask(0), mask(32), mask(16)), (0, u32::MAX, 0xffff_0000));
     }
 }

@@ -77,6 +77,11 @@ impl SignalFd {
 
     /// The next signal that is waiting, or `None`.
     pub fn next(&self) -> io::Result<Option<i32>> {
+        Ok(self.next_and_sender()?.map(|(signal, _)| signal))
+    }
+
+    /// The same, and whether a process sent it: what is typed at a terminal, and its end, the kernel tells.
+    pub fn next_and_sender(&self) -> io::Result<Option<(i32, bool)>> {
         let mut info = std::mem::MaybeUninit::<libc::signalfd_siginfo>::uninit();
         let size = size_of::<libc::signalfd_siginfo>();
         // SAFETY: the buffer is as large as the size says; the kernel writes whole records only, so a full read
@@ -84,7 +89,9 @@ impl SignalFd {
         unsafe {
             let got = libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size);
             if got == size as isize {
-                return Ok(Some(info.assume_init().ssi_signo as i32));
+                let info = info.assume_init();
+                // Codes above 0 are the kernel's. [sigaction(2)]
+                return Ok(Some((info.ssi_signo as i32, info.ssi_code <= 0)));
             }
         }
         match io::Error::last_os_error() {

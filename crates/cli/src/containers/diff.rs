@@ -2,7 +2,7 @@
 
 use crate::help::show;
 use crate::report::Failure;
-use crate::verb::{About, Verb};
+use crate::verb::{About, Group, Verb, latest};
 use image::archive::Changed;
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ pub(crate) static DIFF: Verb<()> = Verb {
         example: "diff NAME",
         ..About::new("diff", "CONTAINER", "Show what a container has changed of its image")
     },
-    groups: &[],
+    groups: &[Group { heading: "Flags", flags: &[latest()] }],
     act: diff,
 };
 

@@ -2,9 +2,9 @@
 
 use crate::exit;
 use crate::report::Failure;
-use crate::verb::{About, Flags, Group, Verb, switch, value};
-use engine::ParseError;
+use crate::verb::{About, Flags, Group, Verb, latest, switch, value};
 use engine::containers::{self, ExecOptions};
+use engine::{DetachKeys, ParseError};
 use std::process::ExitCode;
 
 /// `mycontainer exec`.
@@ -13,9 +13,10 @@ pub(crate) static EXEC: Verb<ExecOptions> = Verb {
         also: &["container exec"],
         flags: Flags::First,
         intro: "Runs one more COMMAND in a container that runs: in its namespaces and control group, with its variables,\n\
-                user, directory, capabilities, limits and system call filter.",
-        outro: "Exit code: the command's own, 0 with --detach; 125 when mycontainer failed, 126 when COMMAND cannot be\n\
-                executed, 127 when it is not there, 128 + n when it died by signal n. That CONTAINER is not there, or does\n\
+                user, directory, capabilities, limits and system call filter. With a terminal of its own, -it, it is left\n\
+                running with ctrl-p ctrl-q.",
+        outro: "Exit code: the command's own, 0 when it is left running; 125 when mycontainer failed, 126 when COMMAND cannot\n\
+                be executed, 127 when it is not there, 128 + n when it died by signal n. That CONTAINER is not there, or does\n\
                 not run, is a failure of mycontainer.",
         example: "exec -it NAME sh",
         ..About::new("exec", "CONTAINER COMMAND [ARGUMENT...]", "Run one more command in a container")
@@ -27,6 +28,10 @@ pub(crate) static EXEC: Verb<ExecOptions> = Verb {
             switch("tty", Some('t'), "Give it a terminal", |r| &mut r.tty),
             switch("detach", Some('d'), "Return when it runs, and let it run on; what it prints is dropped", |r| {
                 &mut r.detach
+            }),
+            value("detach-keys", None, "KEYS", "Leave it running with these (default: ctrl-p,ctrl-q)", |r, v| {
+                r.detach_keys = DetachKeys::parse(v)?;
+                Ok(())
             }),
             value("env", Some('e'), "NAME[=VALUE]", "Set a variable, or pass on the tool's own", |r, v| r.add_env(v)),
             value("env-file", None, "FILE", "Set the variables of a file, one a line", |r, v| r.add_env_file(v)),
@@ -42,6 +47,7 @@ pub(crate) static EXEC: Verb<ExecOptions> = Verb {
                 Ok(())
             }),
             switch("privileged", None, "Give it every capability, whatever the container has", |r| &mut r.privileged),
+            latest(),
         ],
     }],
     act: exec,

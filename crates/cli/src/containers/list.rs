@@ -3,10 +3,10 @@
 use crate::help::show;
 use crate::images::shown;
 use crate::report::Failure;
-use crate::table::{Filter, ago, duration};
+use crate::table::{Filter, ago, duration, short_size};
 use crate::template::{Data, List, Row, quoted};
 use crate::verb::{About, Group, Verb, also, switch, value};
-use engine::containers::{self, Listed, State};
+use engine::containers::{self, Listed, Size, State};
 use engine::when::Time;
 use engine::{ParseError, RunOptions, Status};
 use std::process::ExitCode;
@@ -18,10 +18,36 @@ pub(crate) struct Request {
     in_full: bool,
     latest: bool,
     pod: bool,
+    size: bool,
+    sort: Option<Sort>,
     last: Option<usize>,
     format: Option<String>,
     filters: Vec<Filter>,
 }
+
+/// What `--sort` goes by. The names are Podman's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    Command,
+    Created,
+    Id,
+    Image,
+    Names,
+    RunningFor,
+    Size,
+    Status,
+}
+
+const SORTS: [(&str, Sort); 8] = [
+    ("command", Sort::Command),
+    ("created", Sort::Created),
+    ("id", Sort::Id),
+    ("image", Sort::Image),
+    ("names", Sort::Names),
+    ("runningfor", Sort::RunningFor),
+    ("size", Sort::Size),
+    ("status", Sort::Status),
+];
 
 const FILTERS: &[&str] = &[
     "id", "name", "label", "status", "exited", "ancestor", "before", "since", "health", "publish", "expose", "network",
@@ -43,8 +69,10 @@ pub(crate) static PS: Verb<Request> = Verb {
                 publish=PORT[-END][/PROTOCOL] (of the host), expose=PORT[-END][/PROTOCOL] (its own), network=NETWORK,\n\
                 pod=NAME or DIGITS.\n\
                 Several of one key: any of them; labels: all.\n\
+                --sort goes by command, created (the oldest first), id, image, names, runningfor (what was started last\n\
+                first), size or status.\n\
                 Fields for --format: ID Names Image Command CreatedAt RunningFor State Status Ports Labels Mounts Networks,\n\
-                Pod PodName, and {{.Label \"name\"}}.",
+                Pod PodName Size, and {{.Label \"name\"}}. Size is what it has written, and with its image.",
         ..About::new("ps", "", "List containers")
     },
     groups: &[Group {
@@ -67,6 +95,13 @@ pub(crate) static PS: Verb<Request> = Verb {
             switch("latest", Some('l'), "Show the newest one", |r| &mut r.latest),
             also(&["notrunc"], switch("no-trunc", None, "Show ids and commands in full", |r| &mut r.in_full)),
             switch("pod", Some('p'), "Show also in which pod it is", |r| &mut r.pod),
+            switch("size", Some('s'), "Show also how much it has written", |r| &mut r.size),
+            value("sort", None, "FIELD", "Sort them by this; see below", |r, v| {
+                let found = SORTS.iter().find(|(name, _)| *name == v).map(|(_, sort)| *sort);
+                let names = || SORTS.map(|(name, _)| name).join(", ");
+                r.sort = Some(found.ok_or_else(|| ParseError::new(v, format!("they are sorted by {}", names())))?);
+                Ok(())
+            }),
             switch("quiet", Some('q'), "Print ids, and nothing else", |r| &mut r.quiet),
         ],
     }],
@@ -113,13 +148,14 @@ fn expression(filter: &Filter) -> Result<regex_lite::Regex, ParseError> {
 /// The usual columns.
 const TABLE: &str = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 const WITH_PODS: &str = "\t{{.Pod}}\t{{.PodName}}";
+const WITH_SIZES: &str = "\t{{.Size}}";
 
 fn list(request: Request, _: Vec<String>) -> Result<ExitCode, Failure> {
     // Templates are looked at first: they are right or wrong whatever is here.
-    let default = match (request.quiet, request.pod) {
-        (true, _) => "{{.ID}}".to_owned(),
-        (false, true) => format!("{TABLE}{WITH_PODS}"),
-        (false, false) => TABLE.to_owned(),
+    let more = |is_asked: bool, columns: &'static str| if is_asked { columns } else { "" };
+    let default = match request.quiet {
+        true => "{{.ID}}".to_owned(),
+        false => format!("{TABLE}{}{}", more(request.size, WITH_SIZES), more(request.pod, WITH_PODS)),
     };
     let template = List::parse(request.format.as_deref().filter(|_| !request.quiet), &default)?;
     let last = if request.latest { Some(1) } else { request.last };
@@ -136,8 +172,18 @@ fn list(request: Request, _: Vec<String>) -> Result<ExitCode, Failure> {
         is_shown(at - 1, one)
     });
     listed.truncate(last.unwrap_or(usize::MAX));
+    let names_size = request.format.as_ref().is_some_and(|format| format.contains(".Size"));
+    let needs_size = (request.size && !request.quiet) || names_size || request.sort == Some(Sort::Size);
+    let sizes: Vec<Option<Size>> = match needs_size {
+        true => containers::sizes(&listed).into_iter().map(Some).collect(),
+        false => vec![None; listed.len()],
+    };
+    let mut listed: Vec<(Listed, Option<Size>)> = listed.into_iter().zip(sizes).collect();
+    if let Some(sort) = request.sort {
+        sort_by(sort, &mut listed);
+    }
     let now = Time::now();
-    let rows: Vec<Row> = listed.iter().map(|one| row(one, &pods, request.in_full, now)).collect();
+    let rows: Vec<Row> = listed.iter().map(|(one, size)| row(one, &pods, *size, request.in_full, now)).collect();
     Ok(show(&template.render(&rows, &any_row(now), HEADINGS)?))
 }
 
@@ -147,14 +193,37 @@ const HEADINGS: &[(&str, &str)] =
 /// The names of pods, by their ids.
 type Pods = std::collections::BTreeMap<String, String>;
 
-/// The fields of a container, in the order of the JSON.
-fn row(one: &Listed, pods: &Pods, in_full: bool, now: Time) -> Row {
+/// Those that are alike stay in their order.
+fn sort_by(sort: Sort, listed: &mut [(Listed, Option<Size>)]) {
+    let now = Time::now();
+    match sort {
+        Sort::Command => listed.sort_by_cached_key(|(one, _)| command(&one.command)),
+        Sort::Created => listed.sort_by_cached_key(|(one, _)| (one.created.clone(), one.id.clone())),
+        Sort::Id => listed.sort_by_cached_key(|(one, _)| one.id.clone()),
+        Sort::Image => listed.sort_by_cached_key(|(one, _)| one.image.clone()),
+        Sort::Names => listed.sort_by_cached_key(|(one, _)| one.name.clone()),
+        // One that was never started runs for no time at all, and comes last.
+        Sort::RunningFor => listed.sort_by_cached_key(|(one, _)| std::cmp::Reverse(one.started.clone())),
+        Sort::Size => listed.sort_by_key(|(_, size)| size.map(|size| size.written)),
+        Sort::Status => listed.sort_by_cached_key(|(one, _)| status(one, now)),
+    }
+}
+
+/// As Docker shows it: what was written, and that with the image.
+fn size(size: Size) -> String {
+    let written = short_size(size.written);
+    size.image
+        .map_or_else(|| written.clone(), |image| format!("{written} (virtual {})", short_size(image + size.written)))
+}
+
+/// The fields of a container, in the order of the JSON. `size` where it is asked for.
+fn row(one: &Listed, pods: &Pods, of_size: Option<Size>, in_full: bool, now: Time) -> Row {
     let then = Time::parse(&one.created);
     let labels: Vec<String> = one.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let pod = one.pod.as_deref().unwrap_or_default();
     let cut = |text: &str, width| if in_full { text.to_owned() } else { ellipsis(text, width) };
     let mounts: Vec<String> = one.mounts.iter().map(|path| cut(path, 15)).collect();
-    Data::row()
+    let row = Data::row()
         .with("Command", quoted(&cut(&command(&one.command), 20)))
         .with("CreatedAt", shown::at(&one.created))
         .with("ID", if in_full { &one.id } else { one.id.get(..12).unwrap_or(&one.id) })
@@ -168,13 +237,17 @@ fn row(one: &Listed, pods: &Pods, in_full: bool, now: Time) -> Row {
         .with("Ports", one.ports.join(", "))
         .with("RunningFor", then.map_or_else(|| "N/A".into(), |then| ago(then, now)))
         .with("State", one.state.name())
-        .with("Status", status(one, now))
-        .with("Label", one.labels.clone())
+        .with("Status", status(one, now));
+    let row = match of_size {
+        Some(of_size) => row.with("Size", size(of_size)),
+        None => row,
+    };
+    row.with("Label", one.labels.clone())
 }
 
 /// For its fields, also where there is nothing to list.
 fn any_row(now: Time) -> Row {
-    row(&Listed::default(), &Pods::new(), true, now)
+    row(&Listed::default(), &Pods::new(), Some(Size::default()), true, now)
 }
 
 fn status(one: &Listed, now: Time) -> String {

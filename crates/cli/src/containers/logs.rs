@@ -1,7 +1,7 @@
 //! `logs`: what a container has printed.
 
 use crate::report::{self, Failure};
-use crate::verb::{About, Group, Verb, switch, value};
+use crate::verb::{About, Group, Verb, latest, switch, value};
 use engine::when::Time;
 use engine::{LogQuery, ParseError};
 use std::process::ExitCode;
@@ -26,6 +26,7 @@ pub(crate) static LOGS: Verb<LogQuery> = Verb {
                 q.tail = tail(v)?;
                 Ok(())
             }),
+            switch("details", None, "Show what --log-opt labels and env put beside each line", |q| &mut q.details),
             switch("timestamps", Some('t'), "Show when each line was printed", |q| &mut q.timestamps),
             value("since", None, "TIME", "Nothing that was printed before", |q, v| {
                 q.since = Some(time(v)?);
@@ -35,13 +36,14 @@ pub(crate) static LOGS: Verb<LogQuery> = Verb {
                 q.until = Some(time(v)?);
                 Ok(())
             }),
+            latest(),
         ],
     }],
     act: logs,
 };
 
 /// As Docker: a negative number is all.
-fn tail(text: &str) -> Result<Option<u64>, ParseError> {
+pub(crate) fn tail(text: &str) -> Result<Option<u64>, ParseError> {
     match text.parse::<i64>() {
         Ok(count) => Ok(u64::try_from(count).ok()),
         Err(_) if text == "all" => Ok(None),
@@ -49,7 +51,7 @@ fn tail(text: &str) -> Result<Option<u64>, ParseError> {
     }
 }
 
-fn time(text: &str) -> Result<Time, ParseError> {
+pub(crate) fn time(text: &str) -> Result<Time, ParseError> {
     let hint = "it is no time: write 2026-01-02T03:04:05Z, a date, seconds since 1970, or how long ago, as 1h30m";
     Time::parse_loosely(text, Time::now()).ok_or_else(|| ParseError::new(text, hint))
 }

@@ -2,7 +2,7 @@
 
 use crate::images::say;
 use crate::report::Failure;
-use crate::verb::{About, Verb};
+use crate::verb::{About, Group, Verb, latest};
 use engine::containers::{self, Port};
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ pub(crate) static PORT: Verb<()> = Verb {
         example: "port NAME 80",
         ..About::new("port", "CONTAINER [PORT[/PROTOCOL]]", "Show where the ports of a container can be reached")
     },
-    groups: &[],
+    groups: &[Group { heading: "Flags", flags: &[latest()] }],
     act: port,
 };
 

@@ -1,17 +1,20 @@
 //! `rm`: containers go.
 
-use super::end::or_all;
+use super::meant::Meant;
+use super::start::patience;
 use crate::report::{self, Failure};
-use crate::verb::{About, Group, Verb, switch};
+use crate::verb::{About, Group, Verb, also, latest, switch, value};
+use engine::containers::StopOrder;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 #[derive(Debug, Default)]
 pub(crate) struct Request {
     force: bool,
     volumes: bool,
-    ignore: bool,
-    all: bool,
+    patience: Option<Option<Duration>>,
+    meant: Meant,
 }
 
 /// `mycontainer rm`.
@@ -29,20 +32,46 @@ pub(crate) static RM: Verb<Request> = Verb {
             switch("volumes", Some('v'), "Remove also its volumes that have no name and no other user", |r| {
                 &mut r.volumes
             }),
-            switch("ignore", Some('i'), "That there is no such container is no error", |r| &mut r.ignore),
-            switch("all", Some('a'), "Every container", |r| &mut r.all),
+            also(
+                &["timeout"],
+                value(
+                    "time",
+                    Some('t'),
+                    "SECONDS",
+                    "With --force: end it as `stop` does; -1: wait for ever",
+                    |r, v| {
+                        r.patience = Some(patience(v)?);
+                        Ok(())
+                    },
+                ),
+            ),
+            switch("ignore", Some('i'), "That there is no such container is no error", |r| &mut r.meant.ignore),
+            value("cidfile", None, "FILE", "The container whose id is in this file", |r, v| {
+                r.meant.cidfiles.push(v.into());
+                Ok(())
+            }),
+            latest(),
+            switch("all", Some('a'), "Every container", |r| &mut r.meant.all),
         ],
     }],
     act: remove,
 };
 
 fn remove(request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
+    if request.patience.is_some() && !request.force {
+        return Err(Failure::misuse("--time says how long one that runs has to end", "say --force beside it"));
+    }
     let mut code = ExitCode::SUCCESS;
-    let words = or_all(&RM.about, words, request.all, true)?;
+    let words = request.meant.words(&RM.about, words, |_| true)?;
+    if let Some(timeout) = request.patience {
+        // What cannot be ended is told where it cannot be removed.
+        let order = StopOrder { timeout: Some(timeout), ..StopOrder::default() };
+        engine::containers::stop(&words, order, &mut |_, _| {});
+    }
     for word in &words {
         match engine::containers::remove(word, request.force, request.volumes) {
             Ok(()) => drop(writeln!(std::io::stdout(), "{word}")),
-            Err(engine::Error::NoSuchContainer { .. }) if request.ignore => {}
+            Err(engine::Error::NoSuchContainer { .. }) if request.meant.ignore => {}
             Err(error) => code = report::failure(&error.into()),
         }
     }

@@ -1,12 +1,13 @@
 //! `start`, `restart` and `attach`: containers in the background.
 
 use super::end::signal;
+use super::meant::Meant;
 use crate::exit;
 use crate::images::{for_each, say};
 use crate::report::{Failure, note};
 use crate::run::flags::boolean;
-use crate::verb::{About, Flag, Group, Verb, also, switch, value};
-use engine::containers::{self, AttachOrder, StartOrder, StopOrder};
+use crate::verb::{About, Flag, Group, Verb, also, latest, switch, value};
+use engine::containers::{self, AttachOrder, Listed, StartOrder, StopOrder};
 use engine::{DetachKeys, ParseError};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +19,14 @@ pub(crate) struct Request {
     no_input: bool,
     keeps_signals: bool,
     detach_keys: DetachKeys,
+    meant: Meant,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Again {
+    order: StopOrder,
+    running: bool,
+    meant: Meant,
 }
 
 const DETACH_KEYS: Flag<Request> =
@@ -38,7 +47,7 @@ pub(crate) static START: Verb<Request> = Verb {
         intro: "Starts containers that were created or have ended, as they were created. With --attach or --interactive it\n\
                 is one, and its exit code is the exit code.",
         example: "start NAME",
-        ..About::new("start", "CONTAINER [CONTAINER...]", "Start containers that do not run")
+        ..About::new("start", "[CONTAINER...]", "Start containers that do not run")
     },
     groups: &[Group {
         heading: "Flags",
@@ -47,6 +56,8 @@ pub(crate) static START: Verb<Request> = Verb {
             switch("interactive", Some('i'), "As --attach, and connect standard input", |r| &mut r.interactive),
             DETACH_KEYS,
             SIG_PROXY,
+            latest(),
+            switch("all", None, "Every container that does not run", |r| &mut r.meant.all),
         ],
     }],
     act: start,
@@ -54,7 +65,8 @@ pub(crate) static START: Verb<Request> = Verb {
 
 fn start(request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
     let is_attended = request.attach || request.interactive;
-    if is_attended && words.len() > 1 {
+    let words = request.meant.words(&START.about, words, |one| !one.is_running())?;
+    if is_attended && (words.len() > 1 || request.meant.all) {
         return Err(Failure::misuse("only one container can be attended to", "leave --attach and --interactive away"));
     }
     if !cfg!(target_feature = "crt-static") {
@@ -79,42 +91,46 @@ fn start(request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
 }
 
 /// `mycontainer restart`.
-pub(crate) static RESTART: Verb<StopOrder> = Verb {
+pub(crate) static RESTART: Verb<Again> = Verb {
     about: About {
         also: &["container restart"],
         intro: "Stops containers as `stop` does, and starts them. One that does not run is started.",
         example: "restart NAME",
-        ..About::new("restart", "CONTAINER [CONTAINER...]", "Stop containers and start them")
+        ..About::new("restart", "[CONTAINER...]", "Stop containers and start them")
     },
     groups: &[Group {
         heading: "Flags",
         flags: &[
-            value(
-                "signal",
-                Some('s'),
-                "SIGNAL",
-                "Send this signal first: a name or a number",
-                |r: &mut StopOrder, v| {
-                    r.signal = Some(signal(v)?);
-                    Ok(())
-                },
-            ),
+            value("signal", Some('s'), "SIGNAL", "Send this signal first: a name or a number", |r: &mut Again, v| {
+                r.order.signal = Some(signal(v)?);
+                Ok(())
+            }),
             also(
                 &["time"],
                 value("timeout", Some('t'), "SECONDS", "Wait so long until SIGKILL; -1: for ever", |r, v| {
-                    r.timeout = Some(patience(v)?);
+                    r.order.timeout = Some(patience(v)?);
                     Ok(())
                 }),
             ),
+            value("cidfile", None, "FILE", "The container whose id is in this file", |r, v| {
+                r.meant.cidfiles.push(v.into());
+                Ok(())
+            }),
+            latest(),
+            switch("running", None, "Every container that runs", |r| &mut r.running),
+            switch("all", Some('a'), "Every container", |r| &mut r.meant.all),
         ],
     }],
-    act: |order, words| {
+    act: |mut request, words| {
         if !cfg!(target_feature = "crt-static") {
             runtime::seal::ensure().map_err(|error| Failure::of_run(error.into()))?;
         }
         step::arm_faults();
+        let every: fn(&Listed) -> bool = if request.running { Listed::is_running } else { |_| true };
+        request.meant.all |= request.running;
+        let words = request.meant.words(&RESTART.about, words, every)?;
         Ok(for_each(&words, |word| {
-            containers::restart(word, order, &mut note)?;
+            containers::restart(word, request.order, &mut note)?;
             say(word);
             Ok(())
         }))
@@ -143,6 +159,7 @@ pub(crate) static ATTACH: Verb<Request> = Verb {
             switch("no-stdin", None, "Do not connect standard input", |r: &mut Request| &mut r.no_input),
             DETACH_KEYS,
             SIG_PROXY,
+            latest(),
         ],
     }],
     act: |request, words| {

@@ -4,18 +4,22 @@ use crate::help::show;
 use crate::report::Failure;
 use crate::table::{binary_size, short_size};
 use crate::template::{Data, List, Row};
-use crate::verb::{About, Group, Verb, also, switch, value};
+use crate::verb::{About, Group, Verb, also, latest, switch, value};
 use engine::containers::{Usage, Watched};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Default)]
 pub(crate) struct Request {
-    once: bool,
-    in_full: bool,
-    format: Option<String>,
+    pub(crate) once: bool,
+    pub(crate) in_full: bool,
+    pub(crate) format: Option<String>,
 }
+
+/// The ids of pods, by those of their containers.
+pub(crate) type Pods = BTreeMap<String, String>;
 
 /// `mycontainer stats`.
 pub(crate) static STATS: Verb<Request> = Verb {
@@ -35,15 +39,20 @@ pub(crate) static STATS: Verb<Request> = Verb {
             }),
             switch("no-stream", None, "Show it once, over half a second", |r: &mut Request| &mut r.once),
             also(&["notrunc"], switch("no-trunc", None, "Show ids in full", |r| &mut r.in_full)),
+            latest(),
         ],
     }],
-    act: stats,
+    act: |request, words| watch(&request, DEFAULT, &Watched::new(&words)?, &Pods::new()),
 };
 
+/// As it is of pods.
+pub(crate) const OF_PODS: &str = "table {{.Pod}}\t{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t\
+                                  {{.PIDs}}";
 const DEFAULT: &str =
     "table {{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}";
 const HEADINGS: &[(&str, &str)] = &[
     ("ID", "CONTAINER ID"),
+    ("Pod", "POD"),
     ("CPUPerc", "CPU %"),
     ("MemUsage", "MEM USAGE / LIMIT"),
     ("MemPerc", "MEM %"),
@@ -56,11 +65,11 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// To the beginning of the screen, of which the rest is cleared. [ECMA-48]
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-fn stats(request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
-    let list = List::parse(request.format.as_deref(), DEFAULT)?;
-    let watched = Watched::new(&words)?;
+/// Shows what is watched, once or again and again.
+pub(crate) fn watch(request: &Request, default: &str, watched: &Watched, pods: &Pods) -> Result<ExitCode, Failure> {
+    let list = List::parse(request.format.as_deref(), default)?;
     // Templates are right or wrong whatever runs.
-    let like = row(&any(), &any(), request.in_full);
+    let like = row(&any(), &any(), pods, request.in_full);
     list.render(std::slice::from_ref(&like), &like, HEADINGS)?;
     let mut before = watched.look()?;
     loop {
@@ -69,7 +78,7 @@ fn stats(request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
         }
         let now = watched.look()?;
         let pairs = now.iter().filter_map(|now| Some((before.iter().find(|before| before.id == now.id)?, now)));
-        let rows: Vec<Row> = pairs.map(|(before, now)| row(before, now, request.in_full)).collect();
+        let rows: Vec<Row> = pairs.map(|(before, now)| row(before, now, pods, request.in_full)).collect();
         let text = list.render(&rows, &like, HEADINGS)?;
         if request.once {
             return Ok(show(&text));
@@ -89,8 +98,10 @@ fn any() -> Usage {
 }
 
 /// The fields, in the order of the JSON.
-fn row(before: &Usage, now: &Usage, in_full: bool) -> Row {
-    let id = if in_full { &now.id } else { now.id.get(..12).unwrap_or(&now.id) };
+fn row(before: &Usage, now: &Usage, pods: &Pods, in_full: bool) -> Row {
+    let cut = |id: &str| if in_full { id.to_owned() } else { id.get(..12).unwrap_or(id).to_owned() };
+    let id = cut(&now.id);
+    let pod = pods.get(&now.id).map(|pod| cut(pod)).unwrap_or_default();
     let pair = |(one, other): (u64, u64)| format!("{} / {}", short_size(one), short_size(other));
     let memory = now.memory.map_or_else(
         || "-- / --".to_owned(),
@@ -101,13 +112,14 @@ fn row(before: &Usage, now: &Usage, in_full: bool) -> Row {
     Data::row()
         .with("BlockIO", pair(now.disk))
         .with("CPUPerc", percent(spent, now.at.duration_since(before.at).as_nanos() as f64))
-        .with("Container", id)
-        .with("ID", id)
+        .with("Container", id.as_str())
+        .with("ID", id.as_str())
         .with("MemPerc", share)
         .with("MemUsage", memory)
         .with("Name", now.name.as_deref().unwrap_or_default())
         .with("NetIO", pair(now.network))
         .with("PIDs", now.pids.to_string())
+        .with("Pod", pod)
 }
 
 fn percent(part: f64, whole: f64) -> String {
@@ -129,7 +141,7 @@ mod tests {
             pids: 7,
             ..any()
         };
-        let json = row(&before, &now, false).json();
+        let json = row(&before, &now, &Pods::new(), false).json();
         for expected in [
             "\"CPUPerc\":\"150.00%\"",
             "\"MemPerc\":\"25.00%\"",
@@ -139,6 +151,6 @@ mod tests {
         ] {
             assert!(json.contains(expected), "{json}");
         }
-        assert!(row(&before, &before, false).json().contains("\"CPUPerc\":\"0.00%\""));
+        assert!(row(&before, &before, &Pods::new(), false).json().contains("\"CPUPerc\":\"0.00%\""));
     }
 }

@@ -3,7 +3,7 @@
 use crate::help::show;
 use crate::report::Failure;
 use crate::table;
-use crate::verb::{About, Flags, Verb};
+use crate::verb::{About, Flags, Group, Verb, latest};
 use engine::containers::{ProcessInfo, processes};
 use engine::when::Time;
 use std::process::ExitCode;
@@ -20,14 +20,22 @@ pub(crate) static TOP: Verb<()> = Verb {
         example: "top NAME -o pid,cmd",
         ..About::new("top", "CONTAINER [OPTION...]", "Show the processes of a container")
     },
-    groups: &[],
+    groups: &[Group { heading: "Flags", flags: &[latest()] }],
     act: top,
 };
 
 fn top((): (), words: Vec<String>) -> Result<ExitCode, Failure> {
     let (container, options) = words.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    shown(options, || Ok(processes(container)?))
+}
+
+/// Shows processes as options of ps want it. What is wrong with these is told first.
+pub(crate) fn shown(
+    options: &[String],
+    processes: impl FnOnce() -> Result<Vec<ProcessInfo>, Failure>,
+) -> Result<ExitCode, Failure> {
     let columns = columns(options)?;
-    let processes = processes(container)?;
+    let processes = processes()?;
     let now = Time::now();
     let headings: Vec<&str> = columns.iter().map(|column| column.heading).collect();
     let line = |process: &ProcessInfo| {

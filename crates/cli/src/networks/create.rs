@@ -37,6 +37,9 @@ pub(crate) static CREATE: Verb<CreateOrder> = Verb {
                 "The bridge's own address, or the router behind the parent; once of each",
                 |r, v| r.add_gateway(v),
             ),
+            value("aux-address", None, "NAME=ADDRESS", "Give this address out to nobody: NAME has it", |r, v| {
+                r.add_aux(v)
+            }),
             value("ip-range", None, "SUBNET", "Give out only these addresses of it", |r, v| r.add_range(v)),
             switch("internal", None, "Nothing leads out of it, or in", |r| &mut r.internal),
             switch("ipv6", None, "Addresses of IPv6 as well; without a subnet of it a random one of fd00::/8", |r| {
@@ -53,6 +56,9 @@ pub(crate) static CREATE: Verb<CreateOrder> = Verb {
             value("label", None, "NAME=VALUE", "Give it a label", |r, v| {
                 r.labels.push(RunOptions::pair(v));
                 Ok(())
+            }),
+            switch("attachable", None, "Show it as such; every container can be put on any network", |r| {
+                &mut r.attachable
             }),
             switch("disable-dns", None, "Do not tell its containers each other's names", |r| &mut r.no_names),
             switch("ignore", None, "That there is a network of that name is no failure", |r| &mut r.ignore),

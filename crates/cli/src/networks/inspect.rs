@@ -6,6 +6,7 @@ use crate::template::{Backslashes, Data, Template};
 use crate::verb::{About, Group, Verb, value};
 use engine::networks::{self, Listed, Member};
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 #[derive(Debug, Default)]
@@ -90,7 +91,7 @@ fn all(network: &Listed, members: Vec<Member>) -> Data {
         .with("EnableIPv6", config.ipv6.is_some())
         .with("IPAM", ipam)
         .with("Internal", config.internal)
-        .with("Attachable", false)
+        .with("Attachable", config.attachable)
         .with("Ingress", false)
         .with("ConfigFrom", Data::row().with("Network", ""))
         .with("ConfigOnly", false)
@@ -101,7 +102,12 @@ fn all(network: &Listed, members: Vec<Member>) -> Data {
 
 fn pools(network: &Listed) -> Vec<Data> {
     let pool = |subnet: String, range: String, gateway: String| {
-        Data::row().with("Subnet", subnet).with("IPRange", range).with("Gateway", gateway)
+        let aux = network.config.aux.iter().filter(|(_, address)| address.is_ipv4() != subnet.contains(':'));
+        let aux: BTreeMap<String, Data> =
+            aux.map(|(name, address)| (name.clone(), address.to_string().into())).collect();
+        let row = Data::row().with("Subnet", subnet).with("IPRange", range).with("Gateway", gateway);
+        // As Docker: where there is none, it is not told.
+        if aux.is_empty() { row } else { row.with("AuxiliaryAddresses", Data::Map(aux)) }
     };
     let v4 = &network.config.ipv4;
     let range = v4.range.map(|(first, prefix)| format!("{first}/{prefix}")).unwrap_or_default();

@@ -18,6 +18,9 @@ pub(crate) static CONNECT: Verb<Endpoint> = Verb {
         heading: "Flags",
         flags: &[
             value("ip", None, "ADDRESS", "Its address there", |r: &mut Endpoint, v| r.set_address(v)),
+            value("ip6", None, "ADDRESS", "Its address of IPv6 there, and the one of IPv4 beside it", |r, v| {
+                r.set_address6(v)
+            }),
             value("alias", None, "NAME", "A name that it has there beside its own; may stand several times", |r, v| {
                 r.add_alias(v)
             }),

@@ -3,7 +3,7 @@
 use crate::containers::{patience, signal};
 use crate::images::{for_each, is_agreed, say};
 use crate::report::{self, Failure, note};
-use crate::verb::{About, Group, Verb, also, switch, value};
+use crate::verb::{About, Group, Verb, also, latest_pod, switch, value};
 use engine::pods;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub(crate) static START: Verb<Request> = Verb {
     about: About { example: "pod start web", ..About::new("pod start", "[POD...]", "Start the containers of pods") },
     groups: &[Group {
         heading: "Flags",
-        flags: &[switch("all", Some('a'), "Every pod", |r: &mut Request| &mut r.all)],
+        flags: &[latest_pod(), switch("all", Some('a'), "Every pod", |r: &mut Request| &mut r.all)],
     }],
     act: |request, words| {
         ensure_sealed()?;
@@ -95,6 +95,7 @@ pub(crate) static STOP: Verb<Request> = Verb {
                 ),
             ),
             switch("ignore", Some('i'), "That there is no such pod is no error", |r| &mut r.ignore),
+            latest_pod(),
             switch("all", Some('a'), "Every pod", |r| &mut r.all),
         ],
     }],
@@ -109,7 +110,7 @@ pub(crate) static RESTART: Verb<Request> = Verb {
     },
     groups: &[Group {
         heading: "Flags",
-        flags: &[switch("all", Some('a'), "Every pod", |r: &mut Request| &mut r.all)],
+        flags: &[latest_pod(), switch("all", Some('a'), "Every pod", |r: &mut Request| &mut r.all)],
     }],
     act: |request, words| {
         ensure_sealed()?;
@@ -130,6 +131,7 @@ pub(crate) static KILL: Verb<Request> = Verb {
                 r.signal = Some(signal(v)?);
                 Ok(())
             }),
+            latest_pod(),
             switch("all", Some('a'), "Every pod", |r| &mut r.all),
         ],
     }],
@@ -147,7 +149,7 @@ pub(crate) static PAUSE: Verb<Request> = Verb {
     },
     groups: &[Group {
         heading: "Flags",
-        flags: &[switch("all", Some('a'), "Every pod", |r: &mut Request| &mut r.all)],
+        flags: &[latest_pod(), switch("all", Some('a'), "Every pod", |r: &mut Request| &mut r.all)],
     }],
     act: |request, words| each(&PAUSE.about, &request, words, |word| pods::set_paused(word, true)),
 };
@@ -160,7 +162,7 @@ pub(crate) static UNPAUSE: Verb<Request> = Verb {
     },
     groups: &[Group {
         heading: "Flags",
-        flags: &[switch("all", Some('a'), "Every pod", |r: &mut Request| &mut r.all)],
+        flags: &[latest_pod(), switch("all", Some('a'), "Every pod", |r: &mut Request| &mut r.all)],
     }],
     act: |request, words| each(&UNPAUSE.about, &request, words, |word| pods::set_paused(word, false)),
 };
@@ -185,11 +187,13 @@ pub(crate) static RM: Verb<Request> = Verb {
                 }),
             ),
             switch("ignore", Some('i'), "That there is no such pod is no error", |r| &mut r.ignore),
+            latest_pod(),
             switch("all", Some('a'), "Every pod", |r| &mut r.all),
         ],
     }],
     act: |request, words| {
         let force = request.force;
+        step::arm_faults();
         let code =
             each(&RM.about, &request, words, |word| pods::remove(word, force, request.patience.filter(|_| force)))?;
         engine::containers::tidy().iter().for_each(|text| note(text));

@@ -34,18 +34,15 @@ pub(crate) static CREATE: Verb<PodOrder> = Verb {
                     "share",
                     None,
                     "LIST",
-                    "Share these of ipc, net, pid and uts (default: ipc,net,uts); none",
+                    "Share these of cgroup, ipc, net, pid and uts (default: ipc,net,uts); none",
                     |r, v| {
-                        r.share = Share::list(v)?;
+                        r.share = Some(Share::list(v)?);
                         Ok(())
                     },
                 ),
-                value("infra", None, "[BOOL]", "Have an infra container: there is no pod without one", |_, v| {
-                    if boolean(v)? {
-                        Ok(())
-                    } else {
-                        Err(ParseError::new(v, "a pod without one is not supported here"))
-                    }
+                value("infra", None, "[BOOL]", "Hold what is shared in an infra container (default: true)", |r, v| {
+                    r.no_infra = !boolean(v)?;
+                    Ok(())
                 }),
                 value("infra-name", None, "NAME", "Name the infra container (default: ID-infra)", |r, v| {
                     r.infra_name = Some(RunOptions::container_name(v)?);
@@ -105,6 +102,7 @@ fn create(mut order: PodOrder, words: Vec<String>) -> Result<ExitCode, Failure> 
         order.name = Some(RunOptions::container_name(word).map_err(wrong)?);
     }
     order.made_by = typed();
+    step::arm_faults();
     say(&pods::create(&order).map_err(Failure::of_run)?);
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use crate::images::shown;
 use crate::report::{self, Failure};
 use crate::table::{Filter, ago};
 use crate::template::{Backslashes, Data, List, Row, Template};
-use crate::verb::{About, Group, Verb, also, switch, value};
+use crate::verb::{About, Group, Verb, also, latest_pod, switch, value};
 use engine::ParseError;
 use engine::pods::{self, Member, Pod, PodState};
 use engine::when::Time;
@@ -170,10 +170,13 @@ pub(crate) static INSPECT: Verb<Look> = Verb {
     },
     groups: &[Group {
         heading: "Flags",
-        flags: &[value("format", Some('f'), "FORMAT", "`json`, or a template as '{{.State}}'", |r: &mut Look, v| {
-            r.format = Some(v.to_owned());
-            Ok(())
-        })],
+        flags: &[
+            value("format", Some('f'), "FORMAT", "`json`, or a template as '{{.State}}'", |r: &mut Look, v| {
+                r.format = Some(v.to_owned());
+                Ok(())
+            }),
+            latest_pod(),
+        ],
     }],
     act: inspect,
 };

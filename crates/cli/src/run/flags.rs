@@ -69,7 +69,7 @@ const LOG_DRIVER: Flag<Request> = value(
 );
 
 const LOG_OPT: Flag<Request> =
-    value("log-opt", None, "NAME=VALUE", "Of files max-size and max-file, of journald tag", |r, v| {
+    value("log-opt", None, "NAME=VALUE", "labels and env; of files max-size, max-file; of journald tag", |r, v| {
         r.options.log.add_option(v)
     });
 
@@ -87,6 +87,14 @@ const ENV: Flag<Request> =
 
 const ENV_FILE: Flag<Request> =
     value("env-file", None, "FILE", "Set the variables of a file, one a line", |r, v| r.options.add_env_file(v));
+
+const UNSETENV: Flag<Request> =
+    value("unsetenv", None, "NAME", "Leave this variable of its image, or of the tool, away", |r, v| {
+        r.options.add_unset_env(v)
+    });
+
+const UNSETENV_ALL: Flag<Request> =
+    switch("unsetenv-all", None, "Leave all of these away", |r| &mut r.options.unset_env_all);
 
 const WORKDIR: Flag<Request> =
     value("workdir", Some('w'), "DIR", "Start in this directory; it is made when missing", |r, v| {
@@ -134,6 +142,8 @@ const PROCESS: Group<Request> = Group {
         ENTRYPOINT,
         ENV,
         ENV_FILE,
+        UNSETENV,
+        UNSETENV_ALL,
         WORKDIR,
         USER,
         value("group-add", None, "GROUP", "Make its programs members of this group, too, by name or number", |r, v| {
@@ -189,6 +199,9 @@ const NETWORK: Group<Request> = Group {
         ),
         value("ip", None, "ADDRESS", "Its address in the network that --network names", |r, v| {
             r.endpoint.set_address(v)
+        }),
+        value("ip6", None, "ADDRESS", "Its address of IPv6 there, and the one of IPv4 beside it", |r, v| {
+            r.endpoint.set_address6(v)
         }),
         value("mac-address", None, "ADDRESS", "Its hardware address there, as 02:42:ac:12:00:05", |r, v| {
             r.endpoint.set_mac(v)
@@ -515,6 +528,8 @@ mod tests {
         ("dns-search", &["example.com", "."]),
         ("dns-option", &["ndots:2"]),
         ("domainname", &["nis"]),
+        ("cgroup-parent", &["/web/a", "user-1000.slice"]),
+        ("unsetenv", &["PATH"]),
         ("annotation", &["a=b", "c"]),
         ("umask", &["0077", "0"]),
         ("timeout", &["5"]),
@@ -545,6 +560,7 @@ mod tests {
     const NOT_ITS_OWN: &[&str] = &[
         // These come to the network that it names.
         "ip",
+        "ip6",
         "mac-address",
         "network-alias",
         "quiet",

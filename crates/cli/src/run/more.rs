@@ -65,6 +65,9 @@ pub(super) const MORE: Group<Request> = Group {
 pub(super) const LIMITS: Group<Request> = Group {
     heading: "More limits",
     flags: &[
+        value("cgroup-parent", None, "GROUP", "Make its control group in this one: a path, or a slice", |r, v| {
+            r.options.set_cgroup_parent(v)
+        }),
         value("cpu-quota", None, "MICROSECONDS", "Time of processors in a period", |r, v| {
             r.options.more_limits.set_cpu_quota(v)
         }),

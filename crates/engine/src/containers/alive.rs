@@ -16,7 +16,7 @@ pub(super) fn first(found: &Found) -> Result<OwnedFd, Error> {
     if !found.is_running {
         return Err(Error::NotRunning { container: found.shown().to_owned() });
     }
-    Ok(process::first(&found.id, &found.id.open_cgroup()?, found.facts()?)?.pidfd)
+    Ok(process::first(&found.id, &found.open_cgroup()?, found.facts()?)?.pidfd)
 }
 
 /// What to say when something failed with `error`: that the container does not run, or has no process, if that is so by now.

@@ -2,7 +2,8 @@
 
 use super::start::options_of;
 use super::{alive, get};
-use crate::attach::{self, Attachment, DetachKeys};
+use crate::attach::{self, Attachment};
+use crate::detach_keys::DetachKeys;
 use crate::error::Error;
 use crate::events;
 use crate::options::RunOptions;

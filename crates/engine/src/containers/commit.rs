@@ -61,7 +61,7 @@ pub fn commit(order: &CommitOrder) -> Result<Image, Error> {
     }
     let source = Source::open(&found, base.as_ref())?;
     let layer = {
-        let _paused = if alone { pause::pause(&found.id, &lock)? } else { None };
+        let _paused = if alone { pause::pause(found.open_cgroup()?, &lock)? } else { None };
         let what = || format!("pack what {} wrote", found.shown());
         step("make-layer-blob", "in one pass: two digests, compressed, stored", what, || source.layer(&making))?
     };

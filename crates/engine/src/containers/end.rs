@@ -1,16 +1,15 @@
-//! `kill`, `stop` and `wait`: the end of a container, brought about or waited for.
+//! `kill` and `stop`: the end of a container, brought about.
 //!
 //! Each signal goes to the container's first process; with that one's end the kernel kills the others. What belongs to the
-//! container is removed by its tool or its monitor, as always, and the exit code is known to that alone: it writes the code
-//! into the record before it removes it, and whoever waits has the record open. One that stays is marked as stopped before,
-//! so that its policy does not start it again.
+//! container is removed by its tool or its monitor, as always. One that stays is marked as stopped before, so that its policy
+//! does not start it again.
 
 use super::{Found, alive, get};
 use crate::error::Error;
 use crate::events;
 use crate::life;
 use crate::signals::signal_number;
-use crate::state::{self, Facts, Id};
+use crate::state::{self, Facts};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -65,13 +64,13 @@ fn told_of(found: &Found, signal: i32) {
     events::of_gone("kill", found.facts.as_ref(), &[("signal", &signal.to_string())]);
 }
 
-fn get_as_root(words: &str) -> Result<Found, Error> {
+pub(super) fn get_as_root(words: &str) -> Result<Found, Error> {
     if rustix::process::geteuid().is_root() { get(words) } else { Err(Error::NotRoot) }
 }
 
 /// On cgroup v1 one that stands still dies only when it runs on. [kernel, freezer-subsystem.rst]
 fn thaw(found: &Found) -> Result<(), Error> {
-    let group = found.id.open_cgroup()?;
+    let group = found.open_cgroup()?;
     let thawed = group.is_frozen().and_then(|is_frozen| if is_frozen { group.thaw() } else { Ok(()) });
     thawed.map_err(|error| runtime::Error::from(error).into())
 }
@@ -213,43 +212,4 @@ fn go_on(one: &mut Stopping<'_>) -> Result<bool, Error> {
     }
     // It has stopped, also when its tool has not ended as yet.
     Ok(is_late && one.stage == Stage::Ended)
-}
-
-/// A container whose end is waited for.
-#[derive(Debug)]
-pub struct Waiting {
-    container: String,
-    id: Id,
-    /// Nothing of one that does not run.
-    running: Option<(OwnedFd, OwnedFd)>,
-    /// How one that does not run has ended; 0 of one that was never started.
-    exit_code: i32,
-}
-
-impl Waiting {
-    /// Finds it, so that its end cannot be missed from here on.
-    pub fn new(words: &str) -> Result<Waiting, Error> {
-        let found = get_as_root(words)?;
-        let open = || Ok((state::open(&found.id)?, alive::tool(&found)?));
-        let running = match found.is_running.then(open).transpose() {
-            Ok(running) => running,
-            // It has ended since it was looked at; of one that stays it is known how.
-            Err(_) if found.stays && Found::load(&found.id).is_none_or(|now| !now.is_running) => None,
-            Err(error) => return Err(error),
-        };
-        let exit_code = life::of_stopped(&found.id).map_or(0, |life| life.exit_code);
-        Ok(Waiting { container: found.shown().to_owned(), id: found.id, running, exit_code })
-    }
-
-    /// Waits, and tells its exit code.
-    pub fn wait(self) -> Result<i32, Error> {
-        let Some((record, tool)) = self.running else { return Ok(self.exit_code) };
-        let failed = |error| Error::process("wait for", &self.container)(error);
-        while alive::wait(&[&tool], None).map_err(failed)? != [true] {}
-        // Of one that stays more is known than its monitor came to say.
-        if let Some(found) = Found::load(&self.id).filter(|found| found.stays && !found.is_running) {
-            return Ok(life::of_stopped(&found.id).map_or(0, |life| life.exit_code));
-        }
-        state::exit_code(record).ok_or(Error::NoExitCode { container: self.container })
-    }
 }

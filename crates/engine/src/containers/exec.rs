@@ -1,15 +1,18 @@
 //! `exec`: one more program in a container that runs.
 //!
 //! It gets what the container's first program has, by the container's record (`confines`), and what the person asks for
-//! beside. Nothing is left on the host: in the foreground it ends with this process, detached it ends with the container.
+//! beside. Nothing is left on the host: in the foreground it ends with this process, unless it is left by its keys
+//! (`apart`), detached it ends with the container.
 
 use super::{Found, alive, get, process};
+use crate::apart::{Apart, apart};
 use crate::confines::{Confines, Wanted, environment};
+use crate::detach_keys::DetachKeys;
 use crate::error::Error;
 use crate::events;
 use crate::foreground;
 use crate::parse::{self, ParseError};
-use crate::relay::Signals;
+use crate::relay::{Left, Signals};
 use crate::state::{Facts, Id};
 use crate::streams::{self, Streams};
 use crate::{tty, user};
@@ -44,6 +47,8 @@ pub struct ExecOptions {
     pub user: Option<String>,
     /// `--privileged`: it has every capability.
     pub privileged: bool,
+    /// `--detach-keys`: what leaves it running, at a terminal.
+    pub detach_keys: DetachKeys,
 }
 
 impl ExecOptions {
@@ -65,7 +70,8 @@ impl ExecOptions {
 const NAMESPACES: [Namespaces; 6] =
     [Namespaces::MOUNT, Namespaces::CGROUP, Namespaces::UTS, Namespaces::IPC, Namespaces::PID, Namespaces::NETWORK];
 
-/// Runs the program, to its end unless it is detached. Returns the exit code for the shell. For a process of one thread.
+/// Runs the program, to its end unless it is detached, or left by its keys. Returns the exit code for the shell. For a
+/// process of one thread; at a terminal it may return in two, of which the second is to end as the first would.
 pub fn exec(options: &ExecOptions) -> Result<i32, Error> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::NotRoot);
@@ -74,6 +80,13 @@ pub fn exec(options: &ExecOptions) -> Result<i32, Error> {
     if is_attended && !rustix::termios::isatty(rustix::stdio::stdin()) {
         return Err(Error::NotATerminal);
     }
+    let keeper = match is_attended && !options.detach_keys.is_empty() {
+        true => match apart()? {
+            Apart::Tool(exit_code) => return Ok(exit_code),
+            Apart::Keeper(keeper) => Some(keeper),
+        },
+        false => None,
+    };
     let found = get(&options.container)?;
     let (id, facts, container) = (&found.id, found.facts()?, found.shown().to_owned());
     if !found.is_running {
@@ -119,7 +132,14 @@ pub fn exec(options: &ExecOptions) -> Result<i32, Error> {
     let Some(signals) = signals else {
         return if options.tty { tty::keep_open(&joined).map(|()| 0) } else { Ok(0) };
     };
-    if let Err(error) = foreground::attend(&joined, options.interactive, &signals, &mut pumps) {
+    let attended = match keeper {
+        None => foreground::attend(&joined, options.interactive, &signals, &mut pumps),
+        Some(keeper) => match foreground::attend_terminal(&joined, true, &options.detach_keys, &signals) {
+            Ok(Left::Detached) => keeper.stay(&joined, &signals),
+            ended => ended.map(drop),
+        },
+    };
+    if let Err(error) = attended {
         let _ = joined.kill(rustix::process::Signal::KILL);
         let _ = joined.wait();
         return Err(error);
@@ -162,11 +182,12 @@ fn described(
     let more = facts.options.as_ref().map_or(&[][..], |options| &options.group_add);
     let identity = user::with_groups(identity, &root, more)?;
     let wanted = config.env.iter().chain(&options.env_of_files).chain(&options.env);
+    let is_kept = |variable: &str| facts.options.as_ref().is_none_or(|options| options.keeps_env(variable));
     let of_container = Path::new("/").join(&config.working_dir);
     Ok(confines.process(Wanted {
         identity: &identity,
         words: options.command.clone(),
-        env: environment(confines.hostname(id), options.tty, &identity.home, wanted),
+        env: environment(is_kept, confines.hostname(id), options.tty, &identity.home, wanted),
         cwd: options.workdir.as_deref().unwrap_or(&of_container),
         tty: options.tty,
         privileged: options.privileged,

@@ -22,8 +22,8 @@ pub fn set_paused(words: &str, paused: bool) -> Result<(), Error> {
     let _lock = found.lock(FlockOperation::LockShared)?;
     // The group of one that ends meanwhile is gone.
     let wrap = |error| alive::or_ended(&found, runtime::Error::from(error).into());
-    let group = found.id.open_cgroup()?;
-    if found.id.cgroup() == cgroup::Location::None {
+    let group = found.open_cgroup()?;
+    if crate::rootless::is_rootless() {
         return Err(Error::NoGroup { container: container() });
     }
     if !group.exists() {

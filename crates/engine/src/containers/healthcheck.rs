@@ -24,7 +24,7 @@ pub fn healthcheck(words: &str) -> Result<bool, Error> {
     if !found.is_running {
         return Err(Error::NotRunning { container });
     }
-    if found.id.open_cgroup()?.is_frozen().map_err(runtime::Error::from)? {
+    if found.open_cgroup()?.is_frozen().map_err(runtime::Error::from)? {
         return Err(Error::IsPaused { container });
     }
     let failed = |source| Error::Process { what: "run the health check of", container: container.clone(), source };

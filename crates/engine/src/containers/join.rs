@@ -37,6 +37,7 @@ pub fn connect(words: &str, endpoint: &Endpoint) -> Result<Vec<String>, Error> {
     let config = networks::find(&endpoint.network)?;
     let endpoint = Endpoint { network: config.name.clone(), ..endpoint.clone() };
     endpoints::check(&endpoint)?;
+    let endpoint = networks::settled(&endpoint, &config)?;
     let is_named = endpoints.iter().any(|one| one.network == endpoint.network);
     let has_process = has_process(&found);
     if is_named && (!has_process || is_joined(&found, &network, &config)?) {
@@ -124,7 +125,7 @@ struct Running {
 impl Running {
     fn of(found: &Found) -> Result<Running, Error> {
         let facts = found.facts()?;
-        let first = process::first(&found.id, &found.id.open_cgroup()?, facts)?;
+        let first = process::first(&found.id, &found.open_cgroup()?, facts)?;
         let path = format!("/proc/{}/ns/net", first.pid);
         let netns = openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         let netns = netns.map_err(Error::file("open", &path))?;

@@ -104,6 +104,11 @@ pub fn list(every: bool) -> Result<Vec<Listed>, Error> {
     Ok(listed)
 }
 
+/// The id of the container that was made last.
+pub fn newest() -> Result<Option<String>, Error> {
+    Ok(list(true)?.into_iter().next().map(|one| one.id))
+}
+
 /// The id of the container that words mean.
 pub fn id_of(words: &str) -> Result<String, Error> {
     super::get(words).map(|found| found.id.as_str().to_owned())
@@ -168,7 +173,7 @@ pub(super) fn state(found: &Found, life: Option<&Life>, host: Option<&cgroup::Ho
     match host {
         _ if !found.is_running => life.map_or(State::Created, |_| State::Exited),
         _ if found.news.restarting == Some(true) => State::Restarting,
-        Some(host) if host.is_frozen(&found.id.cgroup()).unwrap_or(false) => State::Paused,
+        Some(host) if found.location().is_ok_and(|group| host.is_frozen(&group).unwrap_or(false)) => State::Paused,
         _ => State::Running,
     }
 }

@@ -4,25 +4,48 @@ use super::{Found, alive, get};
 use crate::error::Error;
 use crate::log::{self, LogDriver, LogOptions, LogQuery, Source};
 use crate::state;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 /// Writes what a container, running or not, has printed to this process's standard output and standard error; tells of
 /// records that cannot be read.
 pub fn logs(words: &str, query: &LogQuery, note: &mut dyn FnMut(&str)) -> Result<(), Error> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(Error::NotRoot);
+    LogSource::of(words)?.read(query, [rustix::stdio::stdout(), rustix::stdio::stderr()], note)
+}
+
+/// The log of a container.
+pub(crate) struct LogSource {
+    dir: PathBuf,
+    is_k8s: bool,
+    /// Who writes it.
+    tool: Option<OwnedFd>,
+}
+
+impl LogSource {
+    pub(crate) fn of(words: &str) -> Result<LogSource, Error> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        let found = get(words)?;
+        let driver = log_options(&found)?.driver;
+        if matches!(driver, LogDriver::Journald | LogDriver::None) {
+            let container = found.shown().to_owned();
+            return Err(Error::LogUnreadable { container, id: found.id.as_str().to_owned(), driver: driver.name() });
+        }
+        let tool = writer(&found)?;
+        Ok(LogSource { dir: state::layer_path(&found.id), is_k8s: driver == LogDriver::K8sFile, tool })
     }
-    let found = get(words)?;
-    let driver = log_options(&found)?.driver;
-    if matches!(driver, LogDriver::Journald | LogDriver::None) {
-        let container = found.shown().to_owned();
-        return Err(Error::LogUnreadable { container, id: found.id.as_str().to_owned(), driver: driver.name() });
+
+    /// Writes it to these two; tells of records that cannot be read.
+    pub(crate) fn read(
+        &self,
+        query: &LogQuery,
+        to: [BorrowedFd<'_>; 2],
+        note: &mut dyn FnMut(&str),
+    ) -> Result<(), Error> {
+        let ended = self.tool.as_ref().map(AsFd::as_fd);
+        log::read(&Source { dir: &self.dir, is_k8s: self.is_k8s, ended }, query, to, note)
     }
-    let tool = writer(&found)?;
-    let dir = state::layer_path(&found.id);
-    let source =
-        Source { dir: &dir, is_k8s: driver == LogDriver::K8sFile, ended: tool.as_ref().map(|tool| tool.as_fd()) };
-    log::read(&source, query, [rustix::stdio::stdout(), rustix::stdio::stderr()], note)
 }
 
 /// Who writes the log, if anybody does.

@@ -29,11 +29,13 @@ mod processes;
 mod remove;
 mod rename;
 mod sharing;
+mod size;
 mod start;
 mod stats;
 mod tree;
 mod update;
 mod volumes_from;
+mod wait;
 
 pub use attach::{AttachOrder, attach};
 pub use boot::boot;
@@ -43,7 +45,7 @@ pub use create::{CreateOptions, create};
 pub(crate) use create::{make_as, resolved as resolve_others, write_cidfile as write_id};
 pub use diff::diff;
 pub(crate) use end::stop_by;
-pub use end::{StopOrder, Waiting, kill, stop};
+pub use end::{StopOrder, kill, stop};
 pub use exec::{ExecOptions, exec};
 pub use export::export;
 pub use freeze::set_paused;
@@ -53,7 +55,8 @@ pub use inspect::{
     ShownWords, inspect,
 };
 pub use join::{connect, disconnect};
-pub use list::{Listed, State, id_of, list};
+pub use list::{Listed, State, id_of, list, newest};
+pub(crate) use logs::LogSource;
 pub use logs::logs;
 pub use origin::{Origin, origin};
 pub use port::{Port, ports};
@@ -62,10 +65,12 @@ pub(crate) use remove::remove_infra;
 pub use remove::{remove, tidy, tidy_all};
 pub use rename::rename;
 pub(crate) use sharing::{SHM, Shared, open as open_shared};
+pub use size::{Size, sizes};
 pub use start::{Ran, RunOrder, StartOrder, restart, run, start};
 pub use stats::{Usage, Watched};
 pub(crate) use tree::{archive_of, image_of};
 pub use update::{UpdateOrder, update};
+pub use wait::{Condition, WaitOrder, Waiting};
 
 use crate::confines::Confines;
 use crate::created;
@@ -75,6 +80,7 @@ use crate::options::RunOptions;
 use crate::parse;
 use crate::rootfs::Meant;
 use crate::state::{self, Facts, Held, Id, News, RootKind, Said};
+use cgroup::Cgroup;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -128,6 +134,21 @@ impl Found {
     fn facts(&self) -> Result<&Facts, Error> {
         let missing = || Error::NoSuchContainer { words: self.id.as_str().to_owned() };
         self.facts.as_ref().ok_or_else(missing)
+    }
+
+    /// The group that its own is in, if that was said.
+    fn cgroup_parent(&self) -> Option<&str> {
+        self.facts.as_ref().map_or(self.news.cgroup_parent.as_deref(), Facts::cgroup_parent)
+    }
+
+    /// Where its control group is.
+    fn location(&self) -> Result<cgroup::Location, Error> {
+        self.id.cgroup(self.cgroup_parent())
+    }
+
+    /// That group, opened, whether it is there or not.
+    fn open_cgroup(&self) -> Result<Cgroup, Error> {
+        self.id.open_cgroup(self.cgroup_parent())
     }
 
     /// Takes its lock, until the result is dropped. Without waiting, that another has it alone is an error. For those

@@ -5,7 +5,6 @@
 //! somebody's own.
 
 use crate::error::Error;
-use crate::state::Id;
 use cgroup::Cgroup;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::os::fd::OwnedFd;
@@ -16,11 +15,10 @@ pub(super) struct Paused {
     watcher: Option<(Pid, OwnedFd)>,
 }
 
-/// Stops a container. None when somebody else has stopped it. For a process of one thread; `_lock` is shared with the
+/// Stops the container of a group. None when somebody else has stopped it. For a process of one thread; `_lock` is shared with the
 /// second one by the fork itself.
-pub(super) fn pause(id: &Id, _lock: &OwnedFd) -> Result<Option<Paused>, Error> {
+pub(super) fn pause(group: Cgroup, _lock: &OwnedFd) -> Result<Option<Paused>, Error> {
     let wrap = |error| Error::from(runtime::Error::from(error));
-    let group = id.open_cgroup()?;
     // An ordinary user's has none, and is read while it runs.
     if !group.exists() {
         return Ok(None);

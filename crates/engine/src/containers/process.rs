@@ -40,7 +40,7 @@ pub(super) fn joinable(found: &Found) -> Result<(Cgroup, First), Error> {
     let until = Instant::now() + STARTING;
     let mut is_settled = false;
     loop {
-        let group = found.id.open_cgroup();
+        let group = found.open_cgroup();
         let both = group.and_then(|group| first(&found.id, &group, found.facts()?).map(|first| (group, first)));
         if both.is_ok() || is_settled || Instant::now() > until {
             return both;
@@ -75,7 +75,7 @@ fn open(pid: i32, id: &Id, facts: &Facts) -> Option<First> {
     let is_infra = facts.options.as_ref().is_some_and(RunOptions::is_infra);
     let begun = if is_infra { holds(&read("comm")) } else { has_program(&read("stat")) };
     // An ordinary user's containers may have no group of their own.
-    let is_inside = id.cgroup() == cgroup::Location::None || is_in_group(&read("cgroup"), id);
+    let is_inside = crate::rootless::is_rootless() || is_in_group(&read("cgroup"), id);
     let is_it = is_child && is_first && begun && is_inside;
     // Were it gone by now, what was read might be of another process with its number.
     (is_it && is_alive(&pidfd)).then_some(First { pid, pidfd })

@@ -58,7 +58,7 @@ pub fn processes(words: &str) -> Result<Vec<ProcessInfo>, Error> {
         return Err(Error::NotRunning { container: found.shown().to_owned() });
     }
     let wrap = |error| Error::from(runtime::Error::from(error));
-    let group = found.id.open_cgroup()?;
+    let group = found.open_cgroup()?;
     let pids = if group.exists() { group.processes().map_err(wrap)? } else { in_its_namespace(&found)? };
     if pids.is_empty() {
         return Err(Error::NoProcess { container: found.shown().to_owned() });
@@ -77,7 +77,7 @@ pub(super) fn in_its_namespace(found: &Found) -> Result<Vec<i32>, Error> {
     if facts.options.as_ref().is_some_and(|options| !options.pid.is_own()) {
         return Err(Error::NoGroup { container: found.shown().to_owned() });
     }
-    let first = process::first(&found.id, &found.id.open_cgroup()?, facts)?;
+    let first = process::first(&found.id, &found.open_cgroup()?, facts)?;
     let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     let own = namespace(first.pid);
     let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -60,6 +60,10 @@ fn remove_found(found: &Found, force: bool, volumes: bool) -> Result<(), Error> 
         let name = found.facts.as_ref().and_then(|facts| facts.name.as_deref());
         // Of one that goes when it ends its tool has told.
         if found.stays {
+            // Where nothing says what it is called, its names say whose they are.
+            if found.facts.is_none() {
+                state::forget_names(&found.id).into_iter().next().map_or(Ok(()), Err)?;
+            }
             created::remove(&found.id, name)?;
             events::of_gone("destroy", found.facts.as_ref(), &[]);
         }
@@ -95,9 +99,9 @@ fn kill(found: &Found) -> Result<(), Error> {
                 return crate::sweep::remove_container(&found.id, &record).into_iter().next().map_or(Ok(()), Err);
             }
             Held::Alive => {
-                crate::sweep::kill_processes(&found.id)?;
+                crate::sweep::kill_processes(&found.id, found.cgroup_parent())?;
                 // Without a group its first process is killed, with which the others of its namespace end.
-                if found.id.cgroup() == cgroup::Location::None
+                if crate::rootless::is_rootless()
                     && let Ok(first) = alive::first(found)
                 {
                     let _ = alive::send(found, &first, SIGKILL);

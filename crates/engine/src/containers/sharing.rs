@@ -59,6 +59,7 @@ fn others(options: &RunOptions) -> impl Iterator<Item = (Kind, &str)> {
         (Kind::Ipc, options.ipc.other()),
         (Kind::Uts, options.uts.other()),
         (Kind::Pid, options.pid.other()),
+        (Kind::Cgroup, options.cgroupns.other()),
     ];
     all.into_iter().filter_map(|(kind, other)| Some((kind, other?)))
 }
@@ -82,8 +83,10 @@ fn resolve(options: &mut RunOptions) -> Result<(), Error> {
             return Err(Error::NotShareable { container: other.shown().to_owned() });
         }
     }
-    if let NamespaceMode::Container(words) = &mut options.pid {
-        find(words)?;
+    for mode in [&mut options.pid, &mut options.cgroupns] {
+        if let NamespaceMode::Container(words) = mode {
+            find(words)?;
+        }
     }
     options.hostname = hostname.or(options.hostname.take());
     Ok(())
@@ -109,6 +112,8 @@ enum Kind {
     Ipc,
     Uts,
     Pid,
+    /// Of a pod only.
+    Cgroup,
 }
 
 impl Kind {
@@ -119,6 +124,7 @@ impl Kind {
             Kind::Ipc => (Namespaces::IPC, "ipc", "ipc", LinuxNamespaceType::Ipc),
             Kind::Uts => (Namespaces::UTS, "uts", "uts", LinuxNamespaceType::Uts),
             Kind::Pid => (Namespaces::PID, "pid", "pid", LinuxNamespaceType::Pid),
+            Kind::Cgroup => (Namespaces::CGROUP, "cgroup", "cgroup", LinuxNamespaceType::Cgroup),
         }
     }
 }
@@ -168,7 +174,7 @@ pub(crate) fn open(options: &RunOptions) -> Result<Shared, Error> {
         match kind {
             Kind::Network => shared.trees.extend(other.files(options)?),
             Kind::Ipc => shared.trees.extend(other.shared_memory(options)?),
-            Kind::Uts | Kind::Pid => {}
+            Kind::Uts | Kind::Pid | Kind::Cgroup => {}
         }
     }
     Ok(shared)

@@ -54,6 +54,12 @@ impl Watched {
         Ok(Watched { found, host, memory: memory_of_machine() })
     }
 
+    /// None at all.
+    pub fn none() -> Result<Watched, Error> {
+        let host = Host::detect().map_err(|error| Error::from(runtime::Error::from(error)))?;
+        Ok(Watched { found: Vec::new(), host, memory: memory_of_machine() })
+    }
+
     /// Looks at each; one that has ended is left out.
     pub fn look(&self) -> Result<Vec<Usage>, Error> {
         self.found.iter().filter_map(|found| self.usage(found).transpose()).collect()
@@ -61,10 +67,10 @@ impl Watched {
 
     fn usage(&self, found: &Found) -> Result<Option<Usage>, Error> {
         let wrap = |error| Error::from(runtime::Error::from(error));
-        let group = Cgroup::open(&self.host, &found.id.cgroup()).map_err(wrap)?;
-        if found.id.cgroup() == cgroup::Location::None {
+        if crate::rootless::is_rootless() {
             return self.usage_by_process(found);
         }
+        let group = Cgroup::open(&self.host, &found.location()?).map_err(wrap)?;
         if !group.exists() {
             return Ok(None);
         }

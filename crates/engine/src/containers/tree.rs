@@ -136,7 +136,7 @@ pub(crate) fn archive_of(facts: &Facts) -> Result<image::Unpacked, Error> {
 /// A copy of the root mount of a container that runs. Nothing that the container mounts, unmounts or moves from now on
 /// changes it.
 pub(super) fn of_running(id: &Id, facts: &Facts, mounted: Mounted) -> Result<OwnedFd, Error> {
-    let init = process::first(id, &id.open_cgroup()?, facts)?.pidfd;
+    let init = process::first(id, &id.open_cgroup(facts.cgroup_parent())?, facts)?.pidfd;
     let what = || format!("copy the root mount of {}", id.host_name());
     let (why, recursive) = match mounted {
         Mounted::Left => ("what is mounted in it stays out", OpenTreeFlags::empty()),

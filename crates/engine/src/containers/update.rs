@@ -98,7 +98,7 @@ fn apply(found: &Found, resources: &LinuxResources) -> Result<(), Error> {
     if !found.is_running {
         return Ok(());
     }
-    let group = found.id.open_cgroup()?;
+    let group = found.open_cgroup()?;
     // Between two starts there is none: the next one makes it with what is written.
     if !group.exists() {
         return Ok(());

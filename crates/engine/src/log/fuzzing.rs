@@ -48,7 +48,7 @@ pub fn through_log(bytes: &[u8], step: usize, is_k8s: bool) -> Option<Vec<u8>> {
     let time = Time::now().fixed();
     let mut give = |text: &[u8], ends| {
         let piece = Piece { stream: Stream::Stderr, text, ends };
-        if is_k8s { k8s::frame(&piece, &time, &mut log) } else { json::frame(&piece, &time, &mut log) }
+        if is_k8s { k8s::frame(&piece, &time, &mut log) } else { json::frame(&piece, b"", &time, &mut log) }
     };
     bytes.chunks(step.max(1)).for_each(|bytes| held.take(bytes, &mut give));
     held.finish(&mut give);

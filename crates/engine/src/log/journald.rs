@@ -1,9 +1,10 @@
 //! The driver journald: each record a datagram to systemd's journal, with the fields that Docker gives it.
 //!
-//! [systemd, native journal protocol] A field is `NAME=text` and a newline, and no text of ours has a newline in it. A
+//! [systemd, native journal protocol] A field is `NAME=text` and a newline, or `NAME`, a newline, the length and the text
+//! where that may have a newline in it, as only a label or a variable has. A
 //! journal that does not take more for now, or is being started anew, is like a disk that is full.
 
-use super::{LogOptions, Piece, Stream};
+use super::{Attributes, LogOptions, Piece, Stream};
 use crate::error::Error;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -27,11 +28,17 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    pub(super) fn open(options: &LogOptions, id: &str, name: &str) -> Result<Journal, Error> {
-        Journal::open_at(SOCKET, options, id, name)
+    pub(super) fn open(options: &LogOptions, id: &str, name: &str, attributes: &Attributes) -> Result<Journal, Error> {
+        Journal::open_at(SOCKET, options, id, name, attributes)
     }
 
-    fn open_at(path: &str, options: &LogOptions, id: &str, name: &str) -> Result<Journal, Error> {
+    fn open_at(
+        path: &str,
+        options: &LogOptions,
+        id: &str,
+        name: &str,
+        attributes: &Attributes,
+    ) -> Result<Journal, Error> {
         let socket = reach(path).map_err(Error::file("reach the journal at", path))?;
         let short = id.get(..12).unwrap_or(id);
         let tag = options.tag_of(id, name);
@@ -39,7 +46,9 @@ impl Journal {
             "CONTAINER_ID={short}\nCONTAINER_ID_FULL={id}\nCONTAINER_NAME={name}\nCONTAINER_TAG={tag}\n\
              SYSLOG_IDENTIFIER={tag}\n"
         );
-        Ok(Journal { path: path.to_owned(), socket: Some(socket), fields: fields.into_bytes() })
+        let mut fields = fields.into_bytes();
+        attributes.iter().for_each(|(name, value)| add_field(name, value, &mut fields));
+        Ok(Journal { path: path.to_owned(), socket: Some(socket), fields })
     }
 
     /// Adds the record of a piece.
@@ -95,6 +104,22 @@ impl Journal {
     }
 }
 
+/// Adds a label or a variable, by a name that the journal takes: as Docker's, of A-Z, 0-9 and `_`, a letter first.
+fn add_field(name: &str, value: &str, fields: &mut Vec<u8>) {
+    let name = name.to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
+    // More characters it does not take, and drops all of the record.
+    let name = &name[..name.len().min(64)];
+    if name.is_empty() {
+        return;
+    }
+    fields.extend_from_slice(name.as_bytes());
+    fields.push(b'\n');
+    fields.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    fields.extend_from_slice(value.as_bytes());
+    fields.push(b'\n');
+}
+
 fn reach(path: &str) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
@@ -113,7 +138,9 @@ mod tests {
         let dir = Dir::new();
         let path = dir.path().join("socket");
         let listen = || UnixDatagram::bind(&path).unwrap();
-        let open = || Journal::open_at(path.to_str().unwrap(), &LogOptions::default(), "0123456789abcdef", "web");
+        let none = Attributes::new();
+        let open =
+            || Journal::open_at(path.to_str().unwrap(), &LogOptions::default(), "0123456789abcdef", "web", &none);
         assert!(open().unwrap_err().to_string().contains("cannot reach the journal at"));
         let server = listen();
         let mut journal = open().unwrap();
@@ -145,11 +172,29 @@ mod tests {
     }
 
     #[test]
+    fn labels_and_variables_are_fields() {
+        for (name, expected) in [
+            ("role", Some("ROLE")),
+            ("com.example/x", Some("COM_EXAMPLE_X")),
+            ("_1a", Some("A")),
+            ("ä", None),
+            ("", None),
+            (&"x".repeat(70), Some(&*"X".repeat(64))),
+        ] {
+            let mut fields = Vec::new();
+            add_field(name, "a\nMESSAGE=b", &mut fields);
+            let field = |name: &str| [name.as_bytes(), b"\n\x0b\0\0\0\0\0\0\0a\nMESSAGE=b\n"].concat();
+            assert_eq!(fields, expected.map(field).unwrap_or_default(), "{name}");
+        }
+    }
+
+    #[test]
     fn a_journal_that_does_not_keep_up_stops_nobody() {
         let dir = Dir::new();
         let path = dir.path().join("socket");
         let _server = UnixDatagram::bind(&path).unwrap();
-        let mut journal = Journal::open_at(path.to_str().unwrap(), &LogOptions::default(), "0", "web").unwrap();
+        let (path, none) = (path.to_str().unwrap(), Attributes::new());
+        let mut journal = Journal::open_at(path, &LogOptions::default(), "0", "web", &none).unwrap();
         let mut out = Vec::new();
         (0..2000).for_each(|_| journal.frame(&Piece { stream: Stream::Stdout, text: b"x", ends: true }, &mut out));
         let before = out.len();

@@ -2,16 +2,33 @@
 //! point.
 //!
 //! `{"log":"text\n","stream":"stdout","time":"2026-01-02T03:04:05.123456789Z"}`. What is no UTF-8 becomes U+FFFD in `log`,
-//! byte by byte, as with Docker; then the true bytes stand in `raw`, in base64.
+//! byte by byte, as with Docker; then the true bytes stand in `raw`, in base64. What `--log-opt` labels and env name stands
+//! in `attrs` before the time, the same in every record.
 
-use super::{Piece, scan};
+use super::{Attributes, Piece, scan};
 use crate::when::FIXED;
 use base64::engine::general_purpose::STANDARD;
 use base64::write::EncoderWriter;
 use std::io::Write;
 
-/// Adds the record of a piece.
-pub(super) fn frame(piece: &Piece<'_>, time: &[u8; FIXED], out: &mut Vec<u8>) {
+/// What stands in every record before its time.
+pub(super) fn attributes(attributes: &Attributes) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in attributes {
+        out.extend_from_slice(if out.is_empty() { br#","attrs":{""# } else { br#",""# });
+        escape(name.as_bytes(), &mut out);
+        out.extend_from_slice(br#"":""#);
+        escape(value.as_bytes(), &mut out);
+        out.push(b'"');
+    }
+    if !out.is_empty() {
+        out.push(b'}');
+    }
+    out
+}
+
+/// Adds the record of a piece, with `attributes` as they are written.
+pub(super) fn frame(piece: &Piece<'_>, attributes: &[u8], time: &[u8; FIXED], out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"log":""#);
     let is_text = escape(piece.text, out);
     if piece.ends {
@@ -26,7 +43,9 @@ pub(super) fn frame(piece: &Piece<'_>, time: &[u8; FIXED], out: &mut Vec<u8>) {
         let _ = raw.write_all(piece.text).and_then(|()| raw.write_all(if piece.ends { b"\n" } else { b"" }));
         let _ = raw.finish();
     }
-    out.extend_from_slice(br#"","time":""#);
+    out.push(b'"');
+    out.extend_from_slice(attributes);
+    out.extend_from_slice(br#","time":""#);
     out.extend_from_slice(time);
     out.extend_from_slice(b"\"}\n");
 }
@@ -91,7 +110,7 @@ mod tests {
 
     fn record(text: &[u8], ends: bool, stream: Stream) -> String {
         let mut out = Vec::new();
-        frame(&Piece { stream, text, ends }, TIME, &mut out);
+        frame(&Piece { stream, text, ends }, b"", TIME, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -114,6 +133,18 @@ mod tests {
         }
         let expected = format!("{{\"log\":\"half\",\"stream\":\"stderr\",{time}\n");
         assert_eq!(record(b"half", false, Stream::Stderr), expected);
+    }
+
+    #[test]
+    fn attributes_are_dockers() {
+        assert_eq!(attributes(&Attributes::new()), b"");
+        let two = Attributes::from([("b".into(), "x\"}\n".into()), ("a".into(), "ä".into())]);
+        assert_eq!(attributes(&two), r#","attrs":{"a":"ä","b":"x\"}\u000a"}"#.as_bytes());
+        let mut out = Vec::new();
+        frame(&Piece { stream: Stream::Stdout, text: b"\xff", ends: false }, &attributes(&two), TIME, &mut out);
+        let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(read["attrs"], serde_json::json!({"a": "ä", "b": "x\"}\n"}));
+        assert_eq!(read["raw"], "/w==");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::parse::{self, ParseError};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Where a container's output is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +43,9 @@ impl LogDriver {
     /// The names of its options.
     fn options(self) -> &'static [&'static str] {
         match self {
-            LogDriver::JsonFile | LogDriver::K8sFile => &["max-size", "max-file"],
-            LogDriver::Journald => &["tag"],
+            LogDriver::JsonFile => &["max-size", "max-file", "labels", "env"],
+            LogDriver::K8sFile => &["max-size", "max-file"],
+            LogDriver::Journald => &["tag", "labels", "env"],
             LogDriver::None => &[],
         }
     }
@@ -64,7 +66,16 @@ pub struct LogOptions {
     /// `--log-opt tag`: what the journal calls it; by default the first digits of the id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// `--log-opt labels`: the container's labels that every record has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// `--log-opt env`: the container's variables that every record has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
 }
+
+/// What every record of a container's log has beside its text: labels and variables, by their names.
+pub(crate) type Attributes = BTreeMap<String, String>;
 
 /// What a tag may have in it, to be replaced.
 pub(super) const IN_TAGS: [&str; 3] = ["{{.ID}}", "{{.FullID}}", "{{.Name}}"];
@@ -95,15 +106,26 @@ impl LogOptions {
                 _ => return wrong("write how many files there may be, 1 or more"),
             },
             Some(("tag", value)) => self.tag = Some(tag(text, value)?),
-            _ => return wrong("the options of log drivers are max-size=SIZE, max-file=NUMBER and tag=TEXT"),
+            Some(("labels", value)) => self.labels = names(value),
+            Some(("env", value)) => self.env = names(value),
+            _ => {
+                return wrong(
+                    "the options of log drivers are labels=NAME,... env=NAME,... max-size=SIZE, max-file=NUMBER and tag=TEXT",
+                );
+            }
         }
         Ok(())
     }
 
     /// Looks whether the options go together, when all are known.
     pub fn check(&self) -> Result<(), Error> {
-        let given =
-            [("max-size", self.max_size.is_some()), ("max-file", self.max_file.is_some()), ("tag", self.tag.is_some())];
+        let given = [
+            ("max-size", self.max_size.is_some()),
+            ("max-file", self.max_file.is_some()),
+            ("tag", self.tag.is_some()),
+            ("labels", !self.labels.is_empty()),
+            ("env", !self.env.is_empty()),
+        ];
         let known = self.driver.options();
         if let Some((name, _)) = given.into_iter().find(|(name, is_given)| *is_given && !known.contains(name)) {
             let has = if known.is_empty() { "no options".to_owned() } else { known.join(", ") };
@@ -118,12 +140,28 @@ impl LogOptions {
         Ok(())
     }
 
+    /// What every record has: of these labels and variables those that the container has.
+    pub(crate) fn attributes(&self, labels: &BTreeMap<String, String>, env: &[String]) -> Attributes {
+        let labels = self.labels.iter().filter_map(|name| Some((name.clone(), labels.get(name)?.clone())));
+        let variable = |name: &String| {
+            let is_it = |line: &&String| line.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('='));
+            let line = env.iter().rfind(is_it)?;
+            Some((name.clone(), line[name.len() + 1..].to_owned()))
+        };
+        labels.chain(self.env.iter().filter_map(variable)).collect()
+    }
+
     /// The tag, with what is to be replaced in it.
     pub(super) fn tag_of(&self, id: &str, name: &str) -> String {
         let short = id.get(..12).unwrap_or(id);
         let tag = self.tag.as_deref().unwrap_or("{{.ID}}");
         IN_TAGS.iter().zip([short, id, name]).fold(tag.to_owned(), |tag, (what, by)| tag.replace(what, by))
     }
+}
+
+/// Names with commas between them.
+fn names(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 fn tag(text: &str, value: &str) -> Result<String, ParseError> {
@@ -148,6 +186,10 @@ mod tests {
             ("json-file", none, Ok(())),
             ("json-file", &["max-size=10m", "max-file=3"], Ok(())),
             ("json-file", &["max-size=10m"], Ok(())),
+            ("json-file", &["labels=a,b", "env=C"], Ok(())),
+            ("k8s-file", &["labels=a"], Err("labels is nothing that the log driver k8s-file can do")),
+            ("none", &["env=a"], Err("it has no options")),
+            ("journald", &["env=a", "labels= b"], Ok(())),
             ("json-file", &["max-file=1"], Ok(())),
             ("json-file", &["max-file=3", "max-size=-1"], Err("max-file does nothing without max-size")),
             (
@@ -191,6 +233,19 @@ mod tests {
         let options = LogOptions { driver: LogDriver::K8sFile, max_size: Some(1), ..LogOptions::default() };
         assert_eq!(serde_json::to_string(&options).unwrap(), r#"{"driver":"k8s-file","max_size":1}"#);
         assert_eq!(serde_json::from_str::<LogOptions>("{}").unwrap(), LogOptions::default());
+    }
+
+    #[test]
+    fn attributes_are_of_the_container() {
+        let mut options = LogOptions::default();
+        options.add_option("labels=role, com.example/x,none").unwrap();
+        options.add_option("env=A,B,ROLE,C").unwrap();
+        let labels = [("role", "db"), ("com.example/x", ""), ("other", "y")];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let env = ["A=1=2", "AB=x", "B=", "A=3"].map(str::to_owned);
+        let attributes: Vec<(String, String)> = options.attributes(&labels, &env).into_iter().collect();
+        let expected = [("A", "3"), ("B", ""), ("com.example/x", ""), ("role", "db")];
+        assert_eq!(attributes, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 
     #[test]

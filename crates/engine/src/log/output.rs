@@ -49,14 +49,13 @@ impl<'a> Output<'a> {
         self.fds[0]
     }
 
-    /// Adds a text; before it the time, where a line begins.
-    pub(super) fn add(&mut self, stream: Stream, time: Option<&[u8]>, text: &[u8], ends: bool) -> Result<(), Stop> {
+    /// Adds a text; `before` it, where a line begins, what is said of the line.
+    pub(super) fn add(&mut self, stream: Stream, before: &[u8], text: &[u8], ends: bool) -> Result<(), Stop> {
         let to = if self.is_one { Stream::Stdout } else { stream };
         let collected = to.of(&mut self.collected);
         let goes_on = std::mem::replace(stream.of(&mut self.goes_on), !ends);
-        if let Some(time) = time.filter(|_| !goes_on) {
-            collected.extend_from_slice(time);
-            collected.push(b' ');
+        if !goes_on {
+            collected.extend_from_slice(before);
         }
         collected.extend_from_slice(text);
         if collected.len() >= PIECE { self.write_one(to) } else { Ok(()) }

@@ -37,6 +37,8 @@ pub struct LogQuery {
     pub follow: bool,
     /// Each line with its time before it.
     pub timestamps: bool,
+    /// Each line with what its record has beside it.
+    pub details: bool,
     /// What was printed to standard output.
     pub stdout: bool,
     /// What was printed to standard error.
@@ -45,7 +47,16 @@ pub struct LogQuery {
 
 impl Default for LogQuery {
     fn default() -> LogQuery {
-        LogQuery { since: None, until: None, tail: None, follow: false, timestamps: false, stdout: true, stderr: true }
+        LogQuery {
+            since: None,
+            until: None,
+            tail: None,
+            follow: false,
+            timestamps: false,
+            details: false,
+            stdout: true,
+            stderr: true,
+        }
     }
 }
 
@@ -91,6 +102,7 @@ pub(crate) fn read(
         lines: Lines {
             format,
             text: Vec::new(),
+            before: Vec::new(),
             since: query.since.map(Time::fixed),
             until: query.until.map(Time::fixed),
             broken: 0,
@@ -123,6 +135,8 @@ struct Reading<'a> {
 struct Lines {
     format: Format,
     text: Vec<u8>,
+    /// What is shown before the text.
+    before: Vec<u8>,
     since: Option<[u8; FIXED]>,
     until: Option<[u8; FIXED]>,
     /// How many are none.
@@ -132,14 +146,15 @@ struct Lines {
 impl Lines {
     /// Gives a record's text away, if it is one and wanted.
     fn take(&mut self, line: Option<&[u8]>, query: &LogQuery, output: &mut Output<'_>) -> Result<(), Stop> {
-        let Some(record) = line.and_then(|line| record::read(self.format, line, &mut self.text)) else {
+        let read = line.and_then(|line| Some((line, record::read(self.format, line, &mut self.text)?)));
+        let Some((line, record)) = read else {
             self.broken += 1;
             return Ok(());
         };
         if !query.shows(record.stream) {
             return Ok(());
         }
-        let mut shown = None;
+        self.before.clear();
         if query.timestamps || self.since.is_some() || self.until.is_some() {
             let Some(time) = when::fixed(&record.time) else {
                 self.broken += 1;
@@ -149,9 +164,16 @@ impl Lines {
             if self.since.is_some_and(|since| time < since) || self.until.is_some_and(|until| time > until) {
                 return Ok(());
             }
-            shown = Some(time).filter(|_| query.timestamps);
+            if query.timestamps {
+                self.before.extend_from_slice(&time);
+                self.before.push(b' ');
+            }
         }
-        output.add(record.stream, shown.as_ref().map(<[u8; FIXED]>::as_slice), &self.text, record.ends)
+        if query.details {
+            self.before.extend_from_slice(record::details(self.format, line).as_bytes());
+            self.before.push(b' ');
+        }
+        output.add(record.stream, &self.before, &self.text, record.ends)
     }
 }
 

@@ -1,13 +1,13 @@
 //! One record, read: ours, Docker's, a kubelet's or Podman's, or any bytes.
 //!
-//! Ours have always the same shape, which is read without a reader of JSON; what has another one, as Docker's records with
-//! `attrs`, is read by such a reader.
+//! Ours have always the same shape, which is read without a reader of JSON; what has another one is read by such a reader.
 
 use super::{Stream, scan};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// How the records of a log are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,10 @@ fn json<'a>(line: &'a [u8], text: &mut Vec<u8>) -> Option<Record<'a>> {
         }
         None => rest,
     };
+    let rest = match rest.strip_prefix(br#","attrs":{"#) {
+        Some(rest) => after_object(rest)?,
+        None => rest,
+    };
     let (time, rest) = plain(rest.strip_prefix(br#","time":""#)?)?;
     let time = std::str::from_utf8(time).ok()?;
     (rest == b"}").then(|| Record { stream, ends: text.ends_with(b"\n"), time: time.into() })
@@ -76,6 +80,57 @@ fn json<'a>(line: &'a [u8], text: &mut Vec<u8>) -> Option<Record<'a>> {
 fn plain(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = scan::quote_or_escape(text)?;
     (text[at] == b'"').then(|| (&text[..at], &text[at + 1..]))
+}
+
+/// What follows an object of texts, which stands there without its first brace.
+fn after_object(mut rest: &[u8]) -> Option<&[u8]> {
+    loop {
+        match rest.split_first()? {
+            (b'}', rest) => return Some(rest),
+            (b'"', inside) => {
+                rest = inside;
+                loop {
+                    let at = scan::quote_or_escape(rest)?;
+                    if rest[at] == b'"' {
+                        rest = &rest[at + 1..];
+                        break;
+                    }
+                    rest = rest.get(at + 2..)?;
+                }
+            }
+            (b':' | b',', after) => rest = after,
+            _ => return None,
+        }
+    }
+}
+
+/// What a record has beside its text, as Docker shows it: `a=b,c=d`, escaped as in an address of the web.
+pub(super) fn details(format: Format, line: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Fields<'a> {
+        #[serde(default, borrow)]
+        attrs: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    }
+    if format == Format::K8s {
+        return String::new();
+    }
+    let attributes = serde_json::from_slice(line).map(|fields: Fields<'_>| fields.attrs).unwrap_or_default();
+    let pairs: Vec<String> =
+        attributes.iter().map(|(name, value)| format!("{}={}", in_query(name), in_query(value))).collect();
+    pairs.join(",")
+}
+
+/// [Go, url.QueryEscape]
+fn in_query(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte.into()),
+            b' ' => out.push('+'),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 fn true_bytes(raw: &[u8], text: &mut Vec<u8>) -> Option<()> {
@@ -157,7 +212,7 @@ fn any_json<'a>(line: &'a [u8], text: &mut Vec<u8>) -> Option<Record<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Piece, json as framed_json, k8s as framed_k8s};
+    use crate::log::{Attributes, Piece, json as framed_json, k8s as framed_k8s};
 
     fn text_of(format: Format, line: &[u8]) -> Option<(Stream, Vec<u8>, bool)> {
         let mut text = b"of the one before".to_vec();
@@ -170,6 +225,10 @@ mod tests {
     fn what_is_written_is_read() {
         let time = b"2026-01-02T03:04:05.123456789Z";
         let every: Vec<u8> = (0..=255).filter(|byte| *byte != b'\n').collect();
+        let attributes = framed_json::attributes(&Attributes::from([
+            ("n".to_owned(), "ä\n".to_owned()),
+            ("a b".to_owned(), "\"}\\".to_owned()),
+        ]));
         let texts: [&[u8]; 8] =
             [b"", b"plain", b"\"\\<>&\t\r", "ä€𝄞\u{2028}".as_bytes(), b"\xff\xfe", &every, b"\\u0041", b"tail\\"];
         for text in texts {
@@ -179,11 +238,18 @@ mod tests {
                     let expected = Some((stream, expected, ends));
                     let piece = Piece { stream, text, ends };
                     let mut line = Vec::new();
-                    framed_json::frame(&piece, time, &mut line);
+                    framed_json::frame(&piece, b"", time, &mut line);
                     let line = line.strip_suffix(b"\n").unwrap();
                     assert_eq!(text_of(Format::Json, line), expected);
                     // And it is of the shape that is read fast, and JSON.
                     assert!(json(line, &mut Vec::new()).is_some() && any_json(line, &mut Vec::new()).is_some());
+                    assert_eq!(details(Format::Json, line), "");
+                    let mut line = Vec::new();
+                    framed_json::frame(&piece, &attributes, time, &mut line);
+                    let line = line.strip_suffix(b"\n").unwrap();
+                    assert_eq!(text_of(Format::Json, line), expected);
+                    assert!(json(line, &mut Vec::new()).is_some() && any_json(line, &mut Vec::new()).is_some());
+                    assert_eq!(details(Format::Json, line), "a+b=%22%7D%5C,n=%C3%A4%0A");
                     let mut line = Vec::new();
                     framed_k8s::frame(&piece, time, &mut line);
                     assert_eq!(text_of(Format::K8s, line.strip_suffix(b"\n").unwrap()), expected);
@@ -235,6 +301,7 @@ mod tests {
             r#"{"log":"a\q","stream":"stdout","time":""}"#,
             r#"{"log":"a\u12g4","stream":"stdout","time":""}"#,
             r#"{"log":"a","stream":"stdout","raw":"?","time":""}"#,
+            r#"{"log":"a","stream":"stdout","attrs":{"a":"b","time":""}"#,
             r#"{"log":"a","stream":"stdout","time":""}}"#,
             r#"{"log":1,"stream":"stdout","time":""}"#,
             r#"["log"]"#,

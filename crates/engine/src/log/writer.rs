@@ -11,7 +11,7 @@ use super::file::LogFile;
 use super::journald::Journal;
 use super::lines::Held;
 use super::record::{self, Format};
-use super::{LogDriver, LogOptions, Piece, Stream, json, k8s};
+use super::{Attributes, LogDriver, LogOptions, Piece, Stream, json, k8s};
 use crate::error::Error;
 use crate::when::{FIXED, Time};
 use rustix::io::Errno;
@@ -32,6 +32,8 @@ pub(crate) struct Writer {
     streams: [State; 2],
     /// Records that are still to be written.
     records: Vec<u8>,
+    /// What stands in every record of Docker's format.
+    attributes: Vec<u8>,
     time: [u8; FIXED],
     /// When the last write failed, and why.
     failed: Option<(Instant, Errno)>,
@@ -68,16 +70,23 @@ struct Lost {
 }
 
 impl Writer {
-    /// Opens the log in the container's own directory, `dir`, or makes it; an earlier one is added to.
-    pub(crate) fn open(dir: BorrowedFd<'_>, options: &LogOptions, id: &str, name: &str) -> Result<Writer, Error> {
+    /// Opens the log in the container's own directory, `dir`, or makes it; an earlier one is added to. Every record has
+    /// the `attributes`.
+    pub(crate) fn open(
+        dir: BorrowedFd<'_>,
+        options: &LogOptions,
+        id: &str,
+        name: &str,
+        attributes: &Attributes,
+    ) -> Result<Writer, Error> {
         let file = |name| LogFile::open(dir, name, options.max_size, options.max_file);
         let target = match options.driver {
             LogDriver::JsonFile => Target::Json(file(super::JSON_NAME)?),
             LogDriver::K8sFile => Target::K8s(file(super::K8S_NAME)?),
-            LogDriver::Journald => Target::Journal(Journal::open(options, id, name)?),
+            LogDriver::Journald => Target::Journal(Journal::open(options, id, name, attributes)?),
             LogDriver::None => Target::Nowhere,
         };
-        let mut writer = Writer::to(target);
+        let mut writer = Writer { attributes: json::attributes(attributes), ..Writer::to(target) };
         writer.end_of_before();
         Ok(writer)
     }
@@ -108,6 +117,7 @@ impl Writer {
             target,
             streams: [State::default(), State::default()],
             records: Vec::new(),
+            attributes: Vec::new(),
             time: Time::now().fixed(),
             failed: None,
             is_dropping: false,
@@ -185,7 +195,7 @@ impl Writer {
 
     fn frame(&mut self, piece: &Piece<'_>) {
         match &self.target {
-            Target::Json(_) => json::frame(piece, &self.time, &mut self.records),
+            Target::Json(_) => json::frame(piece, &self.attributes, &self.time, &mut self.records),
             Target::K8s(_) => k8s::frame(piece, &self.time, &mut self.records),
             Target::Journal(journal) => journal.frame(piece, &mut self.records),
             Target::Nowhere => {}

@@ -27,6 +27,7 @@ const NO_CODE: i32 = -1;
 /// A container's check while it runs.
 pub(super) struct Prober<'a> {
     id: &'a Id,
+    cgroup_parent: Option<&'a str>,
     check: Check,
     health: Health,
     started: Instant,
@@ -53,9 +54,10 @@ struct Probe {
 
 impl<'a> Prober<'a> {
     /// Of a container that starts at this moment. What was known of it is over.
-    pub(super) fn new(id: &'a Id, check: Check) -> Prober<'a> {
+    pub(super) fn new(id: &'a Id, cgroup_parent: Option<&'a str>, check: Check) -> Prober<'a> {
         let now = Instant::now();
-        let mut prober = Prober { id, check, health: Health::default(), started: now, next: now, probe: None };
+        let health = Health::default();
+        let mut prober = Prober { id, cgroup_parent, check, health, started: now, next: now, probe: None };
         prober.write();
         prober.wait_for_next();
         prober
@@ -88,7 +90,7 @@ impl<'a> Prober<'a> {
             Some(probe) => {
                 probe.read(space);
                 match probe.child.try_wait() {
-                    Ok(None) if is_due => probe.kill(!is_frozen(self.id)),
+                    Ok(None) if is_due => probe.kill(!is_frozen(self.id, self.cgroup_parent)),
                     Ok(None) => {}
                     Ok(Some(status)) => self.end(status.code(), space),
                     Err(_) => self.end(None, space),
@@ -98,7 +100,7 @@ impl<'a> Prober<'a> {
     }
 
     fn begin(&mut self) {
-        if is_frozen(self.id) {
+        if is_frozen(self.id, self.cgroup_parent) {
             return self.wait_for_next();
         }
         let is_start_period = self.started.elapsed() < self.check.start_period;
@@ -210,6 +212,6 @@ impl Drop for Probe {
 }
 
 /// Whether the container stands still. What cannot be found out does not keep it from being probed.
-fn is_frozen(id: &Id) -> bool {
-    id.open_cgroup().is_ok_and(|group| group.is_frozen().unwrap_or(false))
+fn is_frozen(id: &Id, cgroup_parent: Option<&str>) -> bool {
+    id.open_cgroup(cgroup_parent).is_ok_and(|group| group.is_frozen().unwrap_or(false))
 }

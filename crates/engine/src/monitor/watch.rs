@@ -91,7 +91,7 @@ fn claim(job: &Job, lock: &mut Option<OwnedFd>) -> Result<Record, Error> {
         || format!("record container {}", job.id.host_name()),
         || match job.stays {
             true => {
-                let record = Record::claim_of_kept(job.id.clone())?;
+                let record = Record::claim_of_kept(job.id.clone(), job.facts.cgroup_parent())?;
                 lock.take_if(|_| !passing::is_passing(&job.facts));
                 Ok(record)
             }
@@ -177,7 +177,8 @@ impl<'a> Monitor<'a> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::openat(CWD, &dir, flags, Mode::empty()).map_err(Error::file("open", &dir))?;
         let name = job.facts.name.as_deref().unwrap_or_default();
-        let log = Writer::open(dir.as_fd(), &options.log, job.id.as_str(), name)?;
+        let attributes = options.log.attributes(&job.facts.labels, &job.facts.config.env);
+        let log = Writer::open(dir.as_fd(), &options.log, job.id.as_str(), name, &attributes)?;
         let signals = hold_signals().map_err(|source| Error::Terminal { what: "hold signals back", source })?;
         let clients = Clients::new(&job.id)?;
         let before = if job.stays { life::of_stopped(&job.id).unwrap_or_default() } else { Life::default() };
@@ -317,7 +318,8 @@ impl<'a> Monitor<'a> {
                     ..News::default()
                 });
                 // Before anybody knows that it runs: what was known of an earlier run is over.
-                self.health = Check::of(&facts.config).map(|check| Prober::new(id, check));
+                self.health =
+                    Check::of(&facts.config).map(|check| Prober::new(id, self.options.cgroup_parent.as_deref(), check));
                 // Before anybody hears of it: what he does then is told after this.
                 events::container("start", &self.facts(), &[]);
                 // From here on there may be nobody who listens, and who waits for the end of what is told is not held up.

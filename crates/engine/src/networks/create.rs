@@ -22,8 +22,11 @@ pub struct CreateOrder {
     pub no_names: bool,
     /// `--ignore`: that there is one of that name is no failure.
     pub ignore: bool,
+    /// `--attachable`.
+    pub attachable: bool,
     /// `--label`.
     pub labels: Vec<(String, String)>,
+    pub(super) aux: BTreeMap<String, IpAddr>,
     pub(super) name: Option<String>,
     pub(super) driver: Driver,
     pub(super) subnet: Option<Cidr>,
@@ -83,6 +86,17 @@ impl CreateOrder {
             return Err(ParseError::new(text, why));
         }
         once(&mut self.range, range, text, "a network has one range")
+    }
+
+    /// `--aux-address NAME=ADDRESS`.
+    pub fn add_aux(&mut self, text: &str) -> Result<(), ParseError> {
+        let wrong = || ParseError::new(text, "write NAME=ADDRESS, as router=10.9.0.5");
+        let (name, address) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        if self.aux.insert(name.to_owned(), address).is_some() {
+            return Err(ParseError::new(text, "this name has an address already"));
+        }
+        Ok(())
     }
 
     /// `--interface-name`: the bridge's own name, or the parent.
@@ -165,7 +179,8 @@ mod tests {
     #[test]
     fn words_that_cannot_be_meant() {
         type Say = fn(&mut CreateOrder, &str) -> Result<(), ParseError>;
-        let table: [(Say, &[&str], &[&str]); 6] = [
+        let table: [(Say, &[&str], &[&str]); 7] = [
+            (CreateOrder::add_aux, &["a=10.9.0.5", "b=fd00::5"], &["10.9.0.5", "=10.9.0.5", "a=x", "a=10.9.0.0/24"]),
             (
                 CreateOrder::set_name,
                 &["net", "n", "A.b-c_9", "mynet", "9"],

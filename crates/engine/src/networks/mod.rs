@@ -20,7 +20,7 @@ mod plan;
 mod store;
 mod users;
 
-pub(crate) use asked::resolved;
+pub(crate) use asked::{resolved, settled};
 pub use create::{CreateOrder, create};
 pub use network::doctor::{Finding, State};
 pub use network::{Config, Driver};

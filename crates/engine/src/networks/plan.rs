@@ -5,6 +5,7 @@ use super::create::CreateOrder;
 use super::driver_options::{self, DriverOptions};
 use crate::error::Error;
 use network::{Cidr, Config, Driver, Pool4, Pool6, Used};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a new network has to get along with.
@@ -40,10 +41,29 @@ pub(super) fn plan(order: &CreateOrder, around: &Around<'_>) -> Result<Config, E
     {
         return Err(bad("mtu", mtu, format!("IPv6 needs {LEAST_MTU_OF_IPV6} at least")));
     }
+    config.aux = aux(order, &config)?;
+    config.attachable = order.attachable;
     config.internal = order.internal;
     config.no_names = order.no_names;
     config.labels = order.labels.iter().cloned().collect();
     Ok(config)
+}
+
+/// The addresses that somebody outside has: of the network's subnets, and not its own gateways.
+fn aux(order: &CreateOrder, config: &Config) -> Result<BTreeMap<String, IpAddr>, Error> {
+    let v4 = Cidr::new(config.ipv4.subnet.into(), config.ipv4.prefix);
+    let v6 = config.ipv6.map(|pool| Cidr::new(pool.subnet.into(), pool.prefix));
+    let gateways = [Some(IpAddr::from(config.ipv4.gateway)), config.ipv6.map(|pool| pool.gateway.into())];
+    for (name, address) in &order.aux {
+        let shown = format!("{name}={address}");
+        if !v4.has(*address) && !v6.is_some_and(|v6| v6.has(*address)) {
+            return Err(bad("--aux-address", shown, "it is in no subnet of the network".into()));
+        }
+        if gateways.contains(&Some(*address)) {
+            return Err(bad("--aux-address", shown, "it is the gateway of the network".into()));
+        }
+    }
+    Ok(order.aux.clone())
 }
 
 /// [RFC 8200, 5]

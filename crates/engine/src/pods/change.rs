@@ -98,7 +98,7 @@ pub fn remove(words: &str, force: bool, patience: Patience) -> Result<(), Error>
         }
     })?;
     // From here on it is no pod any more: what a kill leaves the next command removes.
-    containers::remove_infra(&pod.infra_id())?;
+    pod.infra_id().map_or(Ok(()), |infra| containers::remove_infra(&infra))?;
     store::remove(&pod)
 }
 

@@ -19,14 +19,16 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 /// What `pod create` is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PodOrder {
     /// `--name`; without one it gets two words.
     pub name: Option<String>,
     /// `--infra-name`.
     pub infra_name: Option<String>,
-    /// `--share`.
-    pub share: Vec<Share>,
+    /// `--infra=false`: nothing holds namespaces, and none is shared.
+    pub no_infra: bool,
+    /// `--share`; by default [`Share::DEFAULT`].
+    pub share: Option<Vec<Share>>,
     /// `--label`.
     pub labels: Vec<(String, String)>,
     /// `--replace`: a pod that has the name goes.
@@ -37,21 +39,6 @@ pub struct PodOrder {
     pub infra: RunOptions,
     /// The words after the tool's name, as typed.
     pub made_by: Vec<String>,
-}
-
-impl Default for PodOrder {
-    fn default() -> PodOrder {
-        PodOrder {
-            name: None,
-            infra_name: None,
-            share: Share::DEFAULT.into(),
-            labels: Vec::new(),
-            replace: false,
-            id_file: None,
-            infra: RunOptions::default(),
-            made_by: Vec::new(),
-        }
-    }
 }
 
 /// How long who starts a container waits for another who is just starting its infra container.
@@ -76,13 +63,14 @@ pub fn create(order: &PodOrder) -> Result<String, Error> {
             })
         })?,
     };
-    let made = make_infra(order, &pod).and_then(|()| match &order.id_file {
+    let infra = if order.no_infra { Ok(()) } else { make_infra(order, &pod) };
+    let made = infra.and_then(|()| match &order.id_file {
         Some(path) => containers::write_id(path, &pod.id),
         None => Ok(()),
     });
     if let Err(error) = made {
         // What is left of it a sweep sees to.
-        let _ = containers::remove_infra(&pod.infra_id());
+        let _ = pod.infra_id().map(|infra| containers::remove_infra(&infra));
         let _ = store::remove(&pod);
         return Err(error);
     }
@@ -104,9 +92,36 @@ fn check(order: &PodOrder) -> Result<(), Error> {
         ("--add-host", !order.infra.add_hosts.is_empty()),
         ("--dns", !order.infra.dns.is_empty()),
     ];
-    match own_network.iter().find(|(_, is_said)| *is_said && !order.share.contains(&Share::Net)) {
+    if order.no_infra {
+        let of_infra = [
+            ("--share", order.share.as_ref().is_some_and(|share| !share.is_empty())),
+            ("--infra-name", order.infra_name.is_some()),
+            ("--hostname", order.infra.hostname.is_some()),
+        ];
+        return match own_network.iter().chain(&of_infra).find(|(_, is_said)| *is_said) {
+            Some((flag, _)) => {
+                Err(Error::Conflict(format!("{flag} cannot be used with --infra=false: nothing is shared")))
+            }
+            None => Ok(()),
+        };
+    }
+    match own_network.iter().find(|(_, is_said)| *is_said && !order.shares(Share::Net)) {
         Some((flag, _)) => Err(Error::Conflict(format!("{flag} says something of a network that is not shared"))),
         None => Ok(()),
+    }
+}
+
+impl PodOrder {
+    fn share(&self) -> Vec<Share> {
+        match &self.share {
+            _ if self.no_infra => Vec::new(),
+            Some(share) => share.clone(),
+            None => Share::DEFAULT.into(),
+        }
+    }
+
+    fn shares(&self, share: Share) -> bool {
+        self.share().contains(&share)
     }
 }
 
@@ -116,8 +131,8 @@ fn claim(order: &PodOrder, name: &str) -> Result<(Pod, OwnedFd), Error> {
         name: name.to_owned(),
         created: timestamp(SystemTime::now()),
         labels: order.labels.iter().cloned().collect(),
-        share: order.share.clone(),
-        infra: Id::random()?.as_str().to_owned(),
+        share: order.share(),
+        infra: if order.no_infra { String::new() } else { Id::random()?.as_str().to_owned() },
         made_by: order.made_by.clone(),
     };
     let lock = store::claim(&pod)?;
@@ -126,7 +141,7 @@ fn claim(order: &PodOrder, name: &str) -> Result<(Pod, OwnedFd), Error> {
 
 /// The container that holds the pod's namespaces.
 fn make_infra(order: &PodOrder, pod: &Pod) -> Result<(), Error> {
-    let has = |share| order.share.contains(&share);
+    let has = |share| order.shares(share);
     let run = RunOptions {
         root: "pause".into(),
         command: vec!["pause".into()],
@@ -143,7 +158,8 @@ fn make_infra(order: &PodOrder, pod: &Pod) -> Result<(), Error> {
     };
     let options = CreateOptions { run, made_by: order.made_by.clone(), ..CreateOptions::default() };
     let resolved = containers::resolve_others(&options)?;
-    let made = containers::make_as(pod.infra_id(), resolved.as_ref().unwrap_or(&options), &Meant::Empty)?;
+    let id = pod.infra_id().unwrap_or_else(Id::nobody);
+    let made = containers::make_as(id, resolved.as_ref().unwrap_or(&options), &Meant::Empty)?;
     created::sync(&made.id)
 }
 
@@ -179,6 +195,7 @@ pub(crate) fn join(making: &mut CreateOptions) -> Result<(), Error> {
         (Share::Ipc, &mut options.ipc, "--ipc"),
         (Share::Pid, &mut options.pid, "--pid"),
         (Share::Uts, &mut options.uts, "--uts"),
+        (Share::Cgroup, &mut options.cgroupns, "--cgroupns"),
     ];
     for (share, mode, flag) in modes {
         match (has(share), mode.clone()) {
@@ -220,6 +237,9 @@ pub(crate) fn hold(options: &RunOptions) -> Result<Option<OwnedFd>, Error> {
 pub(crate) fn start_infra(options: &RunOptions) -> Result<(), Error> {
     let Some(place) = options.pod.as_ref().filter(|place| !place.is_infra) else { return Ok(()) };
     let pod = get(&place.pod)?;
+    if pod.infra_id().is_none() {
+        return Ok(());
+    }
     let until = Instant::now() + STARTING;
     loop {
         match containers::start(&pod.infra, &containers::StartOrder::default(), &mut |_| {}) {

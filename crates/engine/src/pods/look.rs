@@ -107,6 +107,18 @@ pub fn list() -> Result<Vec<(Pod, Vec<Member>, PodState)>, Error> {
     Ok(pods)
 }
 
+/// The containers of a pod that run, the infra container first.
+pub fn running(words: &str) -> Result<Vec<Member>, Error> {
+    let mut members = members(&get(words)?)?;
+    members.retain(Member::is_running);
+    Ok(members)
+}
+
+/// The id of the pod that was made last.
+pub fn newest() -> Result<Option<String>, Error> {
+    Ok(list()?.into_iter().next().map(|(pod, ..)| pod.id))
+}
+
 /// Whether there is such a pod.
 pub fn exists(words: &str) -> Result<bool, Error> {
     match get(words) {
@@ -156,18 +168,29 @@ pub struct ShownInfra {
 pub fn inspect(words: &str) -> Result<ShownPod, Error> {
     let pod = get(words)?;
     let members = members(&pod)?;
-    let infra = containers::inspect(&pod.infra)?.ok_or_else(|| Error::NoSuchPod { words: words.to_owned() })?;
-    let host = infra.host_config;
+    let gone = || Error::NoSuchPod { words: words.to_owned() };
+    let infra = match pod.infra_id() {
+        Some(_) => Some(containers::inspect(&pod.infra)?.ok_or_else(gone)?),
+        None => None,
+    };
+    let (hostname, infra_config) = match infra {
+        Some(infra) => {
+            let host = infra.host_config;
+            let of_infra = ShownInfra {
+                port_bindings: host.port_bindings,
+                host_network: host.network_mode == "host",
+                networks: vec![host.network_mode],
+            };
+            (infra.config.hostname, of_infra)
+        }
+        None => (String::new(), ShownInfra::default()),
+    };
     Ok(ShownPod {
         state: state_of(&members).name(),
-        hostname: infra.config.hostname,
-        create_infra: true,
+        hostname,
+        create_infra: pod.infra_id().is_some(),
         infra_container_id: pod.infra,
-        infra_config: ShownInfra {
-            port_bindings: host.port_bindings,
-            host_network: host.network_mode == "host",
-            networks: vec![host.network_mode],
-        },
+        infra_config,
         shared_namespaces: pod.share.iter().map(|share| share.name()).collect(),
         num_containers: members.len(),
         containers: members,

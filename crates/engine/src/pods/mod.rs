@@ -5,18 +5,23 @@
 //! container in a pod is made with the namespaces of the infra container (`containers::sharing`), so that all that holds for
 //! those holds here; it is started after that one, and its record says in which pod it is. What a pod is beside that stands
 //! in `store`.
+//!
+//! A pod without an infra container shares nothing: its containers only live and go together. Its record is all there is of it.
 
 mod change;
 mod create;
+mod logs;
 mod look;
 mod store;
 
 pub use change::{kill, prune, remove, restart, set_paused, start, stop};
 pub use create::{PodOrder, create};
 pub(crate) use create::{hold, join, start_infra};
-pub use look::{Member, PodState, ShownInfra, ShownPod, exists, inspect, list, named};
+pub use logs::{PodLogs, logs};
+pub use look::{Member, PodState, ShownInfra, ShownPod, exists, inspect, list, named, newest, running};
 pub(crate) use store::sweep;
 
+use crate::created;
 use crate::error::Error;
 use crate::parse::ParseError;
 use crate::state::Id;
@@ -37,7 +42,7 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     /// `--share`.
     pub share: Vec<Share>,
-    /// The id of its infra container.
+    /// The id of its infra container; empty of a pod that has none.
     pub infra: String,
     /// The words that made it.
     #[serde(default)]
@@ -45,9 +50,16 @@ pub struct Pod {
 }
 
 impl Pod {
-    fn infra_id(&self) -> Id {
+    /// None of a pod without one.
+    fn infra_id(&self) -> Option<Id> {
         // A record that says something else is of no pod: there is no container with that id.
-        Id::from_file_name(self.infra.as_bytes()).unwrap_or_else(Id::nobody)
+        let id = || Id::from_file_name(self.infra.as_bytes()).unwrap_or_else(Id::nobody);
+        (!self.infra.is_empty()).then(id)
+    }
+
+    /// Whether it has all that it was made with.
+    fn is_whole(&self) -> bool {
+        self.infra_id().is_none_or(|infra| created::exists(&infra))
     }
 }
 
@@ -65,6 +77,8 @@ pub struct PodPlace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Share {
+    /// What their control groups look like from inside.
+    Cgroup,
     /// Memory and queues.
     Ipc,
     /// Addresses, and names of hosts.
@@ -76,8 +90,8 @@ pub enum Share {
 }
 
 impl Share {
-    const ALL: [(&'static str, Share); 4] =
-        [("ipc", Share::Ipc), ("net", Share::Net), ("pid", Share::Pid), ("uts", Share::Uts)];
+    const ALL: [(&'static str, Share); 5] =
+        [("cgroup", Share::Cgroup), ("ipc", Share::Ipc), ("net", Share::Net), ("pid", Share::Pid), ("uts", Share::Uts)];
     const DEFAULT: [Share; 3] = [Share::Ipc, Share::Net, Share::Uts];
 
     /// Its name.
@@ -91,7 +105,7 @@ impl Share {
             Some(rest) => (true, rest),
             None => (false, text),
         };
-        let wrong = || ParseError::new(text, "write a list of ipc, net, pid and uts, as ipc,net; or none");
+        let wrong = || ParseError::new(text, "write a list of cgroup, ipc, net, pid and uts, as ipc,net; or none");
         let mut shared: Vec<Share> = if more { Share::DEFAULT.into() } else { Vec::new() };
         for word in words.split(',').filter(|word| !matches!(*word, "" | "none")) {
             shared.push(Share::ALL.iter().find(|(name, _)| *name == word).ok_or_else(wrong)?.1);
@@ -125,14 +139,14 @@ mod tests {
 
     #[test]
     fn what_is_shared() {
-        use Share::{Ipc, Net, Pid, Uts};
+        use Share::{Cgroup, Ipc, Net, Pid, Uts};
         let cases: [(&str, Option<&[Share]>); 8] = [
             ("", Some(&[])),
             ("none", Some(&[])),
             ("uts,net,net", Some(&[Net, Uts])),
             ("pid", Some(&[Pid])),
             ("+pid", Some(&[Ipc, Net, Pid, Uts])),
-            ("cgroup", None),
+            ("pid,cgroup", Some(&[Cgroup, Pid])),
             ("net,user", None),
             ("+x", None),
         ];

@@ -7,11 +7,11 @@
 //! ```
 //!
 //! A record is written as a draft and renamed, which fails where the name is taken, and is never written again. It names the
-//! infra container, which is made after it and removed before it: a record without one, which nobody has locked, is what a
-//! `kill -9` in the middle of either left, and goes with the next command's sweep, as a draft does.
+//! infra container, which is made after it and removed before it: where it is missing, and nobody has the record locked, that
+//! is what a `kill -9` in the middle of either left, and goes with the next command's sweep, as a draft does. A record that
+//! names none is whole from the moment that it is renamed.
 
 use super::Pod;
-use crate::created;
 use crate::error::Error;
 use crate::state::{self, Id, data_dir};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, fsync, openat, renameat_with};
@@ -109,7 +109,7 @@ pub(super) fn read(name: &str) -> Result<Option<Pod>, Error> {
 pub(super) fn all() -> Result<Vec<Pod>, Error> {
     let mut all = Vec::new();
     for name in names() {
-        all.extend(read(&name)?.filter(|pod| created::exists(&pod.infra_id())));
+        all.extend(read(&name)?.filter(Pod::is_whole));
     }
     Ok(all)
 }
@@ -129,7 +129,7 @@ pub(super) fn remove(pod: &Pod) -> Result<(), Error> {
 
 /// Whether it has no infra container; that of one that is being made is not there yet.
 fn is_left(name: &str) -> bool {
-    matches!(read(name), Ok(Some(pod)) if !created::exists(&pod.infra_id()))
+    matches!(read(name), Ok(Some(pod)) if !pod.is_whole())
 }
 
 /// Removes one that a killed command left, unless somebody is at work on it.

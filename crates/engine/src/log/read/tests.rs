@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::log::testing::Dir;
-use crate::log::{LogOptions, Writer};
+use crate::log::{Attributes, LogOptions, Writer};
 use std::fs::File;
 use std::time::Instant;
 
@@ -32,7 +32,7 @@ fn writer(dir: &Dir, driver: &str, options: &[&str]) -> Writer {
     let mut read = LogOptions::default();
     read.set_driver(driver).unwrap();
     options.iter().for_each(|option| read.add_option(option).unwrap());
-    Writer::open(dir.fd(), &read, "0123456789abcdef", "web").unwrap()
+    Writer::open(dir.fd(), &read, "0123456789abcdef", "web", &Attributes::new()).unwrap()
 }
 
 fn time(text: &str) -> Option<Time> {

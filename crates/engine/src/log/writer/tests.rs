@@ -7,7 +7,7 @@ use std::sync::Mutex;
 fn json_file(dir: &Dir, options: &[&str]) -> Writer {
     let mut read = LogOptions::default();
     options.iter().for_each(|option| read.add_option(option).unwrap());
-    Writer::open(dir.fd(), &read, "0123456789abcdef", "web").unwrap()
+    Writer::open(dir.fd(), &read, "0123456789abcdef", "web", &Attributes::new()).unwrap()
 }
 
 /// Stream and text of each record.
@@ -57,7 +57,7 @@ fn each_driver_has_its_file() {
         let dir = Dir::new();
         let mut options = LogOptions::default();
         options.set_driver(driver).unwrap();
-        let mut writer = Writer::open(dir.fd(), &options, "id", "name").unwrap();
+        let mut writer = Writer::open(dir.fd(), &options, "id", "name", &Attributes::new()).unwrap();
         writer.write(Stream::Stderr, b"a\nb");
         writer.finish();
         assert_eq!(dir.files().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), names);

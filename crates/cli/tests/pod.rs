@@ -188,6 +188,11 @@ fn a_pod_that_is_made_with_its_first_container() {
     let file = scratch.path("id");
     let id = l.ok(&["pod", "create", "--replace", "--share", "", "--pod-id-file", &file, "web"]);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), id);
+    // And only of that very name.
+    let digits = &id[..4];
+    let beside = l.ok(&["pod", "create", "--replace", digits]);
+    assert_eq!(l.ok(&["pod", "ps", "-q"]).lines().count(), 2);
+    l.ok(&["pod", "rm", &beside]);
     l.detached("web", &["--name", "two", "-h", "own", "--network", "none"]);
     assert_eq!(l.ok(&["exec", "two", "hostname"]), "own");
     assert!(l.fails(125, &["pod", "create", "--share", "ipc", "-p", "80", "xx"]).contains("not shared"));

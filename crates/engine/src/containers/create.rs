@@ -76,10 +76,7 @@ pub(super) fn resolve(options: &CreateOptions, events: &dyn Events) -> Result<Me
         return Err(host_cannot_stay());
     }
     if let (true, Some(name)) = (options.replace, &options.run.name) {
-        match super::remove(name, true, false) {
-            Ok(()) | Err(Error::NoSuchContainer { .. }) => {}
-            Err(error) => return Err(error),
-        }
+        super::remove::remove_called(name)?;
     }
     Ok(meant)
 }

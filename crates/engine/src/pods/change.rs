@@ -102,6 +102,16 @@ pub fn remove(words: &str, force: bool, patience: Patience) -> Result<(), Error>
     store::remove(&pod)
 }
 
+/// Removes the pod that has this very name, if there is one, with its containers: to make room for another.
+pub(super) fn remove_called(name: &str) -> Result<(), Error> {
+    // An id may begin with what is meant as a name.
+    let Some(pod) = store::all()?.into_iter().find(|pod| pod.name == name) else { return Ok(()) };
+    match remove(&pod.id, true, None) {
+        Err(Error::NoSuchPod { .. }) => Ok(()),
+        done => done,
+    }
+}
+
 /// Removes every pod in which nothing runs: their ids, and what could not be removed.
 pub fn prune() -> Result<(Vec<String>, Vec<Error>), Error> {
     let (mut removed, mut errors) = (Vec::new(), Vec::new());

@@ -62,10 +62,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub fn create(order: &PodOrder) -> Result<String, Error> {
     check(order)?;
     if let (true, Some(name)) = (order.replace, &order.name) {
-        match super::remove(name, true, None) {
-            Ok(()) | Err(Error::NoSuchPod { .. }) => {}
-            Err(error) => return Err(error),
-        }
+        super::change::remove_called(name)?;
     }
     let (pod, lock) = match &order.name {
         Some(name) => claim(order, name)?,

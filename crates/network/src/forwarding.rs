@@ -17,6 +17,10 @@ pub(crate) const LEGACY: &str = "iptables-legacy drops what this host forwards, 
      containers reach nothing but the host until you run `iptables-legacy -I FORWARD -i mycontainer0 -j ACCEPT` and \
      `iptables-legacy -I FORWARD -o mycontainer0 -j ACCEPT`";
 
+const OWNED: &str = "an nf_tables table that only its owner may change drops what this host forwards: containers reach \
+     nothing but the host until its program lets through what comes from and goes to their bridges (`nft list tables` shows \
+     the flag owner)";
+
 impl Network {
     /// Rules and forwarding. Returns a warning when this host has what we cannot change.
     pub(crate) fn ensure_rules(
@@ -48,7 +52,7 @@ impl Network {
         let ports = files.map_or(Ok(Vec::new()), |files| files.of_living(leases))?;
         let uses = Uses::open(lock.as_fd(), &self.run_dir, false)?;
         let networks = uses.map_or(Ok(Vec::new()), |uses| uses.all())?;
-        let generation = step(
+        let installed = step(
             "install-rules",
             "they are not there, or somebody changed the host's rules since they were",
             || {
@@ -66,10 +70,10 @@ impl Network {
         for network in networks.iter().filter(|network| asks_host(network) || publishes(network)) {
             self.route_loopback(&network.bridge, network.six.is_some())?;
         }
-        leases.head.rules = Some(generation);
+        leases.head.rules = Some(installed.generation);
         leases.head.resolver = resolver;
         leases.write_head()?;
-        Ok(rules::legacy_drops().then_some(LEGACY))
+        Ok(if installed.is_closed { Some(OWNED) } else { rules::legacy_drops().then_some(LEGACY) })
     }
 
     /// Lets through what goes between the host's loopback addresses and a bridge, which else the kernel drops.

@@ -33,7 +33,8 @@
 //!
 //! Who flushes all rules takes `martians` away and leaves `route_localnet`: until the next start or `network reload` a
 //! container that can send raw packets reaches what listens on 127.0.0.1. A forward chain that rejects by a rule at its
-//! end and not by its policy is not seen to drop.
+//! end and not by its policy is not seen to drop. One in a table that only its owner may change (`flags owner`) is left as it
+//! is, and told of.
 //!
 //! Everything here goes with the last bridge: [`remove`] is called by the janitor.
 
@@ -47,6 +48,7 @@ use crate::subnet::Subnet;
 use crate::uses::Use;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
+use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
@@ -84,20 +86,32 @@ pub(crate) fn generation(netlink: &Netlink) -> Result<u32, Error> {
     nft::generation(netlink).map_err(refused)
 }
 
-/// Puts our rules in place, whatever is there now. Returns the generation of the rule set that has them.
-pub(crate) fn install(netlink: &Netlink, wanted: &Wanted<'_>) -> Result<u32, Error> {
-    transaction(netlink, |generation| {
+/// What has been put in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Installed {
+    /// The generation of the rule set that has our rules.
+    pub(crate) generation: u32,
+    /// A chain drops in which we cannot have any: only its owner may change its table.
+    pub(crate) is_closed: bool,
+}
+
+/// Puts our rules in place, whatever is there now.
+pub(crate) fn install(netlink: &Netlink, wanted: &Wanted<'_>) -> Result<Installed, Error> {
+    let is_closed = Cell::new(false);
+    let planned_on = transaction(netlink, |generation| {
         let mut change = Transaction::new(generation);
         our_table(&mut change, wanted);
-        for chain in foreign_chains(netlink)? {
+        let (open, closed) = foreign_chains(netlink)?;
+        is_closed.set(closed.iter().any(|chain| chain.drops && chain.hook == Hook::Forward as u32));
+        for chain in open {
             take_back(netlink, &mut change, &chain)?;
             if chain.drops {
                 wanted.networks.iter().for_each(|network| leave_for(&mut change, &chain, network, wanted.resolver));
             }
         }
         Ok(change)
-    })
-    .map(after)
+    })?;
+    Ok(Installed { generation: after(planned_on), is_closed: is_closed.get() })
 }
 
 /// Publishes ports, on the rule set of this generation, which has our rules. Returns the next one. Of another
@@ -146,7 +160,7 @@ fn after(generation: u32) -> u32 {
 pub(crate) fn remove(netlink: &Netlink) -> Result<(), Error> {
     transaction(netlink, |generation| {
         let mut change = Transaction::new(generation);
-        for chain in foreign_chains(netlink)? {
+        for chain in foreign_chains(netlink)?.0 {
             take_back(netlink, &mut change, &chain)?;
         }
         // Made first, for what is not there cannot be deleted.
@@ -173,6 +187,8 @@ fn transaction(netlink: &Netlink, plan: impl Fn(u32) -> Result<Transaction, Errn
         match plan(generation).and_then(|change| change.commit(netlink)) {
             Ok(()) => return Ok(generation),
             Err(nft::STALE | Errno::INTR) => {}
+            // What the kernel answered is not known: whether it was done is.
+            Err(Errno::NOBUFS) if nft::generation(netlink) == Ok(after(generation)) => return Ok(generation),
             Err(errno) if nft::generation(netlink) == Ok(generation) => return Err(refused(errno)),
             Err(_) => {}
         }
@@ -189,14 +205,17 @@ fn refused(errno: Errno) -> Error {
     }
 }
 
-/// Chains of others that decide about what is forwarded, and about what is for the host.
-fn foreign_chains(netlink: &Netlink) -> Result<Vec<Chain>, Errno> {
+/// Chains of others that decide about what is forwarded, and about what is for the host: those that anybody may change, and
+/// those of tables that only their owner may.
+fn foreign_chains(netlink: &Netlink) -> Result<(Vec<Chain>, Vec<Chain>), Errno> {
     let ours = |chain: &Chain| chain.family == nft::INET && chain.table == TABLE;
     let sees_ip = |chain: &Chain| [nft::INET, nft::IPV4, nft::IPV6].contains(&chain.family);
     let decides = |chain: &Chain| chain.hook == Hook::Forward as u32 || chain.hook == Hook::Input as u32;
     let mut chains = nft::base_chains(netlink)?;
     chains.retain(|chain| decides(chain) && sees_ip(chain) && !ours(chain));
-    Ok(chains)
+    let owned = if chains.is_empty() { Vec::new() } else { nft::owned_tables(netlink)? };
+    let is_owned = |chain: &Chain| owned.iter().any(|(family, name)| *family == chain.family && *name == chain.table);
+    Ok(chains.into_iter().partition(|chain| !is_owned(chain)))
 }
 
 /// Removes our rules from somebody's chain.

@@ -371,3 +371,19 @@ fn what_a_killed_owner_held_of_two_networks_is_swept() {
     host.ok(&format!("release {}", id(2)));
     until_all_gone(&host);
 }
+
+/// Each change of the rules is one message to the kernel, and what it answers must fit into a socket's buffer.
+#[test]
+fn a_hundred_networks_are_in_use_where_the_host_drops() {
+    let Some(host) = Host::new() else { return };
+    host.ns.sh("nft 'table inet own { chain f { type filter hook forward priority 5; policy drop; }; }'");
+    for nth in 1..=100 {
+        host.on(&net(nth, six(nth))).lease(nth.into());
+    }
+    assert_eq!(host.ns.sh("nft list set inet mycontainer bridges").matches("mcn").count(), 100);
+    assert_eq!(host.ns.sh("nft list chain inet own f").matches("mycontainer").count(), 2 * 100);
+    let rules = || host.rules().matches("\"rule\"").count();
+    let before = rules();
+    host.ok("reload");
+    assert_eq!(rules(), before);
+}

@@ -387,3 +387,19 @@ fn a_hundred_networks_are_in_use_where_the_host_drops() {
     host.ok("reload");
     assert_eq!(rules(), before);
 }
+
+#[test]
+fn one_that_somebody_has_an_address_of_is_not_removed() {
+    let Some(host) = Host::new() else { return };
+    let shared = net(2, json!({ "driver": "macvlan", "parent": "up0" }));
+    let _outside = host.outside(1500);
+    for network in [plain(1), shared] {
+        let on = || host.on(&network);
+        assert_eq!(on().ok("remove"), "true\n", "nobody has used it yet");
+        on().lease(1);
+        assert_eq!(on().ok("remove"), "false\n");
+        on().ok(&format!("release {}", id(1)));
+        assert_eq!(on().ok("remove"), "true\n");
+    }
+    host.until_gone();
+}

@@ -430,3 +430,21 @@ fn an_address_goes_with_who_had_it_though_others_share_the_namespace() {
     let _next = detached(&host, "next", &["--network", "net"], SLEEP);
     assert!(!reaches(&host, "sharer", &address(&host, "next", "net")));
 }
+
+/// What a container has of a network goes on to be known, and can be given back, though nothing is behind it any more.
+#[test]
+fn the_link_of_the_hosts_is_gone() {
+    let Some(host) = Host::new("the_link_of_the_hosts_is_gone", "") else { return };
+    host.sh("ip link add p0 type veth peer name p1 && ip link set p0 up");
+    host.ours_ok(&["network", "create", "-d", "macvlan", "-o", "parent=p0", "--subnet", "10.0.9.0/24", "lan"]);
+    create(&host, &["nn"]);
+    let _one = detached(&host, "one", &["--network", "lan"], SLEEP);
+    host.sh("ip link del p0");
+    assert!(host.ours_ok(&["inspect", "one"]).contains("10.0.9.2"));
+    host.ours_ok(&["rename", "one", "two"]);
+    host.ours_ok(&["rename", "two", "one"]);
+    host.ours_ok(&["network", "connect", "nn", "one"]);
+    host.ours_ok(&["network", "disconnect", "lan", "one"]);
+    host.ours_ok(&["rm", "-f", "one"]);
+    host.ours_ok(&["network", "rm", "nn", "lan"]);
+}

@@ -311,14 +311,6 @@ pub(crate) fn rules_marked(netlink: &Netlink, chain: &Chain, userdata: &[u8]) ->
     Ok(found)
 }
 
-/// What there is to know of a rule of somebody's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) last: Last,
-    /// The name of our bridge stands in it.
-    pub(crate) names_bridge: bool,
-}
-
 /// What a rule does as the last one of its chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Last {
@@ -328,8 +320,8 @@ pub(crate) enum Last {
     Other,
 }
 
-/// The rules of a chain in their order; of a chain without a name those of the whole table.
-pub(crate) fn rules_of(netlink: &Netlink, chain: &Chain) -> Result<Vec<Seen>, Errno> {
+/// The rules of a chain in their order, as their expressions; of a chain without a name those of the whole table.
+pub(crate) fn rules_of(netlink: &Netlink, chain: &Chain) -> Result<Vec<Vec<u8>>, Errno> {
     let mut batch = Batch::default();
     batch.raw(GET_RULE, DUMP, &header(chain.family), |a| {
         a.string(1, &chain.table);
@@ -346,17 +338,21 @@ pub(crate) fn rules_of(netlink: &Netlink, chain: &Chain) -> Result<Vec<Seen>, Er
             };
             if message.kind == NEW_RULE && is(1, &chain.table) && (chain.name.is_empty() || is(2, &chain.name)) {
                 let expressions = message.attributes(HEADER).find(|(kind, _)| *kind == 4);
-                found.push(seen(expressions.map_or(&[], |(_, value)| value)));
+                found.push(expressions.map_or_else(Vec::new, |(_, value)| value.to_vec()));
             }
         })
         .map_err(|refused| refused.errno)?;
     Ok(found)
 }
 
-/// From the expressions of a rule. [linux/netfilter/nf_tables.h: nft_list_attributes, nft_expr_attributes]
-fn seen(expressions: &[u8]) -> Seen {
-    let bridge = crate::BRIDGE.as_bytes();
-    let names_bridge = expressions.windows(bridge.len()).any(|window| window == bridge);
+/// Whether the name of a link stands in the expressions of a rule.
+pub(crate) fn names(expressions: &[u8], link: &str) -> bool {
+    let link = [link.as_bytes(), b"\0"].concat();
+    expressions.windows(link.len()).any(|window| window == link)
+}
+
+/// What a rule does, from its expressions. [linux/netfilter/nf_tables.h: nft_list_attributes, nft_expr_attributes]
+pub(crate) fn last_of(expressions: &[u8]) -> Last {
     let mut last = Last::Other;
     for (_, expression) in wire::attributes(expressions) {
         let part = |wanted| wire::attributes(expression).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
@@ -368,10 +364,10 @@ fn seen(expressions: &[u8]) -> Seen {
             "immediate" if verdict(part(2).unwrap_or_default()) == Some(Verdict::Drop as u32) => {
                 last = Last::RefusesAll
             }
-            _ => return Seen { last: Last::Other, names_bridge },
+            _ => return Last::Other,
         }
     }
-    Seen { last, names_bridge }
+    last
 }
 
 fn verdict(immediate: &[u8]) -> Option<u32> {

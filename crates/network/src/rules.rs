@@ -17,6 +17,8 @@
 //!   this it would open every service that listens on 127.0.0.1 to the containers [CVE-2020-8558]. It stands before
 //!   connection tracking, and thus before the rewriting of destinations: what is published on 127.0.0.1 is for this host,
 //!   and not for whoever sends us packets for that address.
+//!   It drops as well what is sent to a network's gateway from within and under an address of elsewhere, where names are
+//!   told by who asks.
 //!   IPv6 has no such setting and needs no such rule: the kernel drops what comes for `::1` from another link before it asks
 //!   anybody. An answer to the host's own `::1` had another destination when it came, and is let in by a route of the
 //!   bridge's to `::1` (`route.rs`). Where bridges' packets pass through the rules (`bridge-nf-call-ip6tables`) it is turned
@@ -257,7 +259,7 @@ fn our_table(change: &mut Transaction, wanted: &Wanted<'_>) {
     change.table(nft::INET, TABLE);
     forwarding(change, wanted.networks);
     sources(change, wanted.networks);
-    martians(change);
+    martians(change, wanted.networks);
     destinations(change, wanted);
 }
 
@@ -309,12 +311,16 @@ fn sources(change: &mut Transaction, networks: &[Use]) {
     }
 }
 
-fn martians(change: &mut Transaction) {
+fn martians(change: &mut Transaction, networks: &[Use]) {
     let (loopback, bits) = LOOPBACK;
     let from_outside = || Rule::default().not_entering(LO).ipv4();
     change.chain(TABLE, "martians", "filter", Hook::Prerouting, RAW);
     change.append(TABLE, "martians", &from_outside().destination(loopback, bits).verdict(Verdict::Drop));
     change.append(TABLE, "martians", &from_outside().source(loopback, bits).verdict(Verdict::Drop));
+    for Use { bridge, subnet: Subnet { gateway, prefix }, .. } in networks.iter().filter(|one| one.names.is_some()) {
+        let to_gateway = Rule::default().entering(bridge).ipv4().destination(*gateway, 32);
+        change.append(TABLE, "martians", &to_gateway.not_source(*gateway, *prefix).verdict(Verdict::Drop));
+    }
 }
 
 fn destinations(change: &mut Transaction, wanted: &Wanted<'_>) {

@@ -28,7 +28,9 @@ pub(crate) fn files(
     leases: &[Lease],
     host: &HostResolver,
 ) -> Result<Vec<File>, Error> {
-    let file = |path: &str, content: String| File { path: path.into(), content: content.into_bytes() };
+    // Those of an infra container are the files of all in its pod, each of which seals them for itself where it has to.
+    let stays_writable = options.pod.as_ref().is_some_and(|place| place.is_infra);
+    let file = |path: &str, content: String| File { path: path.into(), content: content.into_bytes(), stays_writable };
     let mut files = vec![
         file(RESOLVER, resolver(options, leases, host)),
         file("/etc/hostname", format!("{hostname}\n")),
@@ -75,7 +77,7 @@ fn time_zone(zone: &str) -> Result<File, Error> {
     let failed = |source| Error::File { what: "read the time zone", path: path.clone(), source };
     let mut content = Vec::new();
     std::fs::File::open(&path).and_then(|file| file.take(LARGEST_ZONE).read_to_end(&mut content)).map_err(failed)?;
-    Ok(File { path: "/etc/localtime".into(), content })
+    Ok(File { path: "/etc/localtime".into(), content, stays_writable: false })
 }
 
 /// Who is asked for names: the networks that tell them, which ask others in their turn; else whom the host asks.
@@ -120,12 +122,15 @@ pub(crate) fn hosts_with(
     before: &[Lease],
     after: &[Lease],
 ) -> String {
+    let names = own_names(options, hostname);
+    // What a killed command has left of an address that nobody knows any more is told by the names that we give.
+    let is_asked_for = options.add_hosts.iter().any(|(name, _)| *name == names);
     let is_own = |line: &&str| {
         let first = line.split_ascii_whitespace().next().and_then(|word| word.parse::<IpAddr>().ok());
         first.is_some_and(|first| addresses(before).chain(addresses(after)).any(|address| address == first))
+            || (!is_asked_for && line.split_once('\t').is_some_and(|(_, rest)| rest == names))
     };
     let kept = text.lines().filter(|line| !is_own(line)).map(str::to_owned);
-    let names = own_names(options, hostname);
     let own = addresses(after).map(|address| format!("{address}\t{names}"));
     kept.chain(own).fold(String::new(), |text, line| text + &line + "\n")
 }

@@ -15,7 +15,7 @@ type Patience = Option<Option<Duration>>;
 /// Starts every container of a pod that does not run.
 pub fn start(words: &str, note: Note<'_>) -> Result<(), Error> {
     let pod = get(words)?;
-    let place = Some(PodPlace { pod: pod.id.clone(), is_infra: false });
+    let place = Some(PodPlace { pod: pod.id.clone(), ..PodPlace::default() });
     start_infra(&RunOptions { pod: place, ..RunOptions::default() })?;
     each(members(&pod)?.iter().filter(|member| !member.is_infra), |member| {
         containers::start(&member.id, &StartOrder::default(), note).map(drop)

@@ -68,7 +68,7 @@ fn drivers_part(order: &CreateOrder, around: &Around<'_>) -> Result<Config, Erro
     }
     if let Some(name) = &bridge {
         driver_options::bridge_name(name).map_err(|why| conflict(format!("the bridge cannot have the name {why}")))?;
-        if let Some(other) = around.others.iter().find(|other| other.bridge.as_ref() == Some(name)) {
+        if let Some(other) = around.others.iter().find(|other| other.bridge_name() == *name) {
             return Err(conflict(format!("the network {:?} has a bridge of the name {name}", other.name)));
         }
     }

@@ -99,7 +99,12 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
         return Err(if starved { Error::Starved } else { error.into() });
     }
     let warnings: BTreeSet<&str> = leases.iter().filter_map(|lease| lease.warning).collect();
-    let notes = warnings.into_iter().map(str::to_owned).collect();
+    let mut notes: Vec<String> = warnings.into_iter().map(str::to_owned).collect();
+    if files::is_without_resolver(options, &leases, &host_resolver) {
+        let why = "this host asks a server on its loopback for names, which the container does not reach by its network: name \
+                   one with --dns";
+        notes.push(why.to_owned());
+    }
     Ok(Begun { container, notes, held })
 }
 

@@ -88,9 +88,25 @@ pub(crate) fn resolver(options: &RunOptions, leases: &[Lease], host: &HostResolv
     let text = match (telling.is_empty(), behind_bridge) {
         (false, _) => host.for_names(&telling),
         (true, Some(lease)) => host.for_bridge(lease.gateway, &options.dns),
-        (true, None) => host.for_host(&options.dns),
+        (true, None) if leases.is_empty() => host.for_host(&options.dns),
+        (true, None) => on_link(options, host).unwrap_or_else(|| host.for_nobody()),
     };
     with_words_of(options, &text)
+}
+
+/// Whom systemd-resolved asks, where the host asks that.
+const BEHIND_RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+
+/// Whom a container asks that is on links beside the host's only.
+fn on_link(options: &RunOptions, host: &HostResolver) -> Option<String> {
+    let behind = || HostResolver::parse(&std::fs::read(BEHIND_RESOLVED).unwrap_or_default());
+    host.for_link(&options.dns).or_else(|| behind().for_link(&[]))
+}
+
+/// That a container can ask nobody for names, for the person to read.
+pub(crate) fn is_without_resolver(options: &RunOptions, leases: &[Lease], host: &HostResolver) -> bool {
+    let is_on_links = !leases.is_empty() && !leases.iter().any(|lease| lease.has_names || lease.is_behind_bridge());
+    is_on_links && on_link(options, host).is_none()
 }
 
 pub(crate) fn hosts(options: &RunOptions, hostname: &str, leases: &[Lease]) -> String {

@@ -448,3 +448,36 @@ fn the_link_of_the_hosts_is_gone() {
     host.ours_ok(&["rm", "-f", "one"]);
     host.ours_ok(&["network", "rm", "nn", "lan"]);
 }
+
+/// The same command once more does what a killed one has left to do.
+#[test]
+fn what_a_killed_command_has_left_to_do_is_done() {
+    let Some(host) = Host::new("what_a_killed_command_has_left_to_do_is_done", "") else { return };
+    for (name, subnet) in [("aa", "10.77.0.0/24"), ("bb", "10.78.0.0/24")] {
+        host.ours_ok(&["network", "create", "--subnet", subnet, name]);
+    }
+    let flags = ["--network", "aa", "--network", "bb", "--cap-add", "NET_ADMIN"];
+    let one = detached(&host, "one", &flags, SLEEP);
+    let inside = |script: &str| host.ours_ok(&["exec", "one", "sh", "-c", script]);
+    assert!(inside("ip route; cat /etc/hosts").contains("default via 10.77.0.1"));
+    // `connect`, after the link was there.
+    inside("sed '/^10.78/d' /etc/hosts >/tmp/hosts; cat /tmp/hosts >/etc/hosts");
+    assert!(host.ours_fails(1, &["network", "connect", "bb", "one"]).contains("already"));
+    assert!(inside("cat /etc/hosts").contains("10.78.0.2"));
+    // `disconnect`, after the lease was given back.
+    inside("ip link del eth0");
+    let leases = "/run/mycontainer/network/leases";
+    host.sh(&format!(
+        "awk '{{ if ($1 == \"10.77.0.2\") printf \"%-127s\\n\", \"free\"; else print }}' {leases} >/tmp/leases.$$; \
+         cat /tmp/leases.$$ >{leases}; rm /tmp/leases.$$"
+    ));
+    host.ours_ok(&["network", "disconnect", "aa", "one"]);
+    let now = inside("ip route; cat /etc/hosts");
+    assert!(now.contains("default via 10.78.0.1") && !now.contains("10.77.0.2"), "{now}");
+    // What somebody has made of the file stays, and he is told.
+    inside("echo nameserver 192.0.2.1 >/etc/resolv.conf");
+    let told = host.ours(&["network", "connect", "aa", "one"]);
+    assert!(stderr(&told).contains("/etc/resolv.conf in the container is as it was"), "{}", stderr(&told));
+    drop(one);
+    host.ours_ok(&["network", "rm", "aa", "bb"]);
+}

@@ -172,6 +172,7 @@ fn a_pod_lives_as_a_whole() {
     assert_eq!(listed.lines().filter(|line| line.ends_with(" web")).count(), 3, "{listed}");
     assert!(l.ok(&["ps", "--pod"]).contains("PODNAME"));
     assert!(l.fails(1, &["pod", "rm", "web"]).contains("the container one of the pod web is running"));
+    assert!(l.fails(125, &["pod", "rm", "-t", "1", "web"]).contains("--force"));
     assert_eq!(l.tool(&["pod", "exists", "web"]).status.code(), Some(0));
     l.ok(&["pod", "rm", "-f", "web"]);
     assert_eq!(l.tool(&["pod", "exists", "web"]).status.code(), Some(1));
@@ -288,6 +289,8 @@ fn a_pod_that_cannot_be_whole_is_not_made() {
     l.fails(125, &["pod", "create", "--replace", "--network", "nowhere", "web"]);
     l.fails(125, &["pod", "create", "--replace", "--pod-id-file", "/etc/passwd", "web"]);
     assert_eq!(l.field_of_pod("web", "Id"), old);
+    let told = l.tool(&["pod", "create", "--network", "host", "-p", "80:80", "beside"]);
+    assert!(told.status.success() && stderr(&told).contains("no port is published"), "{}", stderr(&told));
     // A host's name is shorter than a pod's may be.
     let long = "w".repeat(70);
     l.ok(&["pod", "create", &long]);

@@ -79,7 +79,7 @@ pub(crate) fn hear(packet: &[u8]) -> Heard<'_> {
     if header.opcode() != Opcode::QUERY {
         return Heard::Wrong(bare(message, Rcode::NOTIMP));
     }
-    let Some(query) = read(message).filter(|_| packet.len() <= LONGEST) else {
+    let Some(query) = Some(message).filter(|_| packet.len() <= LONGEST).and_then(read) else {
         return Heard::Wrong(bare(message, Rcode::FORMERR));
     };
     let refusal = match query {
@@ -339,7 +339,7 @@ mod tests {
         let Heard::Query(query) = hear(&sent) else { panic!("it is one") };
         let told = query.pass_on(packet(0x8181, [0; 4], b""), 512).unwrap();
         let told = Message::from_octets(told).unwrap();
-        assert!(told.is_answer(&Message::from_slice(&sent).unwrap()));
+        assert!(told.is_answer(Message::from_slice(&sent).unwrap()));
         assert_eq!(told.header().rcode(), Rcode::FORMERR);
     }
 

@@ -173,7 +173,7 @@ pub(crate) fn remove(netlink: &Netlink) -> Result<(), Error> {
     .map(|_| ())
 }
 
-/// True when iptables-legacy drops what is forwarded: its rules cannot be seen or changed over nf_tables.
+/// True when the policy of iptables-legacy is to drop what is forwarded: its rules cannot be seen or changed over nf_tables.
 pub(crate) fn legacy_drops() -> bool {
     let tables = std::fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
     tables.lines().any(|line| line == "filter")

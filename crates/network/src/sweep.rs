@@ -136,7 +136,7 @@ const LOOKED_AT: usize = 128;
 const CLOSELY: usize = 16;
 
 /// Leases whose process is gone. That a process id is nobody's costs 0.7 µs to see; that it is somebody else's by now
-/// costs a file in /proc. So of many leases each sweep looks at some, others each time.
+/// costs a file in /proc. So of many leases a sweep looks at some, and at others once another lease has been given.
 pub(crate) fn gone(leases: &Leases) -> Vec<Gone> {
     if !leases.can_tell_owners() {
         return Vec::new();

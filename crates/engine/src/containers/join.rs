@@ -37,6 +37,7 @@ pub fn connect(words: &str, endpoint: &Endpoint) -> Result<Vec<String>, Error> {
     let config = networks::find(&endpoint.network)?;
     let endpoint = Endpoint { network: config.name.clone(), ..endpoint.clone() };
     endpoints::check(&endpoint)?;
+    networks::check(&endpoint, &config)?;
     let is_named = endpoints.iter().any(|one| one.network == endpoint.network);
     let has_process = has_process(&found);
     if is_named && (!has_process || is_joined(&found, &network, &config)?) {

@@ -20,7 +20,7 @@ mod plan;
 mod store;
 mod users;
 
-pub(crate) use asked::resolved;
+pub(crate) use asked::{check, resolved};
 pub use create::{CreateOrder, create};
 pub use network::doctor::{Finding, State};
 pub use network::{Config, Driver};
@@ -247,6 +247,11 @@ pub fn prune(goes: &dyn Fn(&Config) -> bool) -> Result<Pruned, Error> {
     let Some(store) = Store::existing()? else { return Ok(pruned) };
     let _lock = store.lock()?;
     store.sweep()?;
+    // What is not known of one container may be that it names a network.
+    if let Some(error) = crate::created::all().into_iter().find_map(|(_, facts)| facts.err()) {
+        pruned.errors.push(error);
+        return Ok(pruned);
+    }
     // Looked at again for each that seems to be nobody's, when nobody can come to it any more.
     let named: BTreeSet<String> = users::users().into_iter().flat_map(|user| user.networks).collect();
     for name in store.names().into_iter().filter(|name| !named.contains(name)) {

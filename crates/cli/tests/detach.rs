@@ -302,6 +302,12 @@ fn names_are_taken_and_given_up() {
     }
     life.assert_at_rest(&second);
     let created = life.note(life.ok(&["create", "--replace", "--name", "old", busybox_root().to_str().unwrap()]));
+    // And no other, though its id begins with what is a name here.
+    let digits = &created[..4];
+    let beside = life.note(life.ok(&["create", "--replace", "--name", digits, busybox_root().to_str().unwrap()]));
+    let left = life.ok(&["ps", "-aq", "--no-trunc"]);
+    assert!(left.contains(&created) && left.contains(&beside), "{left}");
+    life.ok(&["rm", &beside]);
     assert_eq!(life.field("old", "Id"), created);
     life.ok(&["rm", "-f", "old", "other"]);
     assert_eq!(life.names("/var/lib/mycontainer/names"), [""; 0]);

@@ -525,3 +525,54 @@ fn a_network_that_was_removed_is_named_and_left() {
     host.ours_ok(&["start", "web"]);
     assert!(reaches(&host, "web", "web"));
 }
+
+/// What a container has of a network goes on to be known, and can be given back, though nothing is behind it any more.
+#[test]
+fn the_link_of_the_hosts_is_gone() {
+    let Some(host) = Host::new("the_link_of_the_hosts_is_gone", "") else { return };
+    host.sh("ip link add p0 type veth peer name p1 && ip link set p0 up");
+    host.ours_ok(&["network", "create", "-d", "macvlan", "-o", "parent=p0", "--subnet", "10.0.9.0/24", "lan"]);
+    create(&host, &["nn"]);
+    let _one = detached(&host, "one", &["--network", "lan"], SLEEP);
+    host.sh("ip link del p0");
+    assert!(host.ours_ok(&["inspect", "one"]).contains("10.0.9.2"));
+    host.ours_ok(&["rename", "one", "two"]);
+    host.ours_ok(&["rename", "two", "one"]);
+    host.ours_ok(&["network", "connect", "nn", "one"]);
+    host.ours_ok(&["network", "disconnect", "lan", "one"]);
+    host.ours_ok(&["rm", "-f", "one"]);
+    host.ours_ok(&["network", "rm", "nn", "lan"]);
+}
+
+/// The same command once more does what a killed one has left to do.
+#[test]
+fn what_a_killed_command_has_left_to_do_is_done() {
+    let Some(host) = Host::new("what_a_killed_command_has_left_to_do_is_done", "") else { return };
+    for (name, subnet) in [("aa", "10.77.0.0/24"), ("bb", "10.78.0.0/24")] {
+        host.ours_ok(&["network", "create", "--subnet", subnet, name]);
+    }
+    let flags = ["--network", "aa", "--network", "bb", "--cap-add", "NET_ADMIN"];
+    let one = detached(&host, "one", &flags, SLEEP);
+    let inside = |script: &str| host.ours_ok(&["exec", "one", "sh", "-c", script]);
+    assert!(inside("ip route; cat /etc/hosts").contains("default via 10.77.0.1"));
+    // `connect`, after the link was there.
+    inside("sed '/^10.78/d' /etc/hosts >/tmp/hosts; cat /tmp/hosts >/etc/hosts");
+    assert!(host.ours_fails(1, &["network", "connect", "bb", "one"]).contains("already"));
+    assert!(inside("cat /etc/hosts").contains("10.78.0.2"));
+    // `disconnect`, after the lease was given back.
+    inside("ip link del eth0");
+    let leases = "/run/mycontainer/network/leases";
+    host.sh(&format!(
+        "awk '{{ if ($1 == \"10.77.0.2\") printf \"%-127s\\n\", \"free\"; else print }}' {leases} >/tmp/leases.$$; \
+         cat /tmp/leases.$$ >{leases}; rm /tmp/leases.$$"
+    ));
+    host.ours_ok(&["network", "disconnect", "aa", "one"]);
+    let now = inside("ip route; cat /etc/hosts");
+    assert!(now.contains("default via 10.78.0.1") && !now.contains("10.77.0.2"), "{now}");
+    // What somebody has made of the file stays, and he is told.
+    inside("echo nameserver 192.0.2.1 >/etc/resolv.conf");
+    let told = host.ours(&["network", "connect", "aa", "one"]);
+    assert!(stderr(&told).contains("/etc/resolv.conf in the container is as it was"), "{}", stderr(&told));
+    drop(one);
+    host.ours_ok(&["network", "rm", "aa", "bb"]);
+}

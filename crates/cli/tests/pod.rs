@@ -40,8 +40,12 @@ impl Pods {
         shown[0].clone()
     }
 
+    fn field_of_pod(&self, words: &str, field: &str) -> String {
+        self.ok(&["pod", "inspect", "-f", &format!("{{{{.{field}}}}}"), words])
+    }
+
     fn state(&self, words: &str) -> String {
-        self.ok(&["pod", "inspect", "-f", "{{.State}}", words])
+        self.field_of_pod(words, "State")
     }
 }
 
@@ -168,6 +172,7 @@ fn a_pod_lives_as_a_whole() {
     assert_eq!(listed.lines().filter(|line| line.ends_with(" web")).count(), 3, "{listed}");
     assert!(l.ok(&["ps", "--pod"]).contains("PODNAME"));
     assert!(l.fails(1, &["pod", "rm", "web"]).contains("the container one of the pod web is running"));
+    assert!(l.fails(125, &["pod", "rm", "-t", "1", "web"]).contains("--force"));
     assert_eq!(l.tool(&["pod", "exists", "web"]).status.code(), Some(0));
     l.ok(&["pod", "rm", "-f", "web"]);
     assert_eq!(l.tool(&["pod", "exists", "web"]).status.code(), Some(1));
@@ -188,6 +193,11 @@ fn a_pod_that_is_made_with_its_first_container() {
     let file = scratch.path("id");
     let id = l.ok(&["pod", "create", "--replace", "--share", "", "--pod-id-file", &file, "web"]);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), id);
+    // And only of that very name.
+    let digits = &id[..4];
+    let beside = l.ok(&["pod", "create", "--replace", digits]);
+    assert_eq!(l.ok(&["pod", "ps", "-q"]).lines().count(), 2);
+    l.ok(&["pod", "rm", &beside]);
     l.detached("web", &["--name", "two", "-h", "own", "--network", "none"]);
     assert_eq!(l.ok(&["exec", "two", "hostname"]), "own");
     assert!(l.fails(125, &["pod", "create", "--share", "ipc", "-p", "80", "xx"]).contains("not shared"));
@@ -355,4 +365,56 @@ fn killed_at_any_moment_it_is_there_or_gone() {
     assert_eq!(l.state("last"), "Degraded");
     l.ok(&["pod", "restart", "last"]);
     assert_eq!(l.state("last"), "Running");
+}
+
+/// The infra container's files are those of all in the pod, and its root is read-only.
+#[test]
+fn files_of_a_pod_can_be_written_and_know_its_networks() {
+    let Some(l) = Pods::new("files_of_a_pod_can_be_written_and_know_its_networks") else { return };
+    l.ok(&["network", "create", "--subnet", "10.77.0.0/24", "nn"]);
+    l.ok(&["pod", "create", "--infra-name", "holder", "web"]);
+    l.detached("web", &["--name", "one"]);
+    l.detached("web", &["--name", "two", "--read-only"]);
+    for file in ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"] {
+        l.ok(&["exec", "one", "sh", "-c", &format!("echo '# mine' >>{file}")]);
+        assert_eq!(l.ok(&["exec", "two", "tail", "-n", "1", file]), "# mine", "{file}");
+        assert!(!l.tool(&["exec", "two", "sh", "-c", &format!("echo x >>{file}")]).status.success(), "{file}");
+    }
+    l.ok(&["network", "connect", "nn", "holder"]);
+    assert!(l.ok(&["exec", "one", "cat", "/etc/hosts"]).contains("10.77.0.2\tweb"));
+    l.ok(&["network", "disconnect", "nn", "holder"]);
+    assert!(!l.ok(&["exec", "one", "cat", "/etc/hosts"]).contains("10.77.0.2"));
+    l.ok(&["network", "rm", "nn"]);
+}
+
+#[test]
+fn a_pod_that_cannot_be_whole_is_not_made() {
+    let Some(l) = Pods::new("a_pod_that_cannot_be_whole_is_not_made") else { return };
+    // With a container that cannot be made.
+    for (flags, root) in [(&["-v", "/own"][..], "/nowhere"), (&["--ipc", "host"], busybox_root().to_str().unwrap())] {
+        for verb in ["create", "run"] {
+            let words = [&[verb, "--pod", "new:web"], flags, &[root, "true"]].concat();
+            assert!(!l.tool(&words).status.success(), "{words:?}");
+            assert_eq!(l.ok(&["pod", "ps", "-q"]), "", "{words:?}");
+        }
+    }
+    assert_eq!(l.ok(&["ps", "-aq"]), "");
+    // And what cannot be made costs nobody his.
+    let old = l.ok(&["pod", "create", "web"]);
+    l.fails(125, &["pod", "create", "--replace", "--network", "nowhere", "web"]);
+    l.fails(125, &["pod", "create", "--replace", "--pod-id-file", "/etc/passwd", "web"]);
+    assert_eq!(l.field_of_pod("web", "Id"), old);
+    let told = l.tool(&["pod", "create", "--network", "host", "-p", "80:80", "beside"]);
+    assert!(told.status.success() && stderr(&told).contains("no port is published"), "{}", stderr(&told));
+    // A host's name is shorter than a pod's may be.
+    let long = "w".repeat(70);
+    l.ok(&["pod", "create", &long]);
+    assert_eq!(l.ok(&words(&["run", "--rm"], &long, &[], "hostname")), "w".repeat(64));
+    // One that has the network of another container.
+    l.note(l.ok(&["run", "-d", "--name", "other", busybox_root().to_str().unwrap(), "sh", "-c", SLEEPS]));
+    l.ok(&["pod", "create", "--network", "container:other", "guest"]);
+    let netns = l.ok(&words(&["run", "--rm"], "guest", &[], "readlink /proc/self/ns/net"));
+    assert_eq!(netns, namespace(l.pid("other"), "net"));
+    l.ok(&["pod", "rm", "-f", "guest"]);
+    l.ok(&["rm", "-f", "other"]);
 }

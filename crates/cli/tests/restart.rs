@@ -4,6 +4,8 @@ mod common;
 
 use common::life::Life;
 use common::{Scratch, busybox_root, stdout, wait_until};
+use std::io::Read;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// How often it was started, by its own account.
@@ -287,4 +289,35 @@ fn it_has_an_address_again_each_time() {
     life.ok(&["stop", "-t", "0", "mm"]);
     life.assert_at_rest(&id);
     // The host's own network is as it was when they are gone: `Life` and its host see to that.
+}
+
+/// What is changed of it while it waits for its next start is known to that start.
+#[test]
+fn it_is_not_started_again_while_somebody_works_on_it() {
+    let Some(life) = Life::new("it_is_not_started_again_while_somebody_works_on_it") else { return };
+    let id = life.detached(&["--name", "pp", "--restart", "always"], "exit 1");
+    life.until("pp", "restarting");
+    let directory = format!("/var/lib/mycontainer/containers/{id}");
+    // As `network connect` has it, until its input ends.
+    let locked = || {
+        let mut other = life.host.command("flock", &["-x", &directory, "sh", "-c", "echo; read x"]);
+        let mut other = other.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        other.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        other
+    };
+    let free = |mut other: Child| {
+        drop(other.stdin.take());
+        other.wait().unwrap();
+    };
+    let other = locked();
+    let started = || life.field("pp", "RestartCount");
+    let before = started();
+    assert!(!wait_until(3, || started() != before), "it was started");
+    free(other);
+    assert!(wait_until(10, || started() != before), "it is not started any more");
+    // And who wants it to end need not wait.
+    let other = locked();
+    life.ok(&["stop", "-t", "1", "pp"]);
+    assert_eq!(life.state("pp").0, "exited");
+    free(other);
 }

@@ -3,6 +3,7 @@
 mod common;
 mod fixtures;
 
+use common::life::Life;
 use common::wait_until;
 use fixtures::guest::machine;
 use fixtures::has;
@@ -101,4 +102,18 @@ fn ports_the_machine_and_the_version() {
     assert_eq!(peers.ours_ok(&["version"]), format!("mycontainer {version}\n"));
     assert_eq!(peers.ours_ok(&["version", "-f", "{{.Client.Version}}"]), format!("{version}\n"));
     peers.ours_ok(&["rm", "one"]);
+}
+
+#[test]
+fn what_cannot_be_beside_the_other_limits_is_refused() {
+    let Some(life) = Life::new("what_cannot_be_beside_the_other_limits_is_refused") else { return };
+    let root = common::busybox_root().to_str().unwrap();
+    let flags = ["--network", "none", "--cpu-quota", "50000", "--memory-reservation", "32m"];
+    life.note(life.ok(&[&["create", "--name", "pp"], &flags[..], &[root, "true"]].concat()));
+    for (asked, why) in [(["--cpus", "1"], "--cpu-quota"), (["--memory", "16m"], "--memory-reservation")] {
+        let said = life.fails(1, &["update", asked[0], asked[1], "pp"]);
+        assert!(said.contains(why), "{said}");
+    }
+    life.ok(&["update", "--memory", "64m", "pp"]);
+    life.ok(&["start", "-a", "pp"]);
 }

@@ -100,7 +100,12 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
         return Err(if starved { Error::Starved } else { error.into() });
     }
     let warnings: BTreeSet<&String> = leases.iter().filter_map(|lease| lease.warning.as_ref()).collect();
-    let notes = warnings.into_iter().cloned().collect();
+    let mut notes: Vec<String> = warnings.into_iter().cloned().collect();
+    if files::is_without_resolver(options, &leases, &host_resolver) {
+        let why = "this host asks a server on its loopback for names, which the container does not reach by its network: name \
+                   one with --dns";
+        notes.push(why.to_owned());
+    }
     Ok(Begun { container, notes, held })
 }
 

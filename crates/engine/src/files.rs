@@ -29,7 +29,9 @@ pub(crate) fn files(
     leases: &[Lease],
     host: &HostResolver,
 ) -> Result<Vec<File>, Error> {
-    let file = |path: &str, content: String| File { path: path.into(), content: content.into_bytes() };
+    // Those of an infra container are the files of all in its pod, each of which seals them for itself where it has to.
+    let stays_writable = options.pod.as_ref().is_some_and(|place| place.is_infra);
+    let file = |path: &str, content: String| File { path: path.into(), content: content.into_bytes(), stays_writable };
     let mut files = vec![
         file(RESOLVER, resolver(options, leases, host)),
         file("/etc/hostname", format!("{hostname}\n")),
@@ -76,7 +78,7 @@ fn time_zone(zone: &str) -> Result<File, Error> {
     let failed = |source| Error::File { what: "read the time zone", path: path.clone(), source };
     let mut content = Vec::new();
     std::fs::File::open(&path).and_then(|file| file.take(LARGEST_ZONE).read_to_end(&mut content)).map_err(failed)?;
-    Ok(File { path: "/etc/localtime".into(), content })
+    Ok(File { path: "/etc/localtime".into(), content, stays_writable: false })
 }
 
 /// Who is asked for names: the networks that tell them, which ask others in their turn; else whom the host asks.
@@ -87,9 +89,25 @@ pub(crate) fn resolver(options: &RunOptions, leases: &[Lease], host: &HostResolv
     let text = match (telling.is_empty(), behind_bridge) {
         (false, _) => host.for_names(&telling),
         (true, Some(lease)) => host.for_bridge(lease.gateway, &options.dns),
-        (true, None) => host.for_host(&options.dns),
+        (true, None) if leases.is_empty() => host.for_host(&options.dns),
+        (true, None) => on_link(options, host).unwrap_or_else(|| host.for_nobody()),
     };
     with_words_of(options, &text)
+}
+
+/// Whom systemd-resolved asks, where the host asks that.
+const BEHIND_RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+
+/// Whom a container asks that is on links beside the host's only.
+fn on_link(options: &RunOptions, host: &HostResolver) -> Option<String> {
+    let behind = || HostResolver::parse(&std::fs::read(BEHIND_RESOLVED).unwrap_or_default());
+    host.for_link(&options.dns).or_else(|| behind().for_link(&[]))
+}
+
+/// That a container can ask nobody for names, for the person to read.
+pub(crate) fn is_without_resolver(options: &RunOptions, leases: &[Lease], host: &HostResolver) -> bool {
+    let is_on_links = !leases.is_empty() && !leases.iter().any(|lease| lease.has_names || lease.is_behind_bridge());
+    is_on_links && on_link(options, host).is_none()
 }
 
 pub(crate) fn hosts(options: &RunOptions, hostname: &str, leases: &[Lease]) -> String {
@@ -121,12 +139,15 @@ pub(crate) fn hosts_with(
     before: &[Lease],
     after: &[Lease],
 ) -> String {
+    let names = own_names(options, hostname);
+    // What a killed command has left of an address that nobody knows any more is told by the names that we give.
+    let is_asked_for = options.add_hosts.iter().any(|(name, _)| *name == names);
     let is_own = |line: &&str| {
         let first = line.split_ascii_whitespace().next().and_then(|word| word.parse::<IpAddr>().ok());
         first.is_some_and(|first| addresses(before).chain(addresses(after)).any(|address| address == first))
+            || (!is_asked_for && line.split_once('\t').is_some_and(|(_, rest)| rest == names))
     };
     let kept = text.lines().filter(|line| !is_own(line)).map(str::to_owned);
-    let names = own_names(options, hostname);
     let own = addresses(after).map(|address| format!("{address}\t{names}"));
     kept.chain(own).fold(String::new(), |text, line| text + &line + "\n")
 }

@@ -252,7 +252,8 @@ pub enum NetworkMode {
     /// An address on the default bridge.
     #[default]
     Bridge,
-    /// Networks by their names, in order; the default one may be among them. The first one is the way out.
+    /// Networks by their names, in order; the default one may be among them. The first one that is not internal is
+    /// the way out.
     Named(Vec<Endpoint>),
     /// Only loopback.
     None,

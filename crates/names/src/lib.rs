@@ -9,7 +9,8 @@
 //!
 //! - A name is there with the first question after its file was written, and gone with the first after it was removed.
 //! - A container that shares no network with another gets neither its names nor its addresses.
-//! - What containers look for stays here: names of one label, and addresses of the network, are never asked upstream.
+//! - What containers look for stays here: names of one label, and addresses of the network, are never asked upstream,
+//!   but for the keys of such a name (DS, DNSKEY), by which a top-level domain is verified.
 //! - Packets of clients and servers, and files, may be anything: they cost a bounded time and a bounded memory, each
 //!   client no more than its share, and never the loop.
 //!

@@ -79,7 +79,7 @@ pub(crate) fn hear(packet: &[u8]) -> Heard<'_> {
     if header.opcode() != Opcode::QUERY {
         return Heard::Wrong(bare(message, Rcode::NOTIMP));
     }
-    let Some(query) = read(message).filter(|_| packet.len() <= LONGEST) else {
+    let Some(query) = Some(message).filter(|_| packet.len() <= LONGEST).and_then(read) else {
         return Heard::Wrong(bare(message, Rcode::FORMERR));
     };
     let refusal = match query {
@@ -242,6 +242,10 @@ impl Query<'_> {
     /// is longer than `limit`. `answer` is one to this question.
     pub(crate) fn pass_on(&self, mut answer: Vec<u8>, limit: usize) -> Option<Vec<u8>> {
         let question = self.question();
+        if let Some(rcode) = bare_error(&answer) {
+            // Without the question no client would take it for his.
+            return self.reply(rcode.into(), &[], limit);
+        }
         answer.get_mut(HEADER..HEADER + question.len())?.copy_from_slice(question);
         answer.get_mut(..2)?.copy_from_slice(&self.message.header().id().to_be_bytes());
         if answer.len() <= limit {
@@ -280,7 +284,8 @@ impl Query<'_> {
     }
 }
 
-/// True when a packet from upstream is the answer to what was sent.
+/// True when a packet from upstream is the answer to what was sent; also one of a server that understood nothing of it (as
+/// of EDNS) and tells so by a header alone. [RFC 6891, 7]
 pub(crate) fn is_answer(packet: &[u8], sent: &[u8]) -> bool {
     let (Ok(answer), Ok(sent_message)) = (Message::from_slice(packet), Message::from_slice(sent)) else { return false };
     let (header, sent_header) = (answer.header(), sent_message.header());
@@ -290,11 +295,22 @@ pub(crate) fn is_answer(packet: &[u8], sent: &[u8]) -> bool {
         let (name, rest) = packet.get(HEADER..HEADER + length)?.split_at(length - TYPE_AND_CLASS);
         Some((name.to_ascii_lowercase(), rest.to_vec()))
     };
+    if bare_error(packet).is_some() {
+        return header.id() == sent_header.id() && header.opcode() == sent_header.opcode();
+    }
     header.qr()
         && header.id() == sent_header.id()
         && header.opcode() == sent_header.opcode()
         && answer.header_counts().qdcount() == 1
         && question(packet).is_some_and(|echo| question(sent).is_some_and(|asked| echo == asked))
+}
+
+/// The error that is all that an answer says: it does not repeat the question.
+fn bare_error(packet: &[u8]) -> Option<Rcode> {
+    let message = Message::from_slice(packet).ok().filter(|_| packet.len() == HEADER)?;
+    let (header, rcode) = (message.header(), message.header().rcode());
+    let says_no = matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::SERVFAIL | Rcode::REFUSED);
+    (says_no && header.qr() && message.header_counts().qdcount() == 0).then_some(rcode)
 }
 
 #[cfg(test)]
@@ -308,6 +324,23 @@ mod tests {
         counts.iter().for_each(|count| packet.extend(count.to_be_bytes()));
         packet.extend(rest);
         packet
+    }
+
+    #[test]
+    fn an_error_without_the_question_is_an_answer() {
+        let sent = packet(RD, [1, 0, 0, 1], &[DB_A, OPT].concat());
+        for (flags, expected) in [(0x8181, true), (0x8184, true), (0x8182, true), (0x8185, true), (0x8180, false)] {
+            let bare = packet(flags, [0; 4], b"");
+            assert_eq!(is_answer(&bare, &sent), expected, "{flags:x}");
+            let other = [&[0xab, 0xce][..], &bare[2..]].concat();
+            assert!(!is_answer(&other, &sent), "another's number");
+        }
+        assert!(!is_answer(&packet(0x0101, [0; 4], b""), &sent), "a question");
+        let Heard::Query(query) = hear(&sent) else { panic!("it is one") };
+        let told = query.pass_on(packet(0x8181, [0; 4], b""), 512).unwrap();
+        let told = Message::from_octets(told).unwrap();
+        assert!(told.is_answer(Message::from_slice(&sent).unwrap()));
+        assert_eq!(told.header().rcode(), Rcode::FORMERR);
     }
 
     const RD: u16 = 0x0100;

@@ -13,7 +13,7 @@ use crate::query::{Heard, Query, hear};
 use crate::reader::Reader;
 use crate::upstreams::{PORT, Upstreams};
 use domain::base::Message;
-use domain::base::iana::{OptRcode, Rcode};
+use domain::base::iana::{OptRcode, Rcode, Rtype};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -73,7 +73,8 @@ struct Running {
     /// Connections that can go on.
     answered: Vec<u64>,
     space: Vec<u8>,
-    turn: usize,
+    /// Of the kind of questions that is AAAA, and of all others.
+    turns: [usize; 2],
     next_id: u64,
 }
 
@@ -107,7 +108,7 @@ impl Running {
             clients: Clients::default(),
             answered: Vec::new(),
             space: vec![0; LONGEST],
-            turn: 0,
+            turns: [0; 2],
             next_id: TCP + 1,
         })
     }
@@ -241,8 +242,10 @@ impl Running {
         };
         let limit = limit(&query, asker, true);
         let view = self.reader.zone().view(&self.server.network, client);
-        self.turn = self.turn.wrapping_add(1);
-        match answer(&query, &view, &self.server.subnets, self.turn, limit) {
+        // Who asks for both kinds of addresses each time would with one count for both get of two always the same first.
+        let turn = &mut self.turns[usize::from(query.rtype == Rtype::AAAA)];
+        *turn = turn.wrapping_add(1);
+        match answer(&query, &view, &self.server.subnets, *turn, limit) {
             Some(reply) => self.send(asker, Some(reply)),
             None => self.pass_on(&query, asker, client),
         }

@@ -83,6 +83,15 @@ fn a_name_of_many_takes_turns_and_is_told_in_full_by_tcp() {
     let mut firsts: Vec<String> = (0..3).map(|_| one.dig("few").split(' ').nth(1).unwrap().to_owned()).collect();
     firsts.sort();
     assert_eq!(firsts, ["10.1.0.3", "10.1.0.4", "10.1.0.5"]);
+    // Also for who asks for both kinds of addresses each time, as most programs do.
+    host.write(A, 203, [10, 1, 0, 203], "two");
+    host.write(A, 204, [10, 1, 0, 204], "two");
+    let pair = || {
+        let first = one.dig("two").split(' ').nth(1).unwrap().to_owned();
+        one.dig("two AAAA");
+        first
+    };
+    assert_ne!(pair(), pair());
     let count = |question| one.dig(question).matches(" 10.1.0.").count();
     assert_eq!(count("many"), 200, "dig asks by TCP when it is told that there are more");
     assert_eq!(count("+ignore many"), 74);

@@ -7,6 +7,7 @@
 //!                                                           a WISH is tcp/0.0.0.0/8080-8090/80, or with `any`
 //! netprobe ports RUN_DIR ID                                 what is published
 //! netprobe release RUN_DIR ID
+//! netprobe remove RUN_DIR                                   the network, if nobody is on it; says whether
 //! netprobe reload RUN_DIR
 //! netprobe sweep RUN_DIR
 //! netprobe doctor RUN_DIR RESOLV_CONF [NETWORKS]            what would break the network; NETWORKS is JSON
@@ -38,6 +39,7 @@ fn main() {
         ["lease", dir, id, owner] => lease(dir, id, owner),
         ["hold", dir, id, netns, ref wishes @ ..] => hold(dir, id, netns, wishes),
         ["ports", dir, id] => ports(dir, id),
+        ["remove", dir] => remove(dir),
         ["reload", dir] => Network::open(Path::new(dir)).reload().map(|_| ()).map_err(Failure::from),
         ["release", dir, id] => all(Network::open(Path::new(dir)).release(id)),
         ["sweep", dir] => all(Network::open(Path::new(dir)).sweep()),
@@ -95,11 +97,20 @@ fn hold(dir: &str, id: &str, netns: &str, wishes: &[&str]) -> Result<(), Failure
     done
 }
 
+fn remove(dir: &str) -> Result<(), Failure> {
+    println!("{}", Network::open(Path::new(dir)).remove_idle(&config()?)?);
+    Ok(())
+}
+
+fn config() -> Result<Config, Failure> {
+    match std::env::var("NETWORK") {
+        Ok(text) => Ok(serde_json::from_str(&text)?),
+        Err(_) => Ok(Config::of_default()),
+    }
+}
+
 fn leased(network: &Network, container: &str, owner: Owner, host: &HostResolver) -> Result<Lease, Failure> {
-    let config = match std::env::var("NETWORK") {
-        Ok(text) => serde_json::from_str(&text)?,
-        Err(_) => Config::of_default(),
-    };
+    let config = config()?;
     let address = std::env::var("ADDRESS").ok().map(|text| text.parse()).transpose()?;
     let names: Vec<String> = std::env::var("NAMES").unwrap_or_default().split_whitespace().map(str::to_owned).collect();
     let nth = std::env::var("NTH").map_or(Ok(0), |text| text.parse())?;

@@ -21,6 +21,8 @@ const HEADER6: [u8; 4] = [10, 0, 0, 0];
 const ORIGINAL: u16 = 1;
 const REPLY: u16 = 2;
 const ZONE: u16 = 18;
+/// How many are forgotten by one message: all answers must fit into the socket's buffer.
+const AT_ONCE: usize = 64;
 
 /// Forgets what is sent to these ports by UDP and arrives elsewhere. `ours` tells an address of this host.
 pub(crate) fn forget_others(
@@ -58,27 +60,30 @@ fn forget(netlink: &Netlink, ports: &[Published], which: impl Fn(&Known<'_>) -> 
 fn forget_of(netlink: &Netlink, header: [u8; 4], which: impl Fn(&Known<'_>) -> bool) -> Result<(), Errno> {
     let mut listing = Batch::default();
     listing.raw(GET, DUMP, &header, |_| ());
-    let mut forget = Batch::default();
+    let (mut batches, mut last) = (Vec::new(), Batch::default());
     netlink
         .exchange(&listing, |message| {
             if let Some(known) = parse(message).filter(&which) {
-                forget.raw(DELETE, ACK, &header, |a| {
+                last.raw(DELETE, ACK, &header, |a| {
                     a.put(ORIGINAL | wire::NESTED, known.original);
                     if let Some(zone) = known.zone {
                         a.put(ZONE, zone);
                     }
                 });
+                if last.len() == AT_ONCE {
+                    batches.push(std::mem::take(&mut last));
+                }
             }
         })
         .map_err(|refused| refused.errno)?;
-    if forget.len() == 0 {
-        return Ok(());
+    for batch in batches.iter().chain(Some(&last)).filter(|batch| batch.len() > 0) {
+        match netlink.exchange(batch, |_| ()) {
+            // It has ended by itself meanwhile.
+            Err(refused) if refused.errno != Errno::NOENT => return Err(refused.errno),
+            _ => {}
+        }
     }
-    match netlink.exchange(&forget, |_| ()) {
-        // It has ended by itself meanwhile.
-        Err(refused) if refused.errno != Errno::NOENT => Err(refused.errno),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// What is known of packets by UDP.

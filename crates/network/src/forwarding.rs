@@ -26,6 +26,10 @@ pub(crate) fn legacy(bridges: &[&str]) -> String {
     )
 }
 
+const OWNED: &str = "an nf_tables table that only its owner may change drops what this host forwards: containers reach \
+     nothing but the host until its program lets through what comes from and goes to their bridges (`nft list tables` shows \
+     the flag owner)";
+
 impl Network {
     /// Rules and forwarding. Returns a warning when this host has what we cannot change.
     pub(crate) fn ensure_rules(
@@ -57,7 +61,7 @@ impl Network {
         let ports = files.map_or(Ok(Vec::new()), |files| files.of_living(leases))?;
         let uses = Uses::open(lock.as_fd(), &self.run_dir, false)?;
         let networks = uses.map_or(Ok(Vec::new()), |uses| uses.all())?;
-        let generation = step(
+        let installed = step(
             "install-rules",
             "they are not there, or somebody changed the host's rules since they were",
             || {
@@ -75,9 +79,12 @@ impl Network {
         for network in networks.iter().filter(|network| asks_host(network) || publishes(network)) {
             self.route_loopback(&network.bridge, network.six.is_some())?;
         }
-        leases.head.rules = Some(generation);
+        leases.head.rules = Some(installed.generation);
         leases.head.resolver = resolver;
         leases.write_head()?;
+        if installed.is_closed {
+            return Ok(Some(OWNED.to_owned()));
+        }
         let bridges: Vec<&str> = networks.iter().filter(|one| !one.internal).map(|one| one.bridge.as_str()).collect();
         Ok((!bridges.is_empty() && rules::legacy_drops()).then(|| legacy(&bridges)))
     }

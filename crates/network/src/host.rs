@@ -122,8 +122,9 @@ impl Network {
         self.on_host(|| self.reload_here())
     }
 
-    /// Removes the bridge of a network that no container is on, without waiting for the janitor.
-    pub fn remove_idle(&self, config: &Config) -> Result<(), Error> {
+    /// Removes the bridge of a network that no container is on, without waiting for the janitor. False where somebody has
+    /// an address of it: then it stays.
+    pub fn remove_idle(&self, config: &Config) -> Result<bool, Error> {
         self.on_host(|| self.remove_idle_here(config))
     }
 }

@@ -140,20 +140,21 @@ fn remove_one(lock: &impl AsFd, run_dir: &Path, uses: &Uses, tag: Tag) -> Result
 
 impl Network {
     /// Removes what the host has of a network on which nobody is, in place of the janitor and at once: what it was named,
-    /// and its addresses, may be another's next. Nothing is to do for one that was not used for a second.
-    pub(crate) fn remove_idle_here(&self, config: &Config) -> Result<(), Error> {
-        let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(()) };
-        let Some(mut leases) = Leases::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(()) };
-        let Some(uses) = Uses::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(()) };
+    /// and its addresses, may be another's next. Nothing is to do for one that was not used for a second. False
+    /// where somebody has an address of it, by whatever record: then it stays.
+    pub(crate) fn remove_idle_here(&self, config: &Config) -> Result<bool, Error> {
+        let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(true) };
+        let Some(mut leases) = Leases::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(true) };
         let tag = config.tag();
-        if !uses.tags()?.contains(&tag) {
-            return Ok(());
-        }
         let mut errors = Vec::new();
         self.free_gone(&lock, &mut leases, &mut errors, &every_gone);
         errors.into_iter().next().map_or(Ok(()), Err)?;
         if leases.of(tag).next().is_some() {
-            return Ok(());
+            return Ok(false);
+        }
+        let Some(uses) = Uses::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(true) };
+        if !uses.tags()?.contains(&tag) {
+            return Ok(true);
         }
         // First, as the janitor does it.
         leases.head.rules = None;
@@ -164,7 +165,7 @@ impl Network {
             self.install(&lock, &mut leases, resolver)?;
         }
         // The rest is the janitor's, who may have been killed.
-        self.leave_idle(&lock, &leases)
+        self.leave_idle(&lock, &leases).map(|()| true)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The file of leases: which container has which address.
 //!
 //! ```text
-//! mycontainer leases: given 7 last 172.17.0.8 rules 12 resolver -
+//! mycontainer leases: given 7 last 172.17.0.8 rules 12 resolver - pids 4026531836
 //! 172.17.0.7      <64 hex digits of the container's id> 4711 1234567
 //! 172.18.0.2      <64 hex digits of the container's id> 4711 1234567 <12 hex digits of a network's id>
 //! free
@@ -12,18 +12,21 @@
 //! is made or renamed for a lease (250 to 500 µs on some file systems). The first line holds what the next lease needs:
 //! how many were ever given, the last address (the next one is searched from there on, so that an address rests as long
 //! as possible before it is somebody else's), the generation of the rule set that has our rules, and the resolver they
-//! forward to. A line of a lease is address, id, pid and start time of the process whose life the lease is bound to, and the
+//! forward to; and the pid namespace in which the ids of the lines are ids, by its inode. From another one nobody can tell
+//! who has ended, and nothing is freed there by that; where leases were given from several, which is said by a 0, by nobody
+//! any more. A line of a lease is address, id, pid and start time of the process whose life the lease is bound to, and the
 //! network, unless it is the default one. A line that does not read as one is free. A container that has left all networks
 //! while it publishes ports has a line still, without an address: by that its ports are known to wait for it.
 //!
 //! Whoever touches the file holds the lock of the directory. The janitor removes it when the network is gone.
 
 use crate::error::Error;
-use crate::owner::Owner;
+use crate::owner::{Owner, pid_namespace};
 use crate::subnet::Pool;
 use crate::tag::Tag;
 use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::{Errno, pread, pwrite};
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -57,6 +60,8 @@ pub(crate) struct Head {
     pub(crate) rules: Option<u32>,
     /// The host's name server to which those rules forward.
     pub(crate) resolver: Option<Ipv4Addr>,
+    /// The pid namespace in which the owners' ids are theirs; 0 when there are several.
+    pub(crate) pids: Option<u64>,
 }
 
 /// The file, open and read.
@@ -65,6 +70,8 @@ pub(crate) struct Leases {
     path: PathBuf,
     pub(crate) head: Head,
     lines: Vec<Option<Entry>>,
+    /// The owners' ids are ids for this process as well, once that is known.
+    can_tell: OnceCell<bool>,
 }
 
 impl Leases {
@@ -83,7 +90,33 @@ impl Leases {
         let mut lines = text.chunks_exact(LINE);
         let head = lines.next().map(parse_head).unwrap_or_default();
         let lines = lines.map(parse_entry).collect();
-        Ok(Some(Leases { file, path, head, lines }))
+        Ok(Some(Leases { file, path, head, lines, can_tell: OnceCell::new() }))
+    }
+
+    /// Whether an owner can be told from one that has ended: not from another pid namespace.
+    pub(crate) fn can_tell_owners(&self) -> bool {
+        // Who wrote no such word knew of one only.
+        *self.can_tell.get_or_init(|| self.head.pids.is_none_or(|pids| pid_namespace() == Some(pids)))
+    }
+
+    fn is_gone(&self, owner: &Owner) -> bool {
+        self.can_tell_owners() && owner.is_gone()
+    }
+
+    /// Notes from where a lease is given.
+    fn note_namespace(&mut self) -> Result<(), Error> {
+        let own = pid_namespace().unwrap_or(0);
+        let pids = match self.head.pids {
+            Some(pids) if pids != own && self.entries().next().is_some() => 0,
+            // Those that are there and tell nothing are ours.
+            _ => own,
+        };
+        if self.head.pids.replace(pids) == Some(pids) {
+            return Ok(());
+        }
+        self.can_tell = OnceCell::new();
+        // Before the lease: else a crash between the two would leave one that others take for a dead one's.
+        if pids == 0 { self.write_head() } else { Ok(()) }
     }
 
     /// The descriptor, on which the janitor holds its lock.
@@ -120,6 +153,7 @@ impl Leases {
         pool: &Pool,
         wish: Option<Ipv4Addr>,
     ) -> Result<Ipv4Addr, Error> {
+        self.note_namespace()?;
         let network = pool.network;
         let had = self.find(container, network);
         let kept = had.and_then(|at| self.lines[at].as_ref()).map(|entry| entry.address);
@@ -150,13 +184,12 @@ impl Leases {
 
     /// Writes the first line.
     pub(crate) fn write_head(&self) -> Result<(), Error> {
-        let Head { given, last, rules, resolver } = self.head;
+        let Head { given, last, rules, resolver, pids } = self.head;
         let or_dash = |address: Option<Ipv4Addr>| address.map_or_else(|| "-".to_owned(), |a| a.to_string());
         let rules = rules.map_or_else(|| "-".to_owned(), |generation| generation.to_string());
-        self.write(
-            0,
-            &format!("{TITLE} given {given} last {} rules {rules} resolver {}", or_dash(last), or_dash(resolver)),
-        )
+        let pids = pids.map_or_else(|| "-".to_owned(), |pids| pids.to_string());
+        let (last, resolver) = (or_dash(last), or_dash(resolver));
+        self.write(0, &format!("{TITLE} given {given} last {last} rules {rules} resolver {resolver} pids {pids}"))
     }
 
     /// This very address, if nobody who lives has it.
@@ -167,7 +200,7 @@ impl Leases {
         }
         let has_it = |entry: &Entry| entry.address == wish && entry.container != container;
         let other = self.of(pool.network).find(|(_, entry)| has_it(entry));
-        match other.map(|(at, entry)| (at, entry.owner.is_gone(), entry.container.clone())) {
+        match other.map(|(at, entry)| (at, self.is_gone(&entry.owner), entry.container.clone())) {
             None => Ok(wish),
             Some((at, true, _)) => self.free(at).map(|()| wish),
             Some((_, false, other)) => Err(Error::AddressTaken { address: wish, container: other }),
@@ -180,7 +213,7 @@ impl Leases {
         }
         // Only now is it worth asking for each lease whether its owner still lives.
         let gone: Vec<usize> =
-            self.of(pool.network).filter(|(_, entry)| entry.owner.is_gone()).map(|(at, _)| at).collect();
+            self.of(pool.network).filter(|(_, entry)| self.is_gone(&entry.owner)).map(|(at, _)| at).collect();
         for at in gone {
             self.free(at)?;
         }
@@ -233,7 +266,7 @@ fn read_all(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
         match pread(file, &mut text[length..], length as u64) {
             Ok(0) => break,
             Ok(read) => length += read,
-            Err(Errno::INTR) => {}
+            Err(Errno::INTR) => continue,
             Err(errno) => return Err(errno),
         }
         if length == text.len() {
@@ -275,6 +308,7 @@ fn parse_head(line: &[u8]) -> Head {
             "last" => head.last = value.parse().ok(),
             "rules" => head.rules = value.parse().ok(),
             "resolver" => head.resolver = value.parse().ok(),
+            "pids" => head.pids = value.parse().ok(),
             _ => {}
         }
     }
@@ -421,7 +455,8 @@ mod tests {
         leases.write_head().unwrap();
         let text = std::fs::read_to_string(dir.0.join(NAME)).unwrap();
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-        assert_eq!(lines[0], "mycontainer leases: given 1 last 172.17.0.2 rules 12 resolver -");
+        let pids = pid_namespace().unwrap();
+        assert_eq!(lines[0], format!("mycontainer leases: given 1 last 172.17.0.2 rules 12 resolver - pids {pids}"));
         assert_eq!(lines[1], format!("172.17.0.2      {} {} {}", id(7), me.pid, me.start_time));
         assert_eq!(text.len(), 2 * LINE);
         assert_eq!(dir.open().head, leases.head);
@@ -433,6 +468,24 @@ mod tests {
         };
         assert!(line_of(&longest).len() < LINE);
         assert_eq!(parse_entry(line_of(&longest).as_bytes()), Some(longest));
+    }
+
+    #[test]
+    fn from_another_pid_namespace_nobody_is_gone() {
+        let dir = Dir::new("pids");
+        let me = Owner::this_process().unwrap();
+        let dead = Owner { start_time: me.start_time + 1, ..me };
+        let mut leases = dir.open();
+        leases.give(&id(1), dead, &POOL, None).unwrap();
+        assert!(leases.can_tell_owners() && leases.is_gone(&dead));
+        leases.head.pids = Some(1);
+        leases.write_head().unwrap();
+        let mut leases = dir.open();
+        assert!(!leases.can_tell_owners() && !leases.is_gone(&dead));
+        // From here on the ids are of two.
+        leases.give(&id(2), me, &POOL, None).unwrap();
+        let leases = dir.open();
+        assert_eq!((leases.head.pids, leases.can_tell_owners()), (Some(0), false));
     }
 
     #[test]

@@ -194,20 +194,18 @@ impl Network {
             has_names: known.is_some_and(|known| known.names.is_some()),
             cable: match config.driver {
                 Driver::Bridge => Cable::Veth { link, bridge, bridge_index: 0, mtu: 0 },
-                Driver::Macvlan | Driver::Ipvlan => self.shared(config)?,
+                // The host may have lost that link; of one that is there already it is not asked for.
+                Driver::Macvlan | Driver::Ipvlan => shared_on(config, 0)?,
             },
             warning: None,
         }))
     }
 
-    /// How links on the network share one of the host's.
+    /// How links on the network share one of the host's, which has to be there.
     fn shared(&self, config: &Config) -> Result<Cable, Error> {
-        let Config { name, parent, mode, driver, mtu, .. } = config;
-        let parent = parent.as_deref().unwrap_or_default();
-        let no_parent = || Error::NoParent { name: name.clone(), parent: parent.to_owned() };
-        let found = route::link(self.route()?, parent).map_err(|_| no_parent())?.ok_or_else(no_parent)?;
-        let share = Share::of(*driver == Driver::Ipvlan, mode.as_deref()).ok_or_else(no_parent)?;
-        Ok(Cable::Shared { parent: found.index, share, mtu: *mtu })
+        let parent = config.parent.as_deref().unwrap_or_default();
+        let found = route::link(self.route()?, parent).map_err(|_| no_parent(config))?;
+        shared_on(config, found.ok_or_else(|| no_parent(config))?.index)
     }
 
     /// Takes a container off a network, while it runs: its link, its names, its lease. What it publishes is led to the other
@@ -262,6 +260,16 @@ impl Network {
     pub(crate) fn vanished(&self) -> Error {
         Error::RunDir { action: "open", path: self.run_dir.clone(), source: Errno::NOENT }
     }
+}
+
+fn no_parent(config: &Config) -> Error {
+    Error::NoParent { name: config.name.clone(), parent: config.parent.clone().unwrap_or_default() }
+}
+
+/// How links on the network share the one of the host's that has this index.
+fn shared_on(config: &Config, parent: u32) -> Result<Cable, Error> {
+    let share = Share::of(config.driver == Driver::Ipvlan, config.mode.as_deref()).ok_or_else(|| no_parent(config))?;
+    Ok(Cable::Shared { parent, share, mtu: config.mtu })
 }
 
 fn opened(cell: &OnceLock<Netlink>, open: impl FnOnce() -> Result<Netlink, Error>) -> Result<&Netlink, Error> {

@@ -19,6 +19,7 @@ const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NEW_TABLE: u16 = SUBSYSTEM << 8;
+const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
 const DELETE_TABLE: u16 = SUBSYSTEM << 8 | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
 const GET_CHAIN: u16 = SUBSYSTEM << 8 | 4;
@@ -82,6 +83,8 @@ impl Map {
     }
 }
 
+/// `NFT_TABLE_F_OWNER`.
+const IS_OWNED: u32 = 2;
 /// Length of a register.
 const REGISTER: u32 = 4;
 /// `NFT_SET_MAP`.
@@ -126,7 +129,7 @@ impl Transaction {
 
     /// Makes a table, unless it is there.
     pub(crate) fn table(&mut self, family: u8, name: &str) {
-        self.batch.raw(NEW_TABLE, ACK | CREATE, &header(family), |a| {
+        self.batch.raw(NEW_TABLE, CREATE, &header(family), |a| {
             a.string(1, name);
         });
     }
@@ -134,14 +137,14 @@ impl Transaction {
     /// Removes a table and all that is in it.
     pub(crate) fn delete_table(&mut self, family: u8, name: &str) {
         self.removes = true;
-        self.batch.raw(DELETE_TABLE, ACK, &header(family), |a| {
+        self.batch.raw(DELETE_TABLE, 0, &header(family), |a| {
             a.string(1, name);
         });
     }
 
     /// Makes a base chain of our table that accepts what no rule decides.
     pub(crate) fn chain(&mut self, table: &str, name: &str, kind: &str, hook: Hook, priority: i32) {
-        self.batch.raw(NEW_CHAIN, ACK | CREATE, &header(INET), |a| {
+        self.batch.raw(NEW_CHAIN, CREATE, &header(INET), |a| {
             a.string(1, table).string(3, name).nest(4, |a| {
                 a.number(1, hook as u32).number(2, priority.cast_unsigned());
             });
@@ -160,7 +163,7 @@ impl Transaction {
     }
 
     fn rule(&mut self, place: u16, family: u8, table: &str, chain: &str, rule: &Rule, userdata: &[u8]) {
-        self.batch.raw(NEW_RULE, ACK | CREATE | place, &header(family), |a| {
+        self.batch.raw(NEW_RULE, CREATE | place, &header(family), |a| {
             a.string(1, table).string(2, chain).nest(4, |a| a.bytes(rule.expressions()));
             if !userdata.is_empty() {
                 a.put(7, userdata);
@@ -172,13 +175,9 @@ impl Transaction {
     pub(crate) fn map(&mut self, table: &str, map: &Map) {
         let kind = |fields: &[Field]| fields.iter().fold(0, |all, field| all << 6 | *field as u32);
         let length = |fields: &[Field]| fields.iter().map(|field| field.length()).sum();
-        self.batch.raw(NEW_SET, ACK | CREATE, &header(INET), |a| {
+        self.batch.raw(NEW_SET, CREATE, &header(INET), |a| {
             a.string(1, table).string(2, map.name).number(10, map.id);
             a.number(4, kind(map.key)).number(5, length(map.key));
-            if map.key == [Field::Link] {
-                // How `nft` finds out that the name is no number from the net. [libnftnl/udata.h: KEYBYTEORDER]
-                a.put(13, &[&[0, 4][..], &1_u32.to_ne_bytes()].concat());
-            }
             if !map.is_set() {
                 a.number(3, IS_MAP).number(6, kind(map.value)).number(7, length(map.value));
             }
@@ -201,7 +200,7 @@ impl Transaction {
 
     fn elements(&mut self, kind: u16, flags: u16, table: &str, map: &Map, elements: &[Element]) {
         for some in elements.chunks(ELEMENTS) {
-            self.batch.raw(kind, ACK | flags, &header(INET), |a| {
+            self.batch.raw(kind, flags, &header(INET), |a| {
                 a.string(1, table).string(2, map.name).nest(3, |a| {
                     for (key, value) in some {
                         a.nest(1, |a| {
@@ -224,13 +223,15 @@ impl Transaction {
     /// Removes one rule.
     pub(crate) fn delete_rule(&mut self, chain: &Chain, handle: u64) {
         self.removes = true;
-        self.batch.raw(DELETE_RULE, ACK, &header(chain.family), |a| {
+        self.batch.raw(DELETE_RULE, 0, &header(chain.family), |a| {
             a.string(1, &chain.table).string(2, &chain.name).put(3, &handle.to_be_bytes());
         });
     }
 
     /// Sends it.
     pub(crate) fn commit(mut self, netlink: &Netlink) -> Result<(), Errno> {
+        // An error is told of every message, and that all went well once.
+        self.batch.acknowledge_last();
         self.batch.raw(BATCH_END, 0, &[0, 0, 0, SUBSYSTEM as u8], |_| ());
         netlink.transact(&self.batch).map_err(|refused| refused.errno)?;
         if self.removes {
@@ -270,6 +271,23 @@ pub(crate) struct Chain {
     pub(crate) drops: bool,
 }
 
+/// Tables that only the program which made them may change, by family and name.
+pub(crate) fn owned_tables(netlink: &Netlink) -> Result<Vec<(u8, String)>, Errno> {
+    let mut batch = Batch::default();
+    batch.raw(GET_TABLE, DUMP, &header(0), |_| ());
+    let mut found = Vec::new();
+    netlink
+        .exchange(&batch, |message| {
+            let part = |wanted| message.attributes(HEADER).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+            let is_owned = part(2).and_then(number).is_some_and(|flags| flags & IS_OWNED != 0);
+            if let (NEW_TABLE, true, Some(family)) = (message.kind, is_owned, message.payload.first()) {
+                found.push((*family, wire::text(part(1).unwrap_or_default()).to_owned()));
+            }
+        })
+        .map_err(|refused| refused.errno)?;
+    Ok(found)
+}
+
 /// All base chains of the namespace.
 pub(crate) fn base_chains(netlink: &Netlink) -> Result<Vec<Chain>, Errno> {
     let mut batch = Batch::default();
@@ -302,14 +320,6 @@ pub(crate) fn rules_marked(netlink: &Netlink, chain: &Chain, userdata: &[u8]) ->
     Ok(found)
 }
 
-/// What there is to know of a rule of somebody's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) last: Last,
-    /// The name of our bridge stands in it.
-    pub(crate) names_bridge: bool,
-}
-
 /// What a rule does as the last one of its chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Last {
@@ -319,8 +329,8 @@ pub(crate) enum Last {
     Other,
 }
 
-/// The rules of a chain in their order; of a chain without a name those of the whole table.
-pub(crate) fn rules_of(netlink: &Netlink, chain: &Chain) -> Result<Vec<Seen>, Errno> {
+/// The rules of a chain in their order, as their expressions; of a chain without a name those of the whole table.
+pub(crate) fn rules_of(netlink: &Netlink, chain: &Chain) -> Result<Vec<Vec<u8>>, Errno> {
     let mut batch = Batch::default();
     batch.raw(GET_RULE, DUMP, &header(chain.family), |a| {
         a.string(1, &chain.table);
@@ -337,17 +347,21 @@ pub(crate) fn rules_of(netlink: &Netlink, chain: &Chain) -> Result<Vec<Seen>, Er
             };
             if message.kind == NEW_RULE && is(1, &chain.table) && (chain.name.is_empty() || is(2, &chain.name)) {
                 let expressions = message.attributes(HEADER).find(|(kind, _)| *kind == 4);
-                found.push(seen(expressions.map_or(&[], |(_, value)| value)));
+                found.push(expressions.map_or_else(Vec::new, |(_, value)| value.to_vec()));
             }
         })
         .map_err(|refused| refused.errno)?;
     Ok(found)
 }
 
-/// From the expressions of a rule. [linux/netfilter/nf_tables.h: nft_list_attributes, nft_expr_attributes]
-fn seen(expressions: &[u8]) -> Seen {
-    let bridge = crate::BRIDGE.as_bytes();
-    let names_bridge = expressions.windows(bridge.len()).any(|window| window == bridge);
+/// Whether the name of a link stands in the expressions of a rule.
+pub(crate) fn names(expressions: &[u8], link: &str) -> bool {
+    let link = [link.as_bytes(), b"\0"].concat();
+    expressions.windows(link.len()).any(|window| window == link)
+}
+
+/// What a rule does, from its expressions. [linux/netfilter/nf_tables.h: nft_list_attributes, nft_expr_attributes]
+pub(crate) fn last_of(expressions: &[u8]) -> Last {
     let mut last = Last::Other;
     for (_, expression) in wire::attributes(expressions) {
         let part = |wanted| wire::attributes(expression).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
@@ -359,10 +373,10 @@ fn seen(expressions: &[u8]) -> Seen {
             "immediate" if verdict(part(2).unwrap_or_default()) == Some(Verdict::Drop as u32) => {
                 last = Last::RefusesAll
             }
-            _ => return Seen { last: Last::Other, names_bridge },
+            _ => return Last::Other,
         }
     }
-    Seen { last, names_bridge }
+    last
 }
 
 fn verdict(immediate: &[u8]) -> Option<u32> {

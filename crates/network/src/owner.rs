@@ -21,22 +21,40 @@ impl Owner {
 
     /// The process that has this id now.
     pub fn of(pid: i32) -> Result<Owner, Error> {
-        let stat =
-            std::fs::read(format!("/proc/{pid}/stat")).map_err(|e| Error::Owner { pid, reason: e.to_string() })?;
+        let start_time = look(pid).map_err(|e| Error::Owner { pid, reason: e.to_string() })?;
         let reason = || "it has ended, or the file has no 22nd field".to_owned();
-        let start_time = start_time(&stat).ok_or_else(|| Error::Owner { pid, reason: reason() })?;
+        let start_time = start_time.ok_or_else(|| Error::Owner { pid, reason: reason() })?;
         Ok(Owner { pid, start_time })
     }
 
-    /// True when the id is nobody's: one cheap system call, blind to an id that was given out again.
+    /// True when the id is nobody's: one cheap system call, blind to an id that was given out again. Only from the pid
+    /// namespace in which it is one; see [`Leases`](crate::leases::Leases).
     pub(crate) fn has_vanished(&self) -> bool {
         Pid::from_raw(self.pid).is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH))
     }
 
-    /// True when this very process is gone.
+    /// True when this very process is gone; where that cannot be told (no descriptor is free), it is not. As that.
     pub(crate) fn is_gone(&self) -> bool {
-        self.has_vanished() || Owner::of(self.pid).map_or(true, |now| now.start_time != self.start_time)
+        self.has_vanished() || is_other(look(self.pid), self.start_time)
     }
+}
+
+/// When the process that has an id now was started; none of one that has ended.
+fn look(pid: i32) -> std::io::Result<Option<u64>> {
+    std::fs::read(format!("/proc/{pid}/stat")).map(|stat| start_time(&stat))
+}
+
+/// Whether what was seen is not the process that was started then.
+fn is_other(seen: std::io::Result<Option<u64>>, start_time: u64) -> bool {
+    match seen {
+        Ok(now) => now != Some(start_time),
+        Err(error) => matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::SRCH)),
+    }
+}
+
+/// The pid namespace of this process, by the number of its inode; none where that cannot be told.
+pub(crate) fn pid_namespace() -> Option<u64> {
+    rustix::fs::stat("/proc/self/ns/pid").ok().map(|stat| stat.st_ino)
 }
 
 /// Field 22; `None` also for a process that has ended and only waits to be reaped. The second field is the program's name in parentheses and may itself hold spaces and parentheses.
@@ -77,5 +95,11 @@ mod tests {
         assert!(Owner { start_time: owner.start_time + 1, ..owner }.is_gone());
         assert!(Owner { pid: i32::MAX, ..owner }.has_vanished());
         assert!(Owner { pid: 0, ..owner }.is_gone());
+        for (errno, is_gone) in
+            [(Errno::NOENT, true), (Errno::SRCH, true), (Errno::NFILE, false), (Errno::ACCESS, false)]
+        {
+            assert_eq!(is_other(Err(errno.into()), 5), is_gone, "{errno}");
+        }
+        assert!(is_other(Ok(None), 5) && is_other(Ok(Some(4)), 5) && !is_other(Ok(Some(5)), 5));
     }
 }

@@ -258,7 +258,8 @@ impl Network {
         )
     }
 
-    /// Puts the network's rules in place anew, with all that is published, whatever became of them; where no container is
+    /// Puts the network's rules in place anew, with all that is published, whatever became of them, and starts who tells
+    /// names where none does any more; where no container is
     /// on the network, nothing. What cannot be mended on this host is returned for the person to read.
     pub(crate) fn reload_here(&self) -> Result<Option<String>, Error> {
         let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(None) };
@@ -270,9 +271,16 @@ impl Network {
             return Ok(None);
         }
         leases.head.rules = None;
-        let uses = Uses::open(lock.as_fd(), &self.run_dir, false)?;
-        let has_six = uses.map_or(Ok(Vec::new()), |uses| uses.all())?.iter().any(|one| one.six.is_some());
-        self.ensure_rules(&lock, &mut leases, has_six, None)
+        // What shares a link of the host's has no rules, and needs no forwarding.
+        let Some(uses) = Uses::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(None) };
+        let mut all = uses.all()?;
+        if all.is_empty() {
+            return Ok(None);
+        }
+        for one in all.iter_mut().filter(|one| one.names.is_some()) {
+            self.keep_names(one.internal, lock.as_fd(), &mut leases, &uses, one)?;
+        }
+        self.ensure_rules(&lock, &mut leases, all.iter().any(|one| one.six.is_some()), None)
     }
 }
 

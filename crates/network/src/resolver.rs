@@ -85,6 +85,22 @@ impl HostResolver {
         self.file(servers)
     }
 
+    /// The container's /etc/resolv.conf on a link of its own beside the host's: there nobody leads it to a server on the host's
+    /// loopback. None where the host asks only those.
+    pub fn for_link(&self, dns: &[IpAddr]) -> Option<String> {
+        if !dns.is_empty() {
+            return Some(self.file(dns.iter().copied()));
+        }
+        let is_elsewhere = |server: &IpAddr| !server.is_loopback() && !server.is_unspecified();
+        let servers: Vec<IpAddr> = self.servers.iter().copied().filter(is_elsewhere).collect();
+        (!servers.is_empty()).then(|| self.file(servers))
+    }
+
+    /// As [`HostResolver::for_link`], where nobody can be asked: what else the host says.
+    pub fn for_nobody(&self) -> String {
+        self.file([])
+    }
+
     /// The container's /etc/resolv.conf when it has the host's network, or none.
     pub fn for_host(&self, dns: &[IpAddr]) -> String {
         if dns.is_empty() { self.file(self.servers.iter().copied()) } else { self.file(dns.iter().copied()) }
@@ -93,11 +109,13 @@ impl HostResolver {
     /// The container's /etc/resolv.conf where names are told: these servers, and what is asked is asked as it is first: a
     /// container's name shall not be looked for in the host's domains. [resolv.conf(5), ndots]
     pub fn for_names(&self, servers: &[IpAddr]) -> String {
-        let is_other = |line: &&String| !line.split_ascii_whitespace().any(|word| word.starts_with("ndots:"));
         let mut text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
-        for line in self.other_lines.iter().filter(is_other) {
-            text.push_str(line);
-            text.push('\n');
+        for line in &self.other_lines {
+            let words: Vec<&str> = line.split_ascii_whitespace().filter(|word| !word.starts_with("ndots:")).collect();
+            if words != ["options"] {
+                text.push_str(&words.join(" "));
+                text.push('\n');
+            }
         }
         text + "options ndots:0\n"
     }
@@ -159,6 +177,29 @@ mod tests {
             assert_eq!(host.for_bridge(GATEWAY, &[]), expected, "{name}");
             assert_eq!(host.forward_to(), forward, "{name}");
         }
+    }
+
+    #[test]
+    fn on_a_link_beside_the_hosts_nobody_asks_its_loopback() {
+        let host = |text: &str| HostResolver::parse(text.as_bytes());
+        for (text, expected) in [
+            ("nameserver 127.0.0.53\nsearch a\n", None),
+            ("", None),
+            ("nameserver 127.0.0.1\nnameserver 9.9.9.9\n", Some("nameserver 9.9.9.9\n")),
+            ("nameserver ::1\nnameserver fd00::1\n", Some("nameserver fd00::1\n")),
+        ] {
+            assert_eq!(host(text).for_link(&[]).as_deref(), expected, "{text}");
+        }
+        let stub = host("nameserver 127.0.0.53\nsearch a\n");
+        assert_eq!(stub.for_link(&[[8, 8, 8, 8].into()]).as_deref(), Some("nameserver 8.8.8.8\nsearch a\n"));
+        assert_eq!(stub.for_nobody(), "search a\n");
+    }
+
+    #[test]
+    fn of_the_hosts_options_only_ndots_is_another() {
+        let host = HostResolver::parse(b"nameserver 9.9.9.9\noptions ndots:5 timeout:1\noptions ndots:2\nsearch a b\n");
+        let expected = "nameserver 172.17.0.1\noptions timeout:1\nsearch a b\noptions ndots:0\n";
+        assert_eq!(host.for_names(&[GATEWAY.into()]), expected);
     }
 
     #[test]

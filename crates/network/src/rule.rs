@@ -110,6 +110,11 @@ impl Rule {
         self.ipv4_in(12, network, prefix)
     }
 
+    /// Not from the subnet. The packet must be IPv4.
+    pub(crate) fn not_source(self, network: Ipv4Addr, prefix: u8) -> Rule {
+        self.ipv4_compared(NOT_EQUAL, 12, network, prefix)
+    }
+
     /// To the subnet. The packet must be IPv4.
     pub(crate) fn destination(self, network: Ipv4Addr, prefix: u8) -> Rule {
         self.ipv4_in(16, network, prefix)
@@ -213,10 +218,14 @@ impl Rule {
     }
 
     fn ipv4_in(self, offset: u32, network: Ipv4Addr, prefix: u8) -> Rule {
+        self.ipv4_compared(EQUAL, offset, network, prefix)
+    }
+
+    fn ipv4_compared(self, operator: u32, offset: u32, network: Ipv4Addr, prefix: u8) -> Rule {
         let rule = self.payload(BASE_NETWORK, offset, 4);
         let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix.into())).unwrap_or(0);
         let rule = if prefix < 32 { rule.mask(&mask.to_be_bytes()) } else { rule };
-        rule.compare(EQUAL, &(network.to_bits() & mask).to_be_bytes())
+        rule.compare(operator, &(network.to_bits() & mask).to_be_bytes())
     }
 
     fn meta(self, key: u32) -> Rule {

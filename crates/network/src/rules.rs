@@ -17,6 +17,8 @@
 //!   this it would open every service that listens on 127.0.0.1 to the containers [CVE-2020-8558]. It stands before
 //!   connection tracking, and thus before the rewriting of destinations: what is published on 127.0.0.1 is for this host,
 //!   and not for whoever sends us packets for that address.
+//!   It drops as well what is sent to a network's gateway from within and under an address of elsewhere, where names are
+//!   told by who asks.
 //!   IPv6 has no such setting and needs no such rule: the kernel drops what comes for `::1` from another link before it asks
 //!   anybody. An answer to the host's own `::1` had another destination when it came, and is let in by a route of the
 //!   bridge's to `::1` (`route.rs`). Where bridges' packets pass through the rules (`bridge-nf-call-ip6tables`) it is turned
@@ -33,7 +35,8 @@
 //!
 //! Who flushes all rules takes `martians` away and leaves `route_localnet`: until the next start or `network reload` a
 //! container that can send raw packets reaches what listens on 127.0.0.1. A forward chain that rejects by a rule at its
-//! end and not by its policy is not seen to drop.
+//! end and not by its policy is not seen to drop. One in a table that only its owner may change (`flags owner`) is left as it
+//! is, and told of.
 //!
 //! Everything here goes with the last bridge: [`remove`] is called by the janitor.
 
@@ -47,6 +50,7 @@ use crate::subnet::Subnet;
 use crate::uses::Use;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
+use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
@@ -84,20 +88,32 @@ pub(crate) fn generation(netlink: &Netlink) -> Result<u32, Error> {
     nft::generation(netlink).map_err(refused)
 }
 
-/// Puts our rules in place, whatever is there now. Returns the generation of the rule set that has them.
-pub(crate) fn install(netlink: &Netlink, wanted: &Wanted<'_>) -> Result<u32, Error> {
-    transaction(netlink, |generation| {
+/// What has been put in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Installed {
+    /// The generation of the rule set that has our rules.
+    pub(crate) generation: u32,
+    /// A chain drops in which we cannot have any: only its owner may change its table.
+    pub(crate) is_closed: bool,
+}
+
+/// Puts our rules in place, whatever is there now.
+pub(crate) fn install(netlink: &Netlink, wanted: &Wanted<'_>) -> Result<Installed, Error> {
+    let is_closed = Cell::new(false);
+    let planned_on = transaction(netlink, |generation| {
         let mut change = Transaction::new(generation);
         our_table(&mut change, wanted);
-        for chain in foreign_chains(netlink)? {
+        let (open, closed) = foreign_chains(netlink)?;
+        is_closed.set(closed.iter().any(|chain| chain.drops && chain.hook == Hook::Forward as u32));
+        for chain in open {
             take_back(netlink, &mut change, &chain)?;
             if chain.drops {
                 wanted.networks.iter().for_each(|network| leave_for(&mut change, &chain, network, wanted.resolver));
             }
         }
         Ok(change)
-    })
-    .map(after)
+    })?;
+    Ok(Installed { generation: after(planned_on), is_closed: is_closed.get() })
 }
 
 /// Publishes ports, on the rule set of this generation, which has our rules. Returns the next one. Of another
@@ -146,7 +162,7 @@ fn after(generation: u32) -> u32 {
 pub(crate) fn remove(netlink: &Netlink) -> Result<(), Error> {
     transaction(netlink, |generation| {
         let mut change = Transaction::new(generation);
-        for chain in foreign_chains(netlink)? {
+        for chain in foreign_chains(netlink)?.0 {
             take_back(netlink, &mut change, &chain)?;
         }
         // Made first, for what is not there cannot be deleted.
@@ -157,7 +173,7 @@ pub(crate) fn remove(netlink: &Netlink) -> Result<(), Error> {
     .map(|_| ())
 }
 
-/// True when iptables-legacy drops what is forwarded: its rules cannot be seen or changed over nf_tables.
+/// True when the policy of iptables-legacy is to drop what is forwarded: its rules cannot be seen or changed over nf_tables.
 pub(crate) fn legacy_drops() -> bool {
     let tables = std::fs::read_to_string("/proc/thread-self/net/ip_tables_names").unwrap_or_default();
     tables.lines().any(|line| line == "filter")
@@ -173,6 +189,8 @@ fn transaction(netlink: &Netlink, plan: impl Fn(u32) -> Result<Transaction, Errn
         match plan(generation).and_then(|change| change.commit(netlink)) {
             Ok(()) => return Ok(generation),
             Err(nft::STALE | Errno::INTR) => {}
+            // What the kernel answered is not known: whether it was done is.
+            Err(Errno::NOBUFS) if nft::generation(netlink) == Ok(after(generation)) => return Ok(generation),
             Err(errno) if nft::generation(netlink) == Ok(generation) => return Err(refused(errno)),
             Err(_) => {}
         }
@@ -189,14 +207,17 @@ fn refused(errno: Errno) -> Error {
     }
 }
 
-/// Chains of others that decide about what is forwarded, and about what is for the host.
-fn foreign_chains(netlink: &Netlink) -> Result<Vec<Chain>, Errno> {
+/// Chains of others that decide about what is forwarded, and about what is for the host: those that anybody may change, and
+/// those of tables that only their owner may.
+fn foreign_chains(netlink: &Netlink) -> Result<(Vec<Chain>, Vec<Chain>), Errno> {
     let ours = |chain: &Chain| chain.family == nft::INET && chain.table == TABLE;
     let sees_ip = |chain: &Chain| [nft::INET, nft::IPV4, nft::IPV6].contains(&chain.family);
     let decides = |chain: &Chain| chain.hook == Hook::Forward as u32 || chain.hook == Hook::Input as u32;
     let mut chains = nft::base_chains(netlink)?;
     chains.retain(|chain| decides(chain) && sees_ip(chain) && !ours(chain));
-    Ok(chains)
+    let owned = if chains.is_empty() { Vec::new() } else { nft::owned_tables(netlink)? };
+    let is_owned = |chain: &Chain| owned.iter().any(|(family, name)| *family == chain.family && *name == chain.table);
+    Ok(chains.into_iter().partition(|chain| !is_owned(chain)))
 }
 
 /// Removes our rules from somebody's chain.
@@ -238,7 +259,7 @@ fn our_table(change: &mut Transaction, wanted: &Wanted<'_>) {
     change.table(nft::INET, TABLE);
     forwarding(change, wanted.networks);
     sources(change, wanted.networks);
-    martians(change);
+    martians(change, wanted.networks);
     destinations(change, wanted);
 }
 
@@ -290,12 +311,16 @@ fn sources(change: &mut Transaction, networks: &[Use]) {
     }
 }
 
-fn martians(change: &mut Transaction) {
+fn martians(change: &mut Transaction, networks: &[Use]) {
     let (loopback, bits) = LOOPBACK;
     let from_outside = || Rule::default().not_entering(LO).ipv4();
     change.chain(TABLE, "martians", "filter", Hook::Prerouting, RAW);
     change.append(TABLE, "martians", &from_outside().destination(loopback, bits).verdict(Verdict::Drop));
     change.append(TABLE, "martians", &from_outside().source(loopback, bits).verdict(Verdict::Drop));
+    for Use { bridge, subnet: Subnet { gateway, prefix }, .. } in networks.iter().filter(|one| one.names.is_some()) {
+        let to_gateway = Rule::default().entering(bridge).ipv4().destination(*gateway, 32);
+        change.append(TABLE, "martians", &to_gateway.not_source(*gateway, *prefix).verdict(Verdict::Drop));
+    }
 }
 
 fn destinations(change: &mut Transaction, wanted: &Wanted<'_>) {

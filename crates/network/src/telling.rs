@@ -2,7 +2,7 @@
 //!
 //! `mc-names` is forked without exec, in a session of its own, as the janitor is. It holds a lock on the file of its
 //! network's use (`uses.rs`), by which whoever starts a container on the network sees that it lives; a killed one is
-//! replaced by the next start. It ends within a second when that file is removed, which the janitor does.
+//! replaced by the next start, or by [`Network::reload`]. It ends within a second when that file is removed, which the janitor does.
 //!
 //! It listens on the gateway's address, at a port that the kernel chose, and only to what comes in by the bridge: so it is
 //! in nobody's way who listens at port 53 of this host, and no other network can ask it. The rules lead port 53 there.
@@ -39,9 +39,18 @@ impl Network {
         uses: &Uses,
         one: &mut Use,
     ) -> Result<(), Error> {
-        if !config.tells_names() {
-            return Ok(());
-        }
+        if config.tells_names() { self.keep_names(config.internal, run_dir, leases, uses, one) } else { Ok(()) }
+    }
+
+    /// Makes sure that names are told where they shall be.
+    pub(crate) fn keep_names(
+        &self,
+        is_internal: bool,
+        run_dir: BorrowedFd<'_>,
+        leases: &mut Leases,
+        uses: &Uses,
+        one: &mut Use,
+    ) -> Result<(), Error> {
         let Some(file) = uses.file(one.tag, OFlags::RDONLY)? else { return Err(self.vanished()) };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -60,7 +69,7 @@ impl Network {
                 self.record(uses, leases, one)?;
                 let names = Names::open(run_dir, &self.run_dir, true)?.ok_or_else(|| self.vanished())?;
                 let tag = one.tag.to_string();
-                if config.internal {
+                if is_internal {
                     names.write_upstreams(&tag, &[])?;
                 }
                 let subnets = subnets(one);
@@ -109,6 +118,16 @@ impl Network {
         files.write(&lease.network.to_string(), container, &entry)?;
         Ok(())
     }
+}
+
+/// Whether names shall be told on a network and nobody does. The caller has the lock of the run directory: for a moment
+/// this looks like one who does.
+pub(crate) fn is_silent(uses: &Uses, one: &Use) -> Result<bool, Error> {
+    if one.names.is_none() {
+        return Ok(false);
+    }
+    let Some(file) = uses.file(one.tag, OFlags::RDONLY)? else { return Ok(false) };
+    Ok(flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok())
 }
 
 /// The life of the process.

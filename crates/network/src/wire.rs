@@ -31,16 +31,21 @@ pub(crate) const ERROR: u16 = 2;
 pub(crate) const DONE: u16 = 3;
 
 const HEADER: usize = 16;
+/// Where in it the flags and the sequence number stand.
+const FLAGS_AT: usize = 6;
+const SEQUENCE_AT: usize = 8;
 const ATTRIBUTE_HEADER: usize = 4;
 /// `NLA_F_NESTED`, on the type of an attribute that holds others.
 pub(crate) const NESTED: u16 = 0x8000;
 const TYPE_MASK: u16 = 0x3fff;
 
-/// Requests that are sent together. The n-th request has sequence number n, from 0.
+/// Requests that are sent together. The n-th request has sequence number n, from 0; as it is sent, that and the socket's.
 #[derive(Default)]
 pub(crate) struct Batch {
     bytes: Vec<u8>,
     flags: Vec<u16>,
+    /// Where each begins.
+    starts: Vec<usize>,
 }
 
 impl Batch {
@@ -73,10 +78,31 @@ impl Batch {
         self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
         pad(&mut self.bytes);
         self.flags.push(flags);
+        self.starts.push(start);
         self
     }
 
-    /// What is sent.
+    /// Asks for an acknowledgement of the last request that it holds by now.
+    pub(crate) fn acknowledge_last(&mut self) {
+        if let (Some(flags), Some(start)) = (self.flags.last_mut(), self.starts.last()) {
+            *flags |= ACK;
+            let at = start + FLAGS_AT;
+            self.bytes[at..at + 2].copy_from_slice(&(*flags | REQUEST).to_ne_bytes());
+        }
+    }
+
+    /// What is sent, with sequence numbers from this one on.
+    pub(crate) fn numbered(&self, first: u32) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        for (nth, start) in self.starts.iter().enumerate() {
+            let at = start + SEQUENCE_AT;
+            bytes[at..at + 4].copy_from_slice(&first.wrapping_add(nth as u32).to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// The requests, with sequence numbers from 0.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -250,6 +276,20 @@ mod tests {
         let inner: Vec<_> = attributes(outer[1].1).collect();
         assert_eq!(inner, [(3, &[1, 2, 3, 4][..]), (4, &[9][..])]);
         assert_eq!(read_big_endian(inner[0].1), Some(0x0102_0304));
+    }
+
+    #[test]
+    fn it_is_sent_with_the_numbers_of_the_socket() {
+        let mut batch = Batch::default();
+        batch.raw(7, 0, &[0; 4], |_| {});
+        batch.raw(8, CREATE, &[0; 4], |_| {});
+        assert_eq!(batch.answers(), 0);
+        batch.acknowledge_last();
+        assert_eq!(batch.answers(), 1);
+        let sent = batch.numbered(u32::MAX);
+        let sequences: Vec<u32> = messages(&sent).map(|message| message.sequence).collect();
+        assert_eq!(sequences, [u32::MAX, 0]);
+        assert_eq!(read_u16(&sent, 20 + FLAGS_AT), Some(REQUEST | CREATE | ACK));
     }
 
     #[test]

@@ -15,6 +15,32 @@ fn all_reach(host: &Host, outside: &Namespace) {
     host.ok("sweep");
 }
 
+/// Such a table is its program's alone: nobody else may put a rule there.
+#[test]
+fn a_table_that_only_its_owner_may_change_is_told_of_and_stops_nothing() {
+    use std::io::{BufRead, Write};
+    use std::process::Stdio;
+    let Some(host) = Host::new() else { return };
+    let mut owner = host.ns.command("exec nft -i").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut told = owner.stdin.take().unwrap();
+    told.write_all(
+        b"add table inet theirs { flags owner; }\n\
+          add chain inet theirs f { type filter hook forward priority 5; policy drop; }\nlist tables\n",
+    )
+    .unwrap();
+    let mut said = String::new();
+    let mut lines = std::io::BufReader::new(owner.stdout.take().unwrap());
+    while !said.contains("inet theirs") {
+        assert!(lines.read_line(&mut said).unwrap() > 0, "nft ended: {said}");
+    }
+    let (own, ns) = (std::process::id(), Namespace::new());
+    let output = host.probe(&format!("start {} {} {own} /dev/null", id(1), ns.netns())).output().unwrap();
+    assert!(output.status.success() && both(&output).contains("only its owner may change"), "{}", both(&output));
+    host.ok("reload");
+    drop((told, lines));
+    owner.wait().unwrap();
+}
+
 #[test]
 fn a_forward_policy_of_drop_is_coped_with_and_left_as_it_was() {
     let table = [

@@ -411,6 +411,23 @@ fn killed_at_any_step_of_publishing_nothing_stays() {
     });
 }
 
+/// What the kernel answers to what is forgotten must not be taken for an answer to what is asked next.
+#[test]
+fn whose_clients_were_many_ends_without_a_trace() {
+    let Some((host, outside, first)) = published() else { return };
+    // Of one that has the port already, and before another has it.
+    let send =
+        |port: u16| outside.sh(&format!("bash -c 'for _ in $(seq 400); do echo x >/dev/udp/192.0.2.2/{port}; done'"));
+    send(8080);
+    send(8081);
+    let second = host.publishing(2, "udp/0.0.0.0/8081/80");
+    first.end();
+    second.end();
+    assert!(host.leases().is_empty(), "{:?}", host.leases());
+    assert!(!host.ns.sh("nft list ruleset").contains("8080"));
+    host.until_gone();
+}
+
 #[test]
 fn many_ports_are_published_and_loaded_again() {
     let Some(host) = Host::new() else { return };

@@ -371,3 +371,79 @@ fn what_a_killed_owner_held_of_two_networks_is_swept() {
     host.ok(&format!("release {}", id(2)));
     until_all_gone(&host);
 }
+
+/// Each change of the rules is one message to the kernel, and what it answers must fit into a socket's buffer.
+#[test]
+fn a_hundred_networks_are_in_use_where_the_host_drops() {
+    let Some(host) = Host::new() else { return };
+    host.ns.sh("nft 'table inet own { chain f { type filter hook forward priority 5; policy drop; }; }'");
+    for nth in 1..=100 {
+        host.on(&net(nth, six(nth))).lease(nth.into());
+    }
+    assert_eq!(host.ns.sh("nft list set inet mycontainer bridges").matches("mcn").count(), 100);
+    assert_eq!(host.ns.sh("nft list chain inet own f").matches("mycontainer").count(), 2 * 100);
+    let rules = || host.rules().matches("\"rule\"").count();
+    let before = rules();
+    host.ok("reload");
+    assert_eq!(rules(), before);
+}
+
+#[test]
+fn one_that_somebody_has_an_address_of_is_not_removed() {
+    let Some(host) = Host::new() else { return };
+    let shared = net(2, json!({ "driver": "macvlan", "parent": "up0" }));
+    let _outside = host.outside(1500);
+    for network in [plain(1), shared] {
+        let on = || host.on(&network);
+        assert_eq!(on().ok("remove"), "true\n", "nobody has used it yet");
+        on().lease(1);
+        assert_eq!(on().ok("remove"), "false\n");
+        on().ok(&format!("release {}", id(1)));
+        assert_eq!(on().ok("remove"), "true\n");
+    }
+    host.until_gone();
+}
+
+/// The process `mc-names` of a host.
+fn teller(host: &Host) -> Option<u32> {
+    let netns = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.find(|pid| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name == "mc-names\n") && netns(*pid) == netns(host.ns.pid())
+    })
+}
+
+#[test]
+fn who_tells_names_and_was_killed_is_missed_and_started_again() {
+    let Some(host) = Host::new() else { return };
+    let network = net(1, json!({ "no_names": false }));
+    let (ns, ..) = host.on(&network).with("NAMES", "web").container(1);
+    let found = || {
+        let said = host.ok("doctor /dev/null");
+        said.lines().find(|line| line.contains(" names:")).expect("it is looked at").to_owned()
+    };
+    assert!(found().starts_with("ok "), "{}", found());
+    let pid = teller(&host).expect("it lives");
+    host.ns.sh(&format!("kill -9 {pid}"));
+    until("its end", || teller(&host).is_none());
+    assert!(found().starts_with("broken ") && found().contains("network reload"), "{}", found());
+    host.ok("reload");
+    assert!(found().starts_with("ok "), "{}", found());
+    assert!(ns.sh("dig +short +time=2 web @10.1.0.1").contains("10.1.0.2"));
+    // Whoever asks is told by his address, which must be one of the network.
+    ns.sh("ip address add 10.9.9.9/32 dev eth0");
+    assert!(!ns.can("dig -b 10.9.9.9 +short +time=1 +tries=1 web @10.1.0.1"), "under a foreign address");
+}
+
+#[test]
+fn what_shares_a_link_of_the_hosts_needs_no_forwarding() {
+    let Some(host) = Host::new() else { return };
+    let _outside = host.outside(1500);
+    host.ns.sh("echo 0 >/proc/sys/net/ipv4/ip_forward");
+    host.on(&net(2, json!({ "driver": "macvlan", "parent": "up0" }))).lease(1);
+    host.ok("reload");
+    assert_eq!(host.ns.sh("cat /proc/sys/net/ipv4/ip_forward"), "0\n");
+    assert!(!host.rules().contains("mycontainer"));
+}

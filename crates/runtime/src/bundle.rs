@@ -86,6 +86,8 @@ pub struct File {
     pub path: PathBuf,
     /// What is in it.
     pub content: Vec<u8>,
+    /// It can be written also where the root is read-only.
+    pub stays_writable: bool,
 }
 
 /// Where a process's standard streams go.

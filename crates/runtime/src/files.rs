@@ -43,7 +43,7 @@ pub(crate) fn prepare(root: &Root, files: &[File]) -> Result<Vec<OwnedFd>, Error
 
 /// Mounts each file at its path.
 ///
-/// With a read-only root they are read-only too.
+/// With a read-only root they are read-only too, unless others share them who may write there.
 pub(crate) fn put(root: &Root, files: &[File], prepared: &[OwnedFd], readonly: bool) -> Result<(), Error> {
     if files.is_empty() {
         return Ok(());
@@ -62,7 +62,7 @@ fn put_one(root: &Root, cloned: &OwnedFd, file: &File, readonly: bool) -> Result
         let attributes = Attributes { set: RDONLY, ..Attributes::default() };
         set_attributes(cloned.as_fd(), c"", false, attributes).map_err(errno)
     };
-    let sealed = if readonly { seal() } else { Ok(()) };
+    let sealed = if readonly && !file.stays_writable { seal() } else { Ok(()) };
     sealed.and_then(|()| attach(cloned.as_fd(), target.as_fd())).map_err(|source| Error::Mount {
         fstype: "bind".into(),
         target: shown(&file.path),

@@ -192,10 +192,15 @@ pub(crate) static RM: Verb<Request> = Verb {
         ],
     }],
     act: |request, words| {
-        let force = request.force;
+        let (force, patience) = (request.force, request.patience);
+        if patience.is_some() && !force {
+            return Err(Failure::misuse(
+                "--time is for --force: else nothing is ended",
+                "see `mycontainer help pod rm`",
+            ));
+        }
         step::arm_faults();
-        let code =
-            each(&RM.about, &request, words, |word| pods::remove(word, force, request.patience.filter(|_| force)))?;
+        let code = each(&RM.about, &request, words, |word| pods::remove(word, force, patience))?;
         engine::containers::tidy().iter().for_each(|text| note(text));
         Ok(code)
     },

@@ -1,7 +1,7 @@
 //! `pod create`.
 
 use crate::images::say;
-use crate::report::Failure;
+use crate::report::{self, Failure};
 use crate::run::flags::boolean;
 use crate::run::{host_name, typed};
 use crate::verb::{About, Group, Verb, also, switch, value};
@@ -101,6 +101,7 @@ fn create(mut order: PodOrder, words: Vec<String>) -> Result<ExitCode, Failure> 
         }
         order.name = Some(RunOptions::container_name(word).map_err(wrong)?);
     }
+    order.infra.warnings().iter().for_each(|warning| report::note(warning));
     order.made_by = typed();
     step::arm_faults();
     say(&pods::create(&order).map_err(Failure::of_run)?);

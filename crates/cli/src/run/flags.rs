@@ -35,7 +35,7 @@ const NAME: Flag<Request> = value("name", None, "NAME", "Name the container; no 
 });
 
 const POD: Flag<Request> = value("pod", None, "NAME", "Put it into this pod; new:NAME makes one for it", |r, v| {
-    r.options.pod = Some(PodPlace { pod: v.to_owned(), is_infra: false });
+    r.options.pod = Some(PodPlace { pod: v.to_owned(), ..PodPlace::default() });
     Ok(())
 });
 

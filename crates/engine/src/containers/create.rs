@@ -37,6 +37,14 @@ pub struct CreateOptions {
 pub fn create(options: &CreateOptions, events: &dyn Events) -> Result<(String, Vec<String>), Error> {
     let resolved = resolved(options)?;
     let options = resolved.as_ref().unwrap_or(options);
+    let made = create_resolved(options, events).inspect_err(|_| pods::unmake(&options.run))?;
+    let Made { id, lock, .. } = made;
+    drop(lock);
+    let errors = crate::sweep::sweep(None);
+    Ok((id.as_str().to_owned(), errors.iter().map(|error| format!("cannot clean up: {error}")).collect()))
+}
+
+fn create_resolved(options: &CreateOptions, events: &dyn Events) -> Result<Made, Error> {
     let meant = resolve(options, events)?;
     if matches!(meant, Meant::Host) {
         return Err(host_cannot_stay());
@@ -45,9 +53,8 @@ pub fn create(options: &CreateOptions, events: &dyn Events) -> Result<(String, V
     let pod = pods::hold(&options.run)?;
     let made = make(options, &meant)?;
     created::sync(&made.id)?;
-    drop((making, pod, made.lock));
-    let errors = crate::sweep::sweep(None);
-    Ok((made.id.as_str().to_owned(), errors.iter().map(|error| format!("cannot clean up: {error}")).collect()))
+    drop((making, pod));
+    Ok(made)
 }
 
 /// What is made, with what it names of others looked up: namespaces and volumes of containers, pods, and networks. None if it names nothing.
@@ -76,10 +83,7 @@ pub(super) fn resolve(options: &CreateOptions, events: &dyn Events) -> Result<Me
         return Err(host_cannot_stay());
     }
     if let (true, Some(name)) = (options.replace, &options.run.name) {
-        match super::remove(name, true, false) {
-            Ok(()) | Err(Error::NoSuchContainer { .. }) => {}
-            Err(error) => return Err(error),
-        }
+        super::remove::remove_called(name)?;
     }
     Ok(meant)
 }

@@ -23,6 +23,7 @@ use rustix::fs::{
     statx,
 };
 use rustix::io::Errno;
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use step::step;
@@ -41,6 +42,9 @@ pub fn connect(words: &str, endpoint: &Endpoint) -> Result<Vec<String>, Error> {
     let is_named = endpoints.iter().any(|one| one.network == endpoint.network);
     let has_process = has_process(&found);
     if is_named && (!has_process || is_joined(&found, &network, &config)?) {
+        if has_process {
+            finish(&found, before, &network, &config.name)?;
+        }
         let (container, network) = (found.shown().to_owned(), endpoint.network);
         return Err(Error::Conflict(format!("{container} is on the network {network} already")));
     }
@@ -68,7 +72,10 @@ pub fn disconnect(words: &str, network_words: &str, force: bool) -> Result<Vec<S
     let before = super::start::options_of(&found)?;
     let mut endpoints = named(&found, before)?;
     // One that was removed by force is still in the container's record.
-    let config = networks::find(network_words);
+    let config = match networks::find(network_words) {
+        Err(Error::NoSuchNetwork { .. }) => None,
+        found => Some(found?),
+    };
     let name = config.as_ref().map_or(network_words, |config| &config.name).to_owned();
     if !endpoints.iter().any(|one| one.network == name) {
         if force {
@@ -79,11 +86,11 @@ pub fn disconnect(words: &str, network_words: &str, force: bool) -> Result<Vec<S
     endpoints.retain(|one| one.network != name);
     let options = RunOptions { network: NetworkMode::Named(endpoints), ..before.clone() };
     let mut notes = Vec::new();
-    if let (true, Ok(config)) = (has_process(&found), &config) {
+    if let (true, Some(config)) = (has_process(&found), &config) {
         notes = leave(&found, before, &options, config)?;
     }
     write(&found, facts, &options)?;
-    if let Ok(config) = &config {
+    if let Some(config) = &config {
         events::joined("disconnect", config, &found.id);
     }
     Ok(notes)
@@ -150,6 +157,20 @@ fn is_joined(found: &Found, network: &Network, config: &network::Config) -> Resu
     })
 }
 
+/// What a killed `connect` has not done of a network on which the container is.
+fn finish(found: &Found, options: &RunOptions, network: &Network, name: &str) -> Result<(), Error> {
+    let running = Running::of(found)?;
+    let host = files::host_resolver();
+    let asking = Asking { id: &found.id, options, name: found.facts()?.name.as_deref(), host: &host };
+    let places = endpoints::places(&asking)?;
+    let before = leases(network, found, places.iter().filter(|one| one.config.name != name))?;
+    let all = leases(network, found, places.iter())?;
+    network.lead_to(found.id.as_str(), &all)?;
+    // That somebody has changed a file is no news here.
+    let _ = tell(found, &running, options, &before, &all);
+    Ok(())
+}
+
 /// A lease, a link and a name on one network for a container that runs.
 fn join(found: &Found, options: &RunOptions, network: &Network, name: &str) -> Result<Vec<String>, Error> {
     let running = Running::of(found)?;
@@ -189,12 +210,15 @@ fn leave(
 ) -> Result<Vec<String>, Error> {
     let running = Running::of(found)?;
     let network = crate::sweep::network();
-    let Some(lease) = network.lease_of(found.id.as_str(), config)? else { return Ok(Vec::new()) };
+    // None where a killed command has taken it off that network: what comes after that is left to do.
+    let lease = network.lease_of(found.id.as_str(), config)?;
     let host = files::host_resolver();
     let asking = |options| Asking { id: &found.id, options, name: None, host: &host };
     let all = leases(&network, found, endpoints::places_there(&asking(before))?.iter())?;
     let left = leases(&network, found, endpoints::places_there(&asking(options))?.iter())?;
-    network.disconnect(&lease, &left, running.netns.as_fd())?;
+    if let Some(lease) = &lease {
+        network.disconnect(lease, &left, running.netns.as_fd())?;
+    }
     if let Some(out) = left.iter().find(|lease| !lease.internal)
         && !rootless::on_host(|| network::has_way_out(running.netns.as_fd()))?
     {
@@ -218,8 +242,13 @@ fn tell(found: &Found, running: &Running, options: &RunOptions, before: &[Lease]
     let hostname = confines.map_or(found.id.host_name(), |confines| confines.hostname(&found.id));
     let hosts = |text: &str| Some(files::hosts_with(text, hostname, options, before, after));
     let was = files::resolver(options, before, &host);
-    // Who has written it anew means it.
-    let resolver = |text: &str| (text == was).then(|| files::resolver(options, after, &host));
+    let now = files::resolver(options, after, &host);
+    // Who has written it anew means it; and where the host's own has changed since the start, nobody knows.
+    let is_changed = Cell::new(false);
+    let resolver = |text: &str| {
+        is_changed.set(text != was && text != now && was != now);
+        (text == was).then(|| now.clone())
+    };
     let changes: [(&str, &Change<'_>); 2] = [(files::HOSTS, &hosts), (files::RESOLVER, &resolver)];
     let mut notes = Vec::new();
     for (path, change) in changes.into_iter().filter(|(path, _)| files::is_ours(options, Path::new(path))) {
@@ -232,6 +261,12 @@ fn tell(found: &Found, running: &Running, options: &RunOptions, before: &[Lease]
         if let Err(errno) = rewritten {
             notes.push(format!("{path} in the container is as it was: {errno}"));
         }
+    }
+    if is_changed.get() {
+        notes.push(format!(
+            "{} in the container is as it was: it, or this host's, was changed since the start",
+            files::RESOLVER
+        ));
     }
     notes
 }

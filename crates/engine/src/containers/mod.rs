@@ -242,6 +242,13 @@ fn find(words: &str) -> Result<Option<Found>, Error> {
     Ok(all().into_iter().find(is_called_so))
 }
 
+/// The container whose name these words are, and no other: an id may begin with what is meant as a name.
+fn called(name: &str) -> Option<Found> {
+    let is_called_so = |found: &Found| found.facts.as_ref().and_then(|facts| facts.name.as_deref()) == Some(name);
+    let by_name = state::holder_of(name).and_then(|id| Found::load(&id)).filter(is_called_so);
+    by_name.or_else(|| all().into_iter().find(is_called_so))
+}
+
 /// As [`find`]; that there is none is an error.
 fn get(words: &str) -> Result<Found, Error> {
     find(words)?.ok_or_else(|| Error::NoSuchContainer { words: words.to_owned() })

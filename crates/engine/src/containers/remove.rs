@@ -35,6 +35,15 @@ pub fn remove(words: &str, force: bool, volumes: bool) -> Result<(), Error> {
     remove_found(&found, force, volumes)
 }
 
+/// Removes the container that has this very name, if there is one, whether it runs or not: to make room for another.
+pub(super) fn remove_called(name: &str) -> Result<(), Error> {
+    let Some(found) = super::called(name) else { return Ok(()) };
+    match remove(found.id.as_str(), true, false) {
+        Err(Error::NoSuchContainer { .. }) => Ok(()),
+        done => done,
+    }
+}
+
 /// Removes the infra container of a pod, if it is there; whether it runs or not.
 pub(crate) fn remove_infra(id: &Id) -> Result<(), Error> {
     match locked(id.as_str(), FlockOperation::LockExclusive) {

@@ -45,11 +45,17 @@ pub(crate) fn resolved(options: &CreateOptions) -> Result<Option<CreateOptions>,
         return Err(Error::NotRoot);
     }
     let mut all = with_volumes.unwrap_or_else(|| options.clone());
-    pods::join(&mut all)?;
-    // Once more: what a pod shares is not the container's own either.
-    namespaces::check(&all.run)?;
-    resolve(&mut all.run)?;
-    Ok(Some(all))
+    let joined = pods::join(&mut all)
+        // Once more: what a pod shares is not the container's own either.
+        .and_then(|()| namespaces::check(&all.run))
+        .and_then(|()| resolve(&mut all.run));
+    match joined {
+        Ok(()) => Ok(Some(all)),
+        Err(error) => {
+            pods::unmake(&all.run);
+            Err(error)
+        }
+    }
 }
 
 /// The others, by kind and words.

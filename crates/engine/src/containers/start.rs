@@ -55,7 +55,10 @@ pub enum Ran {
 pub fn run(order: &RunOrder, events: &dyn Events, note: Note<'_>) -> Result<Ran, Error> {
     match resolved(&order.create)? {
         None => run_resolved(order, events, note),
-        Some(create) => run_resolved(&RunOrder { create, ..order.clone() }, events, note),
+        Some(create) => {
+            let order = RunOrder { create, ..order.clone() };
+            run_resolved(&order, events, note).inspect_err(|_| pods::unmake(&order.create.run))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::begin::has_swap_limit;
 use crate::created;
 use crate::error::Error;
 use crate::events;
+use crate::more_limits;
 use crate::options::{Limits, RunOptions};
 use crate::passing;
 use crate::restart::RestartPolicy;
@@ -35,8 +36,9 @@ pub fn update(words: &str, order: &UpdateOrder) -> Result<(), Error> {
     let limits = options.limits.with(&order.limits);
     check(&found, order, &limits)?;
     let restart = order.restart.unwrap_or(options.restart);
-    let before = options.limits.clone();
+    let before = options.clone();
     let options = RunOptions { limits: limits.clone(), restart, ..options.clone() };
+    more_limits::check(&options)?;
     let facts = Facts { options: Some(options), ..found.facts()?.clone() };
     let what = || format!("give {} other limits", found.shown());
     step("update-container", "it was asked for", what, || {
@@ -73,8 +75,9 @@ fn set(found: &Found, asked: &Limits, limits: &Limits) -> Result<(), Error> {
 }
 
 /// As it was before, of what was asked for. Where there was no limit there is none.
-fn take_back(found: &Found, asked: &Limits, before: &Limits) -> Result<(), Error> {
+fn take_back(found: &Found, asked: &Limits, options: &RunOptions) -> Result<(), Error> {
     use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxPids};
+    let before = &options.limits;
     let mut resources = asked.only_changed(before).resources(has_swap_limit());
     if (asked.memory.is_some() || asked.memory_swap.is_some()) && before.memory.is_none() {
         let mut memory = LinuxMemory::default();
@@ -91,6 +94,8 @@ fn take_back(found: &Found, asked: &Limits, before: &Limits) -> Result<(), Error
         pids.set_limit(-1);
         resources.set_pids(Some(pids));
     }
+    // What is said in other words of the same things.
+    options.more_limits.add_to(&mut resources)?;
     apply(found, &resources)
 }
 

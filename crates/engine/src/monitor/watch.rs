@@ -26,7 +26,7 @@ use image::archive::timestamp;
 use network::Network;
 use runtime::{Container, Exit};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 use sys::signal::{SignalFd, SignalSet, send_to_pidfd};
@@ -38,6 +38,9 @@ const CHUNK: usize = wire::LONGEST;
 /// How long until a monitor lets go of its code, after the start of its program and whenever something has happened: what
 /// ends or prints again before shall not pay for that.
 const SETTLED: Duration = Duration::from_secs(1);
+
+/// How long until it is looked again whether somebody still works on the container.
+const BUSY: Duration = Duration::from_millis(10);
 
 const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
@@ -205,8 +208,8 @@ impl<'a> Monitor<'a> {
     /// Runs the program, again and again if its policy asks for that. How it ended at last, which nobody was told as yet.
     fn watch(&mut self) -> Ended {
         let mut backoff = Backoff::new();
+        let mut ended = self.live();
         loop {
-            let ended = self.live();
             let is_over = || self.is_leaving() || !self.policy().wants(ended.code, self.life.restarts);
             if ended.failure.is_some() || is_over() {
                 return ended;
@@ -214,11 +217,27 @@ impl<'a> Monitor<'a> {
             self.record.tell(&News { restarting: Some(true), ..News::default() });
             self.tell_end(&ended);
             self.pause(backoff.after(ended.ran));
+            self.lock = self.hold();
             if self.is_leaving() {
+                self.lock = None;
                 return ended;
             }
             self.life.restarts += 1;
+            ended = self.live();
+            self.lock = None;
         }
+    }
+
+    /// Waits until nobody has the container alone, and sees to it that nobody has until it runs again: what is changed of
+    /// it meanwhile, as by `network connect`, is either known to its start or done to what runs.
+    fn hold(&mut self) -> Option<OwnedFd> {
+        while self.job.stays && !self.is_leaving() {
+            match created::lock(&self.job.id, FlockOperation::NonBlockingLockShared) {
+                Ok(None) if created::exists(&self.job.id) => self.pause(BUSY),
+                held => return held.ok().flatten(),
+            }
+        }
+        None
     }
 
     /// Tells everybody how it ended, and waits, not for ever, until they have read it.

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::options::{Endpoint, NetworkMode};
-use network::{Cidr, Config};
+use network::{Cidr, Config, Driver};
 use std::net::IpAddr;
 
 /// The networks by their names, each looked up; none when no network is named.
@@ -45,8 +45,12 @@ pub(crate) fn settled(endpoint: &Endpoint, config: &Config) -> Result<Endpoint, 
     Ok(endpoint)
 }
 
-/// Whether the network has the address that is wanted.
+/// Whether the network has the addresses that are wanted.
 fn check(endpoint: &Endpoint, config: &Config) -> Result<(), Error> {
+    if endpoint.mac.is_some() && config.driver == Driver::Ipvlan {
+        let why = "--mac-address cannot be had on ipvlan: all on such a network have that of the host's link";
+        return Err(Error::Conflict(why.to_owned()));
+    }
     let Some(address) = endpoint.address else { return Ok(()) };
     let subnet = Cidr::new(config.ipv4.subnet.into(), config.ipv4.prefix);
     let flag = if endpoint.address6.is_some() { "--ip6" } else { "--ip" };
@@ -81,6 +85,10 @@ mod tests {
             assert_eq!(check(&endpoint, &config).is_ok(), is_right, "{address}");
         }
         assert!(check(&Endpoint::default(), &config).is_ok());
+        let endpoint = Endpoint { mac: Some([2, 0, 0, 0, 0, 1]), ..Endpoint::default() };
+        for (driver, is_right) in [(Driver::Bridge, true), (Driver::Macvlan, true), (Driver::Ipvlan, false)] {
+            assert_eq!(check(&endpoint, &Config { driver, ..config.clone() }).is_ok(), is_right, "{driver:?}");
+        }
     }
 
     #[test]

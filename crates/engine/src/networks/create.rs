@@ -130,7 +130,10 @@ pub fn create(order: &CreateOrder) -> Result<Config, Error> {
     if let Some(other) = others.iter().find(|other| other.name == name) {
         return if order.ignore { Ok(other.clone()) } else { Err(Error::NetworkExists { name }) };
     }
-    let around = Around { host: &rootless::on_host(network::used_by_host)?, others: &others, random: &random };
+    // Where the host's links cannot be listed, or nothing is free for it, there is no such place.
+    let default = rootless::on_host(|| network::default_pool(super::subnets)).ok();
+    let default = default.map(|pool| Cidr::new(pool.subnet.into(), pool.prefix));
+    let around = Around { host: &rootless::on_host(network::used_by_host)?, default, others: &others, random: &random };
     let config = Config {
         id: Id::random()?.as_str().to_owned(),
         name,

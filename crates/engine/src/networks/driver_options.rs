@@ -90,6 +90,13 @@ pub(super) fn bridge_name(name: &str) -> Result<String, ParseError> {
     if name == network::BRIDGE || network::is_veth_name(&name) {
         return Err(ParseError::new(name, "that is the name of a link of the default network"));
     }
+    // `all` and `default` stand for other things in /proc/sys/net, and what follows a % the kernel fills in.
+    if matches!(name.as_str(), "all" | "default") || name.contains('%') {
+        return Err(ParseError::new(name, "a link of that name cannot be set up"));
+    }
+    if name.strip_prefix("mcn").is_some_and(|rest| rest.len() == 12 && rest.bytes().all(|b| b.is_ascii_hexdigit())) {
+        return Err(ParseError::new(name, "so are the bridges called that nobody gives a name"));
+    }
     Ok(name)
 }
 
@@ -122,6 +129,11 @@ mod tests {
             ("com.docker.network.bridge.name", "br-mine", with(|o| o.bridge = Some("br-mine".into()))),
             ("com.docker.network.bridge.name", "mycontainer0", None),
             ("com.docker.network.bridge.name", "mc0123456789ab", None),
+            ("com.docker.network.bridge.name", "mcn0123456789ab", None),
+            ("com.docker.network.bridge.name", "mcn-mine", with(|o| o.bridge = Some("mcn-mine".into()))),
+            ("com.docker.network.bridge.name", "all", None),
+            ("com.docker.network.bridge.name", "default", None),
+            ("com.docker.network.bridge.name", "br%d", None),
             ("com.docker.network.bridge.name", "a-name-of-16-let", None),
             ("com.docker.network.bridge.name", "a/b", None),
             ("com.docker.network.bridge.name", "a b", None),

@@ -30,7 +30,7 @@ use crate::options::Endpoint;
 use network::Cidr;
 use network::doctor::Patient;
 use rustix::fs::FlockOperation;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use store::Store;
 
@@ -237,7 +237,7 @@ pub fn remove(words: &str, force: bool) -> Result<(), Error> {
             Err(error) => return Err(error),
         }
     };
-    remove_from(&store, &name, &users::users(), |user| user.is_running)
+    remove_from(&store, &name, |user| user.is_running)
 }
 
 /// What was removed.
@@ -255,8 +255,14 @@ pub fn prune(goes: &dyn Fn(&Config) -> bool) -> Result<Pruned, Error> {
     let Some(store) = Store::existing()? else { return Ok(pruned) };
     let _lock = store.lock()?;
     store.sweep()?;
-    let users = users::users();
-    for name in store.names() {
+    // What is not known of one container may be that it names a network.
+    if let Some(error) = crate::created::all().into_iter().find_map(|(_, facts)| facts.err()) {
+        pruned.errors.push(error);
+        return Ok(pruned);
+    }
+    // Looked at again for each that seems to be nobody's, when nobody can come to it any more.
+    let named: BTreeSet<String> = users::users().into_iter().flat_map(|user| user.networks).collect();
+    for name in store.names().into_iter().filter(|name| !named.contains(name)) {
         match store.read(&name) {
             Ok(Some(config)) if goes(&config) => {}
             Ok(_) => continue,
@@ -265,7 +271,7 @@ pub fn prune(goes: &dyn Fn(&Config) -> bool) -> Result<Pruned, Error> {
                 continue;
             }
         }
-        match remove_from(&store, &name, &users, |_| true) {
+        match remove_from(&store, &name, |_| true) {
             Ok(()) => pruned.removed.push(name),
             // That is no failure: it is used.
             Err(Error::NetworkInUse { .. } | Error::NetworkBusy { .. }) => {}
@@ -277,24 +283,20 @@ pub fn prune(goes: &dyn Fn(&Config) -> bool) -> Result<Pruned, Error> {
 
 /// Removes one, unless one of those that `counts` names it, or a container is being started on it. The caller has the
 /// lock.
-fn remove_from(
-    store: &Store,
-    name: &str,
-    users: &[users::User],
-    counts: impl Fn(&users::User) -> bool,
-) -> Result<(), Error> {
-    let held = store.hold(name, FlockOperation::NonBlockingLockExclusive)?;
-    let mut counted = users.iter().filter(|user| counts(user) && user.networks.iter().any(|network| network == name));
-    match counted.next() {
-        Some(user) => Err(Error::NetworkInUse { name: name.to_owned(), container: user.shown.clone() }),
-        None => held.map_or(Ok(()), |held| {
-            // While nobody can start on it. Of one that cannot be understood the janitor removes what there is.
-            if let Ok(Some(config)) = store.read(name) {
-                crate::sweep::network().remove_idle(&config)?;
-            }
-            store.remove(name, held)
-        }),
+fn remove_from(store: &Store, name: &str, counts: impl Fn(&users::User) -> bool) -> Result<(), Error> {
+    let Some(held) = store.hold(name, FlockOperation::NonBlockingLockExclusive)? else { return Ok(()) };
+    // Only now: who has come to it runs, and is seen to, and who comes is told that it is gone.
+    let mut users = users::users().into_iter();
+    if let Some(user) = users.find(|user| counts(user) && user.networks.iter().any(|network| network == name)) {
+        return Err(Error::NetworkInUse { name: name.to_owned(), container: user.shown });
     }
+    // Of one that cannot be understood the janitor removes what there is.
+    if let Ok(Some(config)) = store.read(name)
+        && !crate::sweep::network().remove_idle(&config)?
+    {
+        return Err(Error::NetworkBusy { name: name.to_owned() });
+    }
+    store.remove(name, held)
 }
 
 fn root() -> Result<(), Error> {

@@ -12,6 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub(super) struct Around<'a> {
     /// What the host uses.
     pub(super) host: &'a [Used],
+    /// Where the default network is, or would be if it were used now: no other is put there, but by a person's wish.
+    pub(super) default: Option<Cidr>,
     /// The networks there are.
     pub(super) others: &'a [Config],
     /// Seven random bytes.
@@ -86,7 +88,7 @@ fn drivers_part(order: &CreateOrder, around: &Around<'_>) -> Result<Config, Erro
     }
     if let Some(name) = &bridge {
         driver_options::bridge_name(name).map_err(|why| conflict(format!("the bridge cannot have the name {why}")))?;
-        if let Some(other) = around.others.iter().find(|other| other.bridge.as_ref() == Some(name)) {
+        if let Some(other) = around.others.iter().find(|other| other.bridge_name() == *name) {
             return Err(conflict(format!("the network {:?} has a bridge of the name {name}", other.name)));
         }
     }
@@ -141,7 +143,8 @@ fn check_subnet(subnet: Cidr, driver: Driver, around: &Around<'_>) -> Result<(),
 }
 
 fn free_ipv4(around: &Around<'_>) -> Result<Cidr, Error> {
-    network::free_ipv4(&used(around)).ok_or(Error::NoFreeSubnet)
+    let used: Vec<Cidr> = used(around).into_iter().chain(around.default).collect();
+    network::free_ipv4(&used).ok_or(Error::NoFreeSubnet)
 }
 
 fn used(around: &Around<'_>) -> Vec<Cidr> {
@@ -304,7 +307,8 @@ mod tests {
             };
             said.unwrap_or_else(|error| panic!("{word}: {error}"));
         }
-        let around = Around { host: &host, others: &[other], random: &random };
+        let default = Some("172.20.0.0/16".parse().unwrap());
+        let around = Around { host: &host, default, others: &[other], random: &random };
         plan(&order, &around).map_err(|error| error.to_string())
     }
 
@@ -319,14 +323,16 @@ mod tests {
     #[test]
     fn what_is_not_said_is_chosen() {
         for (words, expected) in [
-            ("", "172.20.0.0/16 172.20.0.1"),
+            ("", "172.21.0.0/16 172.21.0.1"),
+            // Where the default network would be.
+            ("subnet=172.20.0.0/16", "172.20.0.0/16 172.20.0.1"),
             ("subnet=10.9.0.0/24", "10.9.0.0/24 10.9.0.1"),
             ("subnet=10.9.0.0/24 gateway=10.9.0.254", "10.9.0.0/24 10.9.0.254"),
             ("subnet=10.9.0.0/30", "10.9.0.0/30 10.9.0.1"),
             ("subnet=11.0.0.0/8 range=11.9.0.0/16", "11.0.0.0/8 11.0.0.1 11.9.0.0/16"),
-            ("gateway=172.20.9.9", "172.20.0.0/16 172.20.9.9"),
-            ("ipv6", "172.20.0.0/16 172.20.0.1, fd09:909:909:909::/64 fd09:909:909:909::1"),
-            ("subnet=fd00:9::/64", "172.20.0.0/16 172.20.0.1, fd00:9::/64 fd00:9::1"),
+            ("gateway=172.21.9.9", "172.21.0.0/16 172.21.9.9"),
+            ("ipv6", "172.21.0.0/16 172.21.0.1, fd09:909:909:909::/64 fd09:909:909:909::1"),
+            ("subnet=fd00:9::/64", "172.21.0.0/16 172.21.0.1, fd00:9::/64 fd00:9::1"),
             ("subnet=10.9.0.0/24 subnet=fd00:9::/120", "10.9.0.0/24 10.9.0.1, fd00:9::/120 fd00:9::1"),
             (
                 "subnet=10.9.0.0/24 gateway=10.9.0.254 subnet=fd00:9::/64",

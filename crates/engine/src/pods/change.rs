@@ -15,7 +15,7 @@ type Patience = Option<Option<Duration>>;
 /// Starts every container of a pod that does not run.
 pub fn start(words: &str, note: Note<'_>) -> Result<(), Error> {
     let pod = get(words)?;
-    let place = Some(PodPlace { pod: pod.id.clone(), is_infra: false });
+    let place = Some(PodPlace { pod: pod.id.clone(), ..PodPlace::default() });
     start_infra(&RunOptions { pod: place, ..RunOptions::default() })?;
     each(members(&pod)?.iter().filter(|member| !member.is_infra), |member| {
         containers::start(&member.id, &StartOrder::default(), note).map(drop)
@@ -100,6 +100,16 @@ pub fn remove(words: &str, force: bool, patience: Patience) -> Result<(), Error>
     // From here on it is no pod any more: what a kill leaves the next command removes.
     pod.infra_id().map_or(Ok(()), |infra| containers::remove_infra(&infra))?;
     store::remove(&pod)
+}
+
+/// Removes the pod that has this very name, if there is one, with its containers: to make room for another.
+pub(super) fn remove_called(name: &str) -> Result<(), Error> {
+    // An id may begin with what is meant as a name.
+    let Some(pod) = store::all()?.into_iter().find(|pod| pod.name == name) else { return Ok(()) };
+    match remove(&pod.id, true, None) {
+        Err(Error::NoSuchPod { .. }) => Ok(()),
+        done => done,
+    }
 }
 
 /// Removes every pod in which nothing runs: their ids, and what could not be removed.

@@ -1,5 +1,6 @@
 //! `pod create`, and a container's way into a pod.
 
+use super::look::members;
 use super::{Pod, PodPlace, Share, get, store};
 use crate::containers::{self, CreateOptions};
 use crate::created;
@@ -49,10 +50,15 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub fn create(order: &PodOrder) -> Result<String, Error> {
     check(order)?;
     if let (true, Some(name)) = (order.replace, &order.name) {
-        match super::remove(name, true, None) {
-            Ok(()) | Err(Error::NoSuchPod { .. }) => {}
-            Err(error) => return Err(error),
+        // What stands in the way of the new one shall not cost the old one.
+        if !order.no_infra {
+            infra(order, &new(order, name)?)?;
         }
+        if let Some(path) = order.id_file.as_ref().filter(|path| path.symlink_metadata().is_ok()) {
+            let source = std::io::ErrorKind::AlreadyExists.into();
+            return Err(Error::File { what: "write the id to", path: path.clone(), source });
+        }
+        super::change::remove_called(name)?;
     }
     let (pod, lock) = match &order.name {
         Some(name) => claim(order, name)?,
@@ -125,8 +131,8 @@ impl PodOrder {
     }
 }
 
-fn claim(order: &PodOrder, name: &str) -> Result<(Pod, OwnedFd), Error> {
-    let pod = Pod {
+fn new(order: &PodOrder, name: &str) -> Result<Pod, Error> {
+    Ok(Pod {
         id: Id::random()?.as_str().to_owned(),
         name: name.to_owned(),
         created: timestamp(SystemTime::now()),
@@ -134,32 +140,46 @@ fn claim(order: &PodOrder, name: &str) -> Result<(Pod, OwnedFd), Error> {
         share: order.share(),
         infra: if order.no_infra { String::new() } else { Id::random()?.as_str().to_owned() },
         made_by: order.made_by.clone(),
-    };
+    })
+}
+
+fn claim(order: &PodOrder, name: &str) -> Result<(Pod, OwnedFd), Error> {
+    let pod = new(order, name)?;
     let lock = store::claim(&pod)?;
     Ok((pod, lock))
 }
 
-/// The container that holds the pod's namespaces.
-fn make_infra(order: &PodOrder, pod: &Pod) -> Result<(), Error> {
+/// As much of a pod's name as a host's may have. [sethostname(2)]
+fn host_name(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+/// The container that holds the pod's namespaces, as it is to be made.
+fn infra(order: &PodOrder, pod: &Pod) -> Result<CreateOptions, Error> {
     let has = |share| order.shares(share);
+    // With the network of another go its host's name and files.
+    let has_own_name = !matches!(order.infra.network, NetworkMode::Container(_));
     let run = RunOptions {
         root: "pause".into(),
         command: vec!["pause".into()],
         name: Some(order.infra_name.clone().unwrap_or_else(|| format!("{}-infra", &pod.id[..12]))),
-        hostname: Some(order.infra.hostname.clone().unwrap_or_else(|| pod.name.clone())),
+        hostname: order.infra.hostname.clone().or_else(|| has_own_name.then(|| host_name(&pod.name))),
         read_only: true,
         cap_drop: vec![None],
         no_new_privileges: true,
         network: if has(Share::Net) { order.infra.network.clone() } else { NetworkMode::None },
         ipc: if has(Share::Ipc) { NamespaceMode::Shareable } else { NamespaceMode::Private },
-        pod: Some(PodPlace { pod: pod.id.clone(), is_infra: true }),
+        pod: Some(PodPlace { pod: pod.id.clone(), is_infra: true, ..PodPlace::default() }),
         log: LogOptions { driver: LogDriver::None, ..LogOptions::default() },
         ..order.infra.clone()
     };
     let options = CreateOptions { run, made_by: order.made_by.clone(), ..CreateOptions::default() };
-    let resolved = containers::resolve_others(&options)?;
+    Ok(containers::resolve_others(&options)?.unwrap_or(options))
+}
+
+fn make_infra(order: &PodOrder, pod: &Pod) -> Result<(), Error> {
     let id = pod.infra_id().unwrap_or_else(Id::nobody);
-    let made = containers::make_as(id, resolved.as_ref().unwrap_or(&options), &Meant::Empty)?;
+    let made = containers::make_as(id, &infra(order, pod)?, &Meant::Empty)?;
     created::sync(&made.id)
 }
 
@@ -168,11 +188,14 @@ fn make_infra(order: &PodOrder, pod: &Pod) -> Result<(), Error> {
 pub(crate) fn join(making: &mut CreateOptions) -> Result<(), Error> {
     let options = &mut making.run;
     let Some(place) = options.pod.clone().filter(|place| !place.is_infra) else { return Ok(()) };
+    let is_new = place.pod.starts_with("new:");
     let pod = match place.pod.strip_prefix("new:") {
         Some(name) => {
             making.says_network = false;
             let order = order_of(name, options, &making.made_by)?;
-            get(&create(&order)?)?
+            let pod = get(&create(&order)?)?;
+            options.pod = Some(PodPlace { pod: pod.id.clone(), is_new: true, ..PodPlace::default() });
+            pod
         }
         None => get(&place.pod)?,
     };
@@ -204,8 +227,18 @@ pub(crate) fn join(making: &mut CreateOptions) -> Result<(), Error> {
             (false, _) => {}
         }
     }
-    options.pod = Some(PodPlace { pod: pod.id, is_infra: false });
+    options.pod = Some(PodPlace { pod: pod.id, is_new, ..PodPlace::default() });
     Ok(())
+}
+
+/// Removes the pod that was made for a container which could not be made; one that was made stays with it.
+pub(crate) fn unmake(options: &RunOptions) {
+    let Some(place) = options.pod.as_ref().filter(|place| place.is_new) else { return };
+    let members = get(&place.pod).and_then(|pod| members(&pod)).unwrap_or_default();
+    if members.iter().all(|member| member.is_infra) {
+        // The failure of the container is the one to tell.
+        let _ = super::remove(&place.pod, true, None);
+    }
 }
 
 /// The order for `--pod new:NAME`, with what is the pod's taken out of the container's options.

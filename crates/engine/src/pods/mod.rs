@@ -16,7 +16,7 @@ mod store;
 
 pub use change::{kill, prune, remove, restart, set_paused, start, stop};
 pub use create::{PodOrder, create};
-pub(crate) use create::{hold, join, start_infra};
+pub(crate) use create::{hold, join, start_infra, unmake};
 pub use logs::{PodLogs, logs};
 pub use look::{Member, PodState, ShownInfra, ShownPod, exists, inspect, list, named, newest, running};
 pub(crate) use store::sweep;
@@ -71,6 +71,9 @@ pub struct PodPlace {
     pub pod: String,
     /// It is the infra container.
     pub is_infra: bool,
+    /// The pod is made for this container, by the command that makes it: one does not stay without the other.
+    #[serde(skip)]
+    pub is_new: bool,
 }
 
 /// A namespace that the containers of a pod share.

@@ -60,9 +60,12 @@ pub(super) fn foreign_chains(around: &Around<'_>) -> Finding {
         Err(errno) => return Finding::broken(NAME, format!("the rules cannot be listed: {errno}"), "see kernel"),
     };
     let mut dropping = None;
-    let bridge = around.uses.first().map_or(BRIDGE, |one| &one.bridge);
+    let mut bridges: Vec<&str> = around.uses.iter().map(|one| one.bridge.as_str()).collect();
+    if bridges.is_empty() {
+        bridges.push(BRIDGE);
+    }
     for chain in chains.iter().filter(|chain| is_of_others(chain)) {
-        if ends_in_refusal(around, chain) {
+        if let Some(bridge) = refused(around, chain, &bridges) {
             return Finding::broken(
                 NAME,
                 format!(
@@ -112,13 +115,12 @@ fn is_of_others(chain: &Chain) -> bool {
     sees_ipv4 && chain.hook == Hook::Forward as u32 && !(chain.family == nft::INET && chain.table == TABLE)
 }
 
-/// Its last rule drops or rejects everything, and no rule of that table speaks of our bridge before.
-fn ends_in_refusal(around: &Around<'_>, chain: &Chain) -> bool {
+/// The first of these bridges of which no rule of the chain's table speaks, where its last one drops or rejects everything.
+fn refused<'a>(around: &Around<'_>, chain: &Chain, bridges: &[&'a str]) -> Option<&'a str> {
     let rules = nft::rules_of(&around.netfilter, chain).unwrap_or_default();
-    let is_refusal = rules.last().is_some_and(|rule| rule.last == Last::RefusesAll);
+    rules.last().filter(|rule| nft::last_of(rule) == Last::RefusesAll)?;
     // Zones and the like are chains of their own.
-    let in_table = Chain { name: String::new(), ..chain.clone() };
-    let speaks =
-        || nft::rules_of(&around.netfilter, &in_table).is_ok_and(|all| all.iter().any(|rule| rule.names_bridge));
-    is_refusal && !speaks()
+    let in_table =
+        nft::rules_of(&around.netfilter, &Chain { name: String::new(), ..chain.clone() }).unwrap_or_default();
+    bridges.iter().copied().find(|bridge| !in_table.iter().any(|rule| nft::names(rule, bridge)))
 }

@@ -19,6 +19,7 @@ use crate::resolver::HostResolver;
 use crate::route::{self, Link, Net};
 use crate::rundir::Locked;
 use crate::socket::Netlink;
+use crate::telling;
 use crate::uses::{Use, Uses};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -89,6 +90,8 @@ struct Around<'a> {
     netfilter: Netlink,
     /// The networks on which containers have addresses.
     uses: Vec<Use>,
+    /// Bridges of those of them on which names shall be told, and nobody does.
+    silent: Vec<String>,
     links: Vec<Link>,
     routes: Vec<Net>,
     host: Vec<Used>,
@@ -113,10 +116,12 @@ impl Around<'_> {
 /// Looks at everything.
 pub fn examine(patient: Patient<'_>) -> Result<Vec<Finding>, Error> {
     let netlink = Netlink::route()?;
+    let (uses, silent) = uses(patient.run_dir)?;
     let around = Around {
         patient,
         netfilter: Netlink::netfilter()?,
-        uses: uses(patient.run_dir)?,
+        uses,
+        silent,
         links: route::links(&netlink)?,
         routes: route::routes(&netlink)?,
         host: used_by_host()?,
@@ -136,14 +141,39 @@ pub fn examine(patient: Patient<'_>) -> Result<Vec<Finding>, Error> {
         links::mtu(&around),
         links::resolver(&around),
     ];
+    findings.extend(names(&around));
     findings.extend(links::subnets(&around));
     Ok(findings)
 }
 
-fn uses(run_dir: &Path) -> Result<Vec<Use>, Error> {
-    let Some(lock) = Locked::new(run_dir, false)? else { return Ok(Vec::new()) };
-    let Some(leases) = Leases::open(lock.as_fd(), run_dir, false)? else { return Ok(Vec::new()) };
+/// Whether somebody tells names, where a network is on which they are told.
+fn names(around: &Around<'_>) -> Option<Finding> {
+    const NAME: &str = "names";
+    if around.uses.iter().all(|one| one.names.is_none()) {
+        return None;
+    }
+    Some(match around.silent.first() {
+        Some(bridge) => Finding::broken(
+            NAME,
+            format!("the process mc-names of the bridge {bridge} is gone, and containers there resolve nothing"),
+            "`mycontainer network reload` starts it again",
+        ),
+        None => Finding::ok(NAME, "on each network that tells names somebody does"),
+    })
+}
+
+fn uses(run_dir: &Path) -> Result<(Vec<Use>, Vec<String>), Error> {
+    let Some(lock) = Locked::new(run_dir, false)? else { return Ok(Default::default()) };
+    let Some(leases) = Leases::open(lock.as_fd(), run_dir, false)? else { return Ok(Default::default()) };
+    let Some(files) = Uses::open(lock.as_fd(), run_dir, false)? else { return Ok(Default::default()) };
     let used = leases.networks();
-    let all = Uses::open(lock.as_fd(), run_dir, false)?.map_or(Ok(Vec::new()), |uses| uses.all())?;
-    Ok(all.into_iter().filter(|one| used.contains(&one.tag)).collect())
+    let mut uses = files.all()?;
+    uses.retain(|one| used.contains(&one.tag));
+    let mut silent = Vec::new();
+    for one in &uses {
+        if telling::is_silent(&files, one)? {
+            silent.push(one.bridge.clone());
+        }
+    }
+    Ok((uses, silent))
 }

@@ -63,6 +63,14 @@ pub enum Error {
         "there is no place for your containers: neither HOME nor XDG_DATA_HOME is set, and /etc/passwd does not know you"
     )]
     NoHome,
+    /// The place for an ordinary user's files cannot be made.
+    #[error("cannot make {path}, where your containers and images are kept: {source}")]
+    DataDir {
+        /// Its path.
+        path: PathBuf,
+        /// The system's reason.
+        source: Errno,
+    },
     /// A directory that should be the user's alone.
     #[error("{path} does not belong to you alone, so nothing is kept there")]
     NotOurs {
@@ -510,6 +518,9 @@ impl Error {
                 "`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER` sets some aside"
             }
             Error::NoLimits => "leave --memory, --cpus, --pids-limit and their kin away, or run it as root",
+            Error::DataDir { .. } => {
+                "set XDG_DATA_HOME to a directory that you can write to, or run it as root, through sudo"
+            }
             Error::NoHome => "set HOME",
             Error::NotOurs { .. } => "set XDG_RUNTIME_DIR to a directory that belongs to you alone",
             Error::NoAdmin => "run it outside of the container or sandbox, or give that one CAP_SYS_ADMIN",

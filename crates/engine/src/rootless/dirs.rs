@@ -17,6 +17,12 @@ pub(super) fn of_user(uid: u32) -> Result<Dirs, Error> {
     Ok(Dirs { run: run(uid)?, data: data(uid).ok_or(Error::NoHome)? })
 }
 
+/// Makes the second one.
+pub(super) fn make_data(uid: u32) -> Result<(), Error> {
+    let path = data(uid).ok_or(Error::NoHome)?;
+    crate::state::make_private_directory(&path).map_err(|source| Error::DataDir { path, source })
+}
+
 /// `$XDG_RUNTIME_DIR`, else where systemd makes it, else a directory of /tmp that nobody but the user may enter.
 fn run(uid: u32) -> Result<PathBuf, Error> {
     let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);

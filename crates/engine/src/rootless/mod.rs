@@ -63,7 +63,10 @@ pub fn enter() -> Result<Vec<String>, Error> {
     if geteuid().is_root() {
         return found_inside().map(|()| Vec::new());
     }
-    let dirs = dirs::of_user(geteuid().as_raw())?;
+    let uid = geteuid().as_raw();
+    // Before anything else is made: who has no place for files has no use for a namespace.
+    dirs::make_data(uid)?;
+    let dirs = dirs::of_user(uid)?;
     let used = holder::announce(&dirs.run)?;
     let (pid, notes) = holder::find_or_make(&dirs.run)?;
     let failed = |what: &'static str| move |source| Error::UserNamespace { what, source };

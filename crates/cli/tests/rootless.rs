@@ -23,6 +23,9 @@ fn the_walk_through_is_the_same() {
     let said = user.sh("mycontainer run --rm host sh -c 'id -u; ls /etc/os-release; touch /etc/new; ls -a /home /tmp'");
     assert!(said.starts_with("0\n/etc/os-release\n"), "{said}");
     assert!(!std::path::Path::new("/etc/new").exists());
+    // Its shell is found without a word, and its users are.
+    assert_eq!(user.sh("echo 'id -u' | mycontainer run --rm -i host"), "0\n");
+    assert_eq!(user.sh("mycontainer run --rm -u daemon host id -un"), "daemon\n");
     let host = user.sh("mycontainer run --rm --network host ./root ip -4 -o addr");
     assert!(host.contains("203.0.113.2"), "{host}");
     // Outside is reached, as if the user's own program asked.

@@ -66,7 +66,10 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
     let hostname = confines.hostname(id);
     let mut files = files::files(options, hostname, &leases, &host_resolver)?;
     files.retain(|file| !shared.has(&file.path));
-    let spec = configuration(options, confines, root.tree(), is_host, hostname, &shared)?;
+    // A view of the host that is made piece by piece has its programs and users in none of the pieces alone.
+    let host = if is_host && rootless::is_rootless() { Some(rootfs::host()?) } else { None };
+    let looked_in = host.as_ref().unwrap_or(root.tree());
+    let spec = configuration(options, confines, looked_in, is_host, hostname, &shared)?;
     let (root, layers) = match root {
         Opened::Ready(root) => (Rootfs::Mount(root), None),
         Opened::Layers(layers) => (Rootfs::Given, Some(layers)),

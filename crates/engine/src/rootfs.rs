@@ -205,6 +205,11 @@ fn over(lower: Vec<OwnedFd>, shown: &Path, layer: &Layer) -> Result<OpenRoot, Er
     Ok(OpenRoot { held: lower, ..OpenRoot::plain(root) })
 }
 
+/// The host's own root, to look something up.
+pub(crate) fn host() -> Result<Root, Error> {
+    Root::open_host(Path::new("/")).map_err(Error::file("open the root", "/"))
+}
+
 fn open_host(layer: &Layer) -> Result<OpenRoot, Error> {
     if rootless::is_rootless() {
         let (root, trees) = hostview::piece_by_piece(layer)?;

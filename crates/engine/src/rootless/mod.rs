@@ -31,7 +31,7 @@ pub(crate) mod uplink;
 use crate::error::Error;
 use dirs::Dirs;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, geteuid, pidfd_open, set_dumpable_behavior};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -74,6 +74,10 @@ pub fn enter() -> Result<Vec<String>, Error> {
     let holder = Pid::from_raw(pid).ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
     let holder = holder.map_err(|errno| failed("find the process that holds it")(errno.into()))?;
     sys::fork::enter(holder.as_fd(), Namespaces::USER | Namespaces::MOUNT).map_err(failed("enter it"))?;
+    // With other rights the kernel closes /proc/self to who has not executed anything since: what may look into this
+    // process is the user's own, as before. [prctl(2), PR_SET_DUMPABLE]
+    let open = set_dumpable_behavior(DumpableBehavior::Dumpable);
+    open.map_err(|errno| failed("look into this process in")(errno.into()))?;
     // Entering mounts leads to their root.
     home.and_then(std::env::set_current_dir).map_err(failed("find the working directory in it"))?;
     remember(dirs, used, pid)?;

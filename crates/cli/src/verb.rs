@@ -157,10 +157,8 @@ impl About {
         if self.is_apart {
             return Ok(());
         }
-        let entered = engine::enter_user_namespace();
         let failed = if self.name == "run" { Failure::of_run } else { Failure::from };
-        entered.map_err(failed)?.iter().for_each(|note| report::note(note));
-        Ok(())
+        engine::enter_user_namespace(&mut report::note).map_err(failed)
     }
 
     /// How many words there must be and may be.

@@ -37,6 +37,19 @@ pub fn ensure() -> Result<(), Error> {
         },
         cloned => cloned.map_err(failed)?,
     };
+    execute(&binary)
+}
+
+/// Executes this binary anew with the same words, from where it cannot be written to: for a process that has entered a
+/// user namespace. What it is until then the kernel takes for a part of the namespace in which it was begun, and lets
+/// nobody of this one look into it or its children. [ptrace(2), "Ptrace access mode checking"]
+pub fn execute_anew() -> Result<(), Error> {
+    let failed = |source| Error::Root { what: "execute the tool's own binary", source };
+    execute(&sealed().map_err(failed)?)
+}
+
+fn execute(binary: &OwnedFd) -> Result<(), Error> {
+    let failed = |source| Error::Root { what: "seal the tool's own binary", source };
     let text = |word: &OsString| CString::new(word.as_bytes()).map_err(|_| failed(Errno::INVAL));
     let words = std::env::args_os().map(|word| text(&word)).collect::<Result<_, _>>()?;
     let variable = |(name, value): (OsString, OsString)| {

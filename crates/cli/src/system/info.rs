@@ -53,7 +53,7 @@ pub(crate) static INFO: Verb<Request> = Verb {
         if request.check {
             return check(request.format.as_deref());
         }
-        engine::enter_user_namespace()?;
+        engine::enter_user_namespace(&mut crate::report::note)?;
         let info = engine::info::info()?;
         formatted(request.format.as_deref(), &Data::of(&info), || text(&info))
     },

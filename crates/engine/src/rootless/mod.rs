@@ -31,7 +31,7 @@ pub(crate) mod uplink;
 use crate::error::Error;
 use dirs::Dirs;
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Pid, PidfdFlags, geteuid, pidfd_open, set_dumpable_behavior};
+use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -52,16 +52,17 @@ struct Entered {
 
 static ENTERED: OnceLock<Entered> = OnceLock::new();
 
-/// Makes an ordinary user root in a user namespace of their own; does nothing for root. What is returned is for the person
-/// to know: it is told when the namespace is made, not to each command that enters it.
+/// Makes an ordinary user root in a user namespace of their own; does nothing for root. What the person should know is
+/// told when the namespace is made, not to each command that enters it.
 ///
-/// The caller is single-threaded. Its working directory stays.
+/// The caller is single-threaded, and has done nothing yet: inside, the tool executes itself anew with the same words.
+/// Its working directory stays.
 ///
 /// # Errors
 /// When there can be no such namespace here, and why.
-pub fn enter() -> Result<Vec<String>, Error> {
+pub fn enter(tell: &mut dyn FnMut(&str)) -> Result<(), Error> {
     if geteuid().is_root() {
-        return found_inside().map(|()| Vec::new());
+        return found_inside();
     }
     let uid = geteuid().as_raw();
     // Before anything else is made: who has no place for files has no use for a namespace.
@@ -74,14 +75,12 @@ pub fn enter() -> Result<Vec<String>, Error> {
     let holder = Pid::from_raw(pid).ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
     let holder = holder.map_err(|errno| failed("find the process that holds it")(errno.into()))?;
     sys::fork::enter(holder.as_fd(), Namespaces::USER | Namespaces::MOUNT).map_err(failed("enter it"))?;
-    // With other rights the kernel closes /proc/self to who has not executed anything since: what may look into this
-    // process is the user's own, as before. [prctl(2), PR_SET_DUMPABLE]
-    let open = set_dumpable_behavior(DumpableBehavior::Dumpable);
-    open.map_err(|errno| failed("look into this process in")(errno.into()))?;
     // Entering mounts leads to their root.
     home.and_then(std::env::set_current_dir).map_err(failed("find the working directory in it"))?;
-    remember(dirs, used, pid)?;
-    Ok(notes)
+    notes.iter().for_each(|note| tell(note));
+    // The lock goes with that, and the tool that begins again has it anew: a holder waits longer for another user.
+    drop(used);
+    Ok(runtime::seal::execute_anew()?)
 }
 
 /// As [`enter`], of a process that is inside already: the tool has executed itself anew, or was begun by a program that it

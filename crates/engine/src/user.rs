@@ -96,27 +96,34 @@ fn id(text: &str) -> Option<u32> {
     digits.then(|| text.parse().ok()).flatten().filter(|id| *id <= HIGHEST_ID)
 }
 
-struct Entry {
-    name: String,
+/// A line of a passwd file.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) name: String,
     uid: u32,
     gid: u32,
-    home: String,
+    pub(crate) home: String,
 }
 
-fn find_user(passwd: &str, user: &str) -> Option<Entry> {
+/// That of a number.
+pub(crate) fn account(passwd: &str, uid: u32) -> Option<Account> {
+    passwd.lines().filter_map(parse_user).find(|account| account.uid == uid)
+}
+
+fn find_user(passwd: &str, user: &str) -> Option<Account> {
     let number = id(user);
     let entries = || passwd.lines().filter_map(parse_user);
     // A name wins over a number, as with chown(1).
     entries().find(|e| e.name == user).or_else(|| entries().find(|e| Some(e.uid) == number))
 }
 
-fn parse_user(line: &str) -> Option<Entry> {
+fn parse_user(line: &str) -> Option<Account> {
     let mut fields = line.split(':');
     let name = fields.next()?.to_owned();
     let _password = fields.next()?;
     let (uid, gid) = (id(fields.next()?)?, id(fields.next()?)?);
     let _comment = fields.next();
-    Some(Entry { name, uid, gid, home: fields.next().unwrap_or_default().to_owned() })
+    Some(Account { name, uid, gid, home: fields.next().unwrap_or_default().to_owned() })
 }
 
 fn find_group(groups: &str, name: &str) -> Option<u32> {
@@ -182,6 +189,14 @@ mod tests {
         let found = resolve(&Root::open_host(&dir).unwrap(), wanted);
         std::fs::remove_dir_all(&dir).unwrap();
         found
+    }
+
+    #[test]
+    fn an_account_is_found_by_its_number() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nodd\nann:x:1000:1000:Ann,,:/home/ann:/bin/bash\n";
+        let found = account(passwd, 1000).map(|account| (account.name, account.home));
+        assert_eq!(found, Some(("ann".into(), "/home/ann".into())));
+        assert!(account(passwd, 1).is_none());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the ids of the ranges follow from 1 on. Without a range there is but one id: the user's own, which is root's inside.
 //! [user_namespaces(7), subuid(5), newuidmap(1)]
 
+use crate::user::{self, Account};
 use runtime::IdMap;
 
 /// Who root of this user namespace is outside of it.
@@ -16,25 +17,9 @@ pub(super) fn outside() -> Option<u32> {
     })
 }
 
-/// An account of this host.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Account {
-    pub(super) name: String,
-    pub(super) home: String,
-}
-
-/// That of a user id, if it is in /etc/passwd. [passwd(5)]
+/// The account of a user id, if it is in /etc/passwd. [passwd(5)]
 pub(super) fn account(uid: u32) -> Option<Account> {
-    account_in(&std::fs::read_to_string("/etc/passwd").ok()?, uid)
-}
-
-fn account_in(passwd: &str, uid: u32) -> Option<Account> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then_some(())?;
-        Some(Account { name: name.to_owned(), home: fields.nth(2)?.to_owned() })
-    })
+    user::account(&std::fs::read_to_string("/etc/passwd").ok()?, uid)
 }
 
 /// The maps of the namespace of a user: of user ids and of group ids.
@@ -104,13 +89,5 @@ mod tests {
         assert_eq!(told, [(0, 1000, 1), (1, 100_000, 65536), (65537, 300_000, 10)]);
         assert_eq!(map(1000, &[]), None);
         assert_eq!(map(1000, &[(1000, 1)]), None);
-    }
-
-    #[test]
-    fn an_account_is_found_by_its_number() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nodd\nann:x:1000:1000:Ann,,:/home/ann:/bin/bash\n";
-        let ann = Account { name: "ann".into(), home: "/home/ann".into() };
-        assert_eq!(account_in(passwd, 1000), Some(ann));
-        assert_eq!(account_in(passwd, 1), None);
     }
 }

@@ -44,6 +44,8 @@ fn everybody_sees_the_same_from_when_he_came() {
     let (mut input, mut output) = (first.stdin.take().unwrap(), BufReader::new(first.stdout.take().unwrap()));
     input.write_all(b"one\n").unwrap();
     assert_eq!(line(&mut output), "out one\n");
+    // What the program writes to the other stream has come, too, before the next one does.
+    assert!(wait_until(10, || stderr(&life.tool(&["logs", "aa"])) == "err one\n"));
     let second = life.meanwhile(&["container", "attach", "--no-stdin", "aa"]);
     until_attached(&life, "aa", 2);
     // Without --interactive of its own `start -a` is one more that looks.

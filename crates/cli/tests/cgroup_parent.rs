@@ -97,8 +97,12 @@ fn it_is_found_after_a_kill() {
         let id = life.detached(&[&flags(name)[..], more].concat(), "sleep 1000");
         assert!(parent.containers().iter().all(|group| group.ends_with(format!("mycontainer-{id}"))));
         kill("KILL", life.monitor(name));
-        life.ok(&["ps", "-a"]);
-        assert!(wait_until(5, || parent.containers().is_empty()), "{name}: {:?}", parent.containers());
+        // The signal is sent, and the monitor dies a little later.
+        let is_gone = wait_until(5, || {
+            life.ok(&["ps", "-a"]);
+            parent.containers().is_empty()
+        });
+        assert!(is_gone, "{name}: {:?}", parent.containers());
     }
     // One of the tool's own, in the foreground.
     let words = life.words(&["run", "--rm"], &flags("front"), "echo ready; sleep 1000");

@@ -270,3 +270,83 @@ fn unshare_shows_files_as_containers_see_them() {
     user.fails(127, "mycontainer unshare no-such-program");
     user.host.ours_fails(1, &["unshare", "true"]);
 }
+
+#[test]
+fn users_of_containers_are_told_apart_from_the_user() {
+    let Some(user) = User::new("users_of_containers_are_told_apart_from_the_user", IDS) else { return };
+    let uid = user.uid;
+    user.sh("mkdir -p root/data; mycontainer run --rm -v ./root:/m ./root chown 7:7 /m/data; mkdir mine");
+    user.sh("mycontainer run --rm -v ./root:/m ./root tar -c -C /m . | mycontainer import - small > /dev/null");
+    let run = |flags: &str, script: &str| {
+        user.sh(&format!("mycontainer run --rm --network none {flags} small sh -c '{script}'"))
+    };
+    let look = "id -u; stat -c %u /data /bin; touch /new; stat -c %u /new";
+    // The user keeps their number: what is theirs outside is theirs inside, and root is somebody else.
+    assert_eq!(run("--userns keep-id -u 0", look), "0\n7\n0\n0\n");
+    assert_eq!(run("--userns keep-id -v ./mine:/mine", "id -u; id -g; echo x > /mine/kept; touch /new || echo no"), {
+        format!("{uid}\n{}\nno\n", user.sh("id -g").trim())
+    });
+    let metadata = std::fs::metadata(user.home.join("mine/kept")).unwrap();
+    assert_eq!(metadata.uid(), uid);
+    assert_eq!(
+        run("--userns keep-id:uid=1234,gid=5678 -v ./mine:/mine", "id -u; id -g; stat -c %u /mine/kept"),
+        "1234\n5678\n1234\n"
+    );
+    assert_eq!(run("--userns keep-id -u 7", "id -u"), "7\n");
+    // Or is nobody in it.
+    assert_eq!(
+        run(
+            "--userns nomap -v ./mine:/mine",
+            &format!("{look}; stat -c %u /mine; cat /mine/kept; rm /mine/kept || echo no")
+        ),
+        { "0\n7\n0\n0\n65534\nx\nno\n" }
+    );
+    // Containers with ids of their own have no others', and keep their files' owners wherever these go.
+    user.sh("mycontainer run -d --name one --userns auto -v vol:/vol small sleep 100 > /dev/null");
+    user.sh("mycontainer run -d --name other --userns auto:size=100 small sleep 100 > /dev/null");
+    let map = |name: &str| user.sh(&format!("mycontainer exec {name} cat /proc/self/uid_map | tr -s ' '"));
+    assert_eq!((map("one"), map("other")), (" 0 1 1024\n".into(), " 0 1025 100\n".into()));
+    user.sh("mycontainer exec one sh -c 'touch /vol/x /new; chown 5:6 /vol/x /new; rm -r /data; mkdir /data; touch /data/y'");
+    user.sh("echo z > z; mycontainer cp z one:/z");
+    for _ in 0..2 {
+        assert!(user.sh("mycontainer cp one:/new - | tar -t -v --numeric-owner").contains(" 5/6 "));
+        let tar = user.sh("mycontainer export one | tar -t -v --numeric-owner");
+        let owner = |name: &str| {
+            tar.lines()
+                .find(|line| line.ends_with(&format!(" {name}")))
+                .map(|line| line.split_whitespace().nth(1).unwrap().to_owned())
+        };
+        assert_eq!(
+            (owner("new"), owner("z"), owner("bin/").is_some_and(|owner| owner.starts_with("0/"))),
+            (Some("5/6".into()), Some("0/0".into()), true),
+            "{tar}"
+        );
+        // What was a directory below and is another now is one in the image, too.
+        user.sh("mycontainer commit one made > /dev/null");
+        let seen = user
+            .sh("mycontainer run --rm --network none made sh -c 'stat -c %u:%g /new; stat -c %u /bin /data; ls /data'");
+        assert_eq!(seen, "5:6\n0\n0\ny\n");
+        user.sh("mycontainer stop -t 0 one > /dev/null");
+    }
+    user.sh("mycontainer start one > /dev/null; mycontainer exec one stat -c %u /vol/x | grep -x 5");
+    // A copy of the image for each map, until nobody needs it.
+    let copies = || std::fs::read_dir(user.home.join(".local/share/mycontainer/roots")).unwrap().count();
+    assert!(copies() >= 5, "{}", copies());
+    user.sh("mycontainer system prune -f > /dev/null");
+    assert_eq!(copies(), 2, "of those that run");
+    let said = user.fails(125, "mycontainer run --rm --userns auto ./root true");
+    assert!(said.contains("cannot be mapped here") && said.contains("mycontainer import"), "{said}");
+    let said = user.fails(125, "mycontainer run --rm --userns auto:size=64413 small true");
+    assert!(said.contains("there are no 64413 ids left"), "{said}");
+    user.sh("mycontainer run --rm --network none --userns auto:size=64412 small true");
+    let said = user.fails(125, "mycontainer run --rm -v ./mine:/m:idmap --userns auto small true");
+    assert!(said.contains("only root can"), "{said}");
+    user.sh("mycontainer rm -f -t 0 one other > /dev/null; mycontainer volume rm vol > /dev/null");
+}
+
+#[test]
+fn one_id_is_no_user_namespace() {
+    let Some(user) = User::new("one_id_is_no_user_namespace", 0) else { return };
+    let said = user.fails(125, "mycontainer run --rm --network none --userns keep-id ./root true");
+    assert!(said.contains("no ids are set aside for you") && said.contains("usermod --add-subuids"), "{said}");
+}

@@ -14,6 +14,7 @@ use crate::rootfs::{self, Meant, OpenRoot, Opened};
 use crate::rootless;
 use crate::spec::{self, Parts};
 use crate::state::{self, Id};
+use crate::userns::Maps;
 use crate::{user, volumes};
 use network::{Lease, Network, Wish};
 use oci_spec::runtime::Spec;
@@ -37,6 +38,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) ports: &'a [Wish],
     /// Its layer outlives it.
     pub(crate) stays: bool,
+    /// The ids of its user namespace, if it has one of its own.
+    pub(crate) maps: Option<&'a Maps>,
 }
 
 /// A container that runs.
@@ -51,10 +54,10 @@ pub(crate) struct Begun {
 
 /// Makes and starts it. What was made is taken back when something fails, but for what [`end`] removes.
 pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Error> {
-    let Beginning { id, name, options, confines, meant, network, ports, stays } = *beginning;
+    let Beginning { id, name, options, confines, meant, network, ports, stays, maps } = *beginning;
     let layer = || if stays { Layer::of_kept(id) } else { Layer::make(id) };
-    let OpenRoot { root, mut trees, is_host, held } = rootfs::open(meant, options, &layer)?;
-    let with_volumes = with_volumes(options, meant, root.tree(), id, &mut trees)?;
+    let OpenRoot { root, mut trees, is_host, held } = rootfs::open(meant, options, &layer, maps)?;
+    let with_volumes = with_volumes(beginning, root.tree(), &mut trees)?;
     let options = with_volumes.as_ref().unwrap_or(options);
     let mut shared = containers::open_shared(options)?;
     let host_resolver = files::host_resolver();
@@ -69,7 +72,7 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
     // A view of the host that is made piece by piece has its programs and users in none of the pieces alone.
     let host = if is_host && rootless::is_rootless() { Some(rootfs::host()?) } else { None };
     let looked_in = host.as_ref().unwrap_or(root.tree());
-    let spec = configuration(options, confines, looked_in, is_host, hostname, &shared)?;
+    let spec = configuration(options, confines, looked_in, is_host, hostname, &shared, maps)?;
     let (root, layers) = match root {
         Opened::Ready(root) => (Rootfs::Mount(root), None),
         Opened::Layers(layers) => (Rootfs::Given, Some(layers)),
@@ -138,13 +141,8 @@ pub(crate) fn give_back(network: &Network, id: &Id, withdrawn: Vec<network::Erro
 }
 
 /// The options with all volumes found and made, if there are any but paths of the host; parts of volumes come to `trees`.
-fn with_volumes(
-    options: &RunOptions,
-    meant: &Meant,
-    root: &Root,
-    id: &Id,
-    trees: &mut Vec<Tree>,
-) -> Result<Option<RunOptions>, Error> {
+fn with_volumes(beginning: &Beginning<'_>, root: &Root, trees: &mut Vec<Tree>) -> Result<Option<RunOptions>, Error> {
+    let Beginning { options, meant, id, maps, .. } = *beginning;
     let mut places: BTreeSet<PathBuf> = options.anonymous_volumes.iter().cloned().collect();
     if let Meant::Image(_, image) = meant {
         places.extend(image.config.config.volumes.iter().map(PathBuf::from));
@@ -154,13 +152,22 @@ fn with_volumes(
         return Ok(None);
     }
     let mut options = options.clone();
-    trees.extend(volumes::resolve(&mut options.volumes, root)?);
+    trees.extend(volumes::resolve(&mut options.volumes, root, maps)?);
     for volume in options.volumes.iter().filter(|volume| ownership::is_wanted(volume)) {
-        ownership::prepare(volume, &user::resolve(root, options.user.as_deref())?, id)?;
+        let identity = user::resolve(root, options.user.as_deref())?;
+        let owner = ownership::on_disk((identity.uid, identity.gid), volume, maps);
+        ownership::prepare(volume, owner, id)?;
     }
     if !places.is_empty() {
         state::make_private_directory(&state::layer_path(id)).map_err(Error::file("make", state::layer_path(id)))?;
-        options.volumes.extend(image_volumes::make(&places, &options, root, id)?);
+        let made = image_volumes::make(&places, &options, root, id)?;
+        options.volumes.extend(made.into_iter().map(|volume| Volume { idmap: maps.is_some(), ..volume }));
+    }
+    if let Some(maps) = maps.filter(|maps| maps.is_copied) {
+        let identity = user::resolve(root, options.user.as_deref())?;
+        let owner = maps.outside(identity.uid, identity.gid);
+        let mut ours = options.volumes.iter().filter(|volume| volume.name.is_some() || volume.idmap);
+        ours.try_for_each(|volume| ownership::give_if_new(volume, owner))?;
     }
     Ok(Some(options))
 }
@@ -181,6 +188,7 @@ fn configuration(
     is_host_view: bool,
     hostname: &str,
     shared: &Shared,
+    maps: Option<&Maps>,
 ) -> Result<Spec, Error> {
     let identity = user::resolve(root, options.user.as_deref())?;
     let identity = user::with_groups(identity, root, &options.group_add)?;
@@ -192,6 +200,7 @@ fn configuration(
         command: command(options, root)?,
         is_host_view,
         shared,
+        maps,
         has_swap_limit: options.limits.memory.is_some() && has_swap_limit(),
     })
 }

@@ -58,6 +58,18 @@ pub enum Error {
     /// Limits without a group to set them on.
     #[error("limits need a control group, and without root there is none in this release")]
     NoLimits,
+    /// A user namespace of a container's own, by a user who has but one id.
+    #[error("no ids are set aside for you, and with your own alone there is no user namespace for one container")]
+    NoRanges,
+    /// `--userns auto`, and other containers have them all.
+    #[error("there are no {size} ids left that no other container has")]
+    NoFreeIds {
+        /// How many were asked for.
+        size: u32,
+    },
+    /// A directory whose owners no mount can map, used in place.
+    #[error("the owners of {0} cannot be mapped here, and a directory that is used in place is not copied")]
+    OwnersInPlace(PathBuf),
     /// An ordinary user without a place for files.
     #[error(
         "there is no place for your containers: neither HOME nor XDG_DATA_HOME is set, and /etc/passwd does not know you"
@@ -514,7 +526,9 @@ impl Error {
             }
             Error::Uplink { .. } => "`--network none` and `--network host` do without",
             Error::NoGroup { .. } => "`mycontainer info --check` shows what gives you control groups",
-            Error::OneId { .. } => {
+            Error::NoFreeIds { .. } => "ask for fewer with --userns auto:size=N, or remove containers that have some",
+            Error::OwnersInPlace(_) => "`mycontainer import` makes an image of it, or leave --userns away",
+            Error::OneId { .. } | Error::NoRanges => {
                 "`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER` sets some aside"
             }
             Error::NoLimits => "leave --memory, --cpus, --pids-limit and their kin away, or run it as root",

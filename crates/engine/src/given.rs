@@ -5,6 +5,7 @@ use crate::namespaces::NamespaceMode;
 use crate::options::RunOptions;
 use crate::parse::publish::Publish;
 use crate::restart::RestartPolicy;
+use crate::userns;
 
 /// The wishes of the person who runs it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +27,7 @@ pub(crate) struct Given {
     pub(crate) pid: String,
     pub(crate) uts: String,
     pub(crate) cgroupns: String,
+    pub(crate) userns: String,
     pub(crate) publish: Vec<Publish>,
     pub(crate) publish_all: bool,
     pub(crate) mounts: Vec<GivenMount>,
@@ -95,6 +97,7 @@ impl Given {
             pid: shown(&options.pid),
             uts: shown(&options.uts),
             cgroupns: options.cgroupns.to_string(),
+            userns: userns::shown(options),
             publish: options.publish.clone(),
             publish_all: options.publish_all,
             mounts: volumes.chain(tmpfs).collect(),

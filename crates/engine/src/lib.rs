@@ -61,6 +61,7 @@ mod streams;
 mod sweep;
 mod tty;
 mod user;
+mod userns;
 pub mod volumes;
 pub mod when;
 
@@ -85,3 +86,4 @@ pub use restart::RestartPolicy;
 pub use rootless::enter as enter_user_namespace;
 pub use run::Outcome;
 pub use signals::signal_number;
+pub use userns::{AskedRange, UserMode};

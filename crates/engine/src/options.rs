@@ -11,6 +11,7 @@ use crate::parse::publish::Publish;
 use crate::parse::{self, ParseError};
 use crate::pods::PodPlace;
 use crate::restart::RestartPolicy;
+use crate::userns::{AskedRange, UserMode};
 use oci_spec::runtime::{Capability, LinuxResources, PosixRlimitType};
 use registry::Platform;
 use serde::{Deserialize, Serialize};
@@ -102,6 +103,12 @@ pub struct RunOptions {
     pub uts: NamespaceMode,
     /// `--cgroupns`.
     pub cgroupns: NamespaceMode,
+    /// `--userns`.
+    pub userns: UserMode,
+    /// `--uidmap`.
+    pub uid_map: Vec<AskedRange>,
+    /// `--gidmap`.
+    pub gid_map: Vec<AskedRange>,
     /// `--pod`.
     pub pod: Option<PodPlace>,
     /// `--publish`.
@@ -197,6 +204,8 @@ pub struct Volume {
     pub non_recursive: bool,
     /// Its files become those of the container's user.
     pub chown: bool,
+    /// Its files' owners are mapped as those of the container's are.
+    pub idmap: bool,
     /// Its files get a label for SELinux.
     pub relabel: Option<Relabel>,
     /// The labels of the volume, if it is made with the container.

@@ -9,6 +9,9 @@
 
 use crate::error::Error;
 use crate::state::{self, Id};
+use crate::userns::Maps;
+use crate::userns::mounts::Mapper;
+use image::archive::Marks;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -55,6 +58,11 @@ impl Layer {
         Ok(Layer { dir, path, stays: false })
     }
 
+    /// The same layer, its owners mapped. What is mounted over it has to lie on one mount, so all of it is.
+    pub(crate) fn mapped(self, by: &Mapper) -> Result<Layer, Error> {
+        Ok(Layer { dir: by.mount(&self.dir, &self.path)?, ..self })
+    }
+
     /// An overlay of this layer over directories, the lowest first. `part` names the pair of directories on disk.
     pub(crate) fn over(&self, lower: &[OwnedFd], shown: &Path, part: &str) -> Result<OwnedFd, Error> {
         self.mount(shown, || {
@@ -87,9 +95,18 @@ impl Layer {
     }
 
     /// The upper directory alone, with the mode and owner of the root's top.
-    pub(crate) fn upper_like(&self, top: &OwnedFd) -> Result<(), Errno> {
+    /// Where its files were copied for other owners, with that of theirs.
+    pub(crate) fn upper_like(&self, top: &OwnedFd, maps: Option<&Maps>) -> Result<(), Errno> {
+        use rustix::fs::{AtFlags, Gid, Uid, chownat, fstat};
         self.subdirectory("upper")?;
-        copy_attributes(top, &self.dir, "upper")
+        copy_attributes(top, &self.dir, "upper")?;
+        let Some(maps) = maps.filter(|maps| maps.is_copied) else { return Ok(()) };
+        let stat = fstat(top)?;
+        let owner = maps.outside(stat.st_uid, stat.st_gid).or_else(|| maps.outside(0, 0));
+        owner.map_or(Ok(()), |(uid, gid)| {
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            chownat(&self.dir, "upper", Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        })
     }
 
     /// A directory of the layer, made when it is missing. The upper directory's mode and owner are the root's own.
@@ -155,6 +172,11 @@ fn mount_overlay(
 /// namespace it is `user.overlay.opaque`. [overlayfs.rst, userxattr: since Linux 5.11]
 fn keep_marks_where_allowed(fs: &OwnedFd) -> Result<(), Errno> {
     if sys::namespace::is_first_user() { Ok(()) } else { fsconfig_set_flag(fs, c"userxattr") }
+}
+
+/// How the layers that are mounted here are marked.
+pub(crate) fn marks() -> Marks {
+    if sys::namespace::is_first_user() { Marks::Trusted } else { Marks::User }
 }
 
 /// The layer of a container that stays and does not run, over its root, to be written to; the caller has the container

@@ -8,7 +8,7 @@
 use crate::error::Error;
 use crate::options::{Relabel, Volume};
 use crate::state::Id;
-use crate::user::Identity;
+use crate::userns::Maps;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::fs::{chownat, fstat, lsetxattr, openat, setxattr, statat};
 use rustix::io::Errno;
@@ -36,14 +36,44 @@ fn has_selinux() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
 
+/// Whom the files of a volume belong to on disk that belong to this user and group in the container: where no mount maps
+/// owners, that is who they are outside.
+pub(crate) fn on_disk(owner: (u32, u32), volume: &Volume, maps: Option<&Maps>) -> (u32, u32) {
+    match maps {
+        Some(maps) if !is_mapped(volume, maps) => maps.outside(owner.0, owner.1).unwrap_or(owner),
+        _ => owner,
+    }
+}
+
+/// Whether a mount maps the owners of a volume: those of ours it does, and a path of the host where that is asked for.
+pub(crate) fn is_mapped(volume: &Volume, maps: &Maps) -> bool {
+    !maps.is_copied && (volume.idmap || volume.name.is_some())
+}
+
+/// Gives a volume that was made for the container, and into which nothing was put, to the container's user.
+pub(crate) fn give_if_new(volume: &Volume, owner: Option<(u32, u32)>) -> Result<(), Error> {
+    let Some((uid, gid)) = owner else { return Ok(()) };
+    let give = || {
+        let dir = openat(CWD, &volume.source, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let stat = fstat(&dir)?;
+        let is_empty =
+            Dir::read_from(&dir)?.flatten().all(|entry| matches!(entry.file_name().to_bytes(), b"." | b".."));
+        if is_empty && (stat.st_uid, stat.st_gid) == (0, 0) {
+            rustix::fs::fchown(&dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
+        Ok(())
+    };
+    give().map_err(Error::file("change the owner of", &volume.source))
+}
+
 /// Changes what is at the source of a volume, as far as that is asked for.
-pub(crate) fn prepare(volume: &Volume, identity: &Identity, id: &Id) -> Result<(), Error> {
+pub(crate) fn prepare(volume: &Volume, owner: (u32, u32), id: &Id) -> Result<(), Error> {
     let path = &volume.source;
     let top = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let top = top.map_err(Error::file("use the volume", path))?;
     if volume.chown {
-        let what = || format!("give {} to {}:{}", path.display(), identity.uid, identity.gid);
-        step("chown-volume", "the container's user shall own it", what, || walk(&top, &mut owner(identity)))
+        let what = || format!("give {} to {}:{}", path.display(), owner.0, owner.1);
+        step("chown-volume", "the container's user shall own it", what, || walk(&top, &mut chowner(owner)))
             .map_err(Error::file("change the owner of", path))?;
     }
     if let Some(relabel) = volume.relabel.filter(|_| has_selinux()) {
@@ -62,8 +92,7 @@ pub(crate) fn prepare(volume: &Volume, identity: &Identity, id: &Id) -> Result<(
 /// What is done to each: the directory that it is in, its name there, and what it is. The top's name is empty.
 type Act<'a> = dyn FnMut(BorrowedFd<'_>, &CStr, &Stat) -> Result<(), Errno> + 'a;
 
-fn owner(identity: &Identity) -> impl FnMut(BorrowedFd<'_>, &CStr, &Stat) -> Result<(), Errno> {
-    let (uid, gid) = (identity.uid, identity.gid);
+fn chowner((uid, gid): (u32, u32)) -> impl FnMut(BorrowedFd<'_>, &CStr, &Stat) -> Result<(), Errno> {
     move |dir, name, stat| {
         if (stat.st_uid, stat.st_gid) == (uid, gid) {
             return Ok(());

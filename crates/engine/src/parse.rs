@@ -170,12 +170,13 @@ fn volume_word(volume: &mut Volume, word: &str) -> Result<(), String> {
         "z" => volume.relabel = Some(Relabel::Shared),
         "Z" => volume.relabel = Some(Relabel::Private),
         "U" => volume.chown = true,
+        "idmap" => volume.idmap = true,
         "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared" => {
             volume.propagation = Some(word.to_owned());
         }
         other => {
             return Err(format!(
-                "the option {other:?} is not known (ro, rw, U, z, Z, rshared, rslave, rprivate, bind)"
+                "the option {other:?} is not known (ro, rw, U, idmap, z, Z, rshared, rslave, rprivate, bind)"
             ));
         }
     }

@@ -7,6 +7,7 @@ use crate::options::RunOptions;
 use crate::overlay::Layer;
 use crate::rootless;
 use crate::state::{Facts, RootKind, data_dir};
+use crate::userns::{self, Maps};
 use image::{Events, Image, Images};
 use runtime::{Root, Tree};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -143,8 +144,12 @@ pub(crate) fn open(
     meant: &Meant,
     options: &RunOptions,
     layer: &dyn Fn() -> Result<Layer, Error>,
+    maps: Option<&Maps>,
 ) -> Result<OpenRoot, Error> {
     let path = Path::new(&options.root);
+    if let Some(maps) = maps {
+        return open_mapped(meant, options, layer, maps);
+    }
     match meant {
         Meant::Host => open_host(&layer()?),
         Meant::Directory if options.ephemeral => over(vec![directory(path)?], path, &layer()?),
@@ -157,14 +162,50 @@ pub(crate) fn open(
             Ok(open)
         }
         Meant::Unpacked(unpacked) => {
-            let copy =
-                |fd: &OwnedFd| fd.try_clone().map_err(|source| Error::File { what: "open", path: path.into(), source });
-            let mut open = over(vec![copy(&unpacked.dir)?], &unpacked.path, &layer()?)?;
-            open.held.push(copy(&unpacked.guard)?);
+            let unpacked = duplicate(unpacked)?;
+            let mut open = over(vec![unpacked.dir], &unpacked.path, &layer()?)?;
+            open.held.push(unpacked.guard);
             Ok(open)
         }
         Meant::Image(images, image) => open_image(images, image, path, layer),
     }
+}
+
+/// As [`open`], for a container with a user namespace of its own.
+fn open_mapped(
+    meant: &Meant,
+    options: &RunOptions,
+    layer: &dyn Fn() -> Result<Layer, Error>,
+    maps: &Maps,
+) -> Result<OpenRoot, Error> {
+    let path = Path::new(&options.root);
+    let of_archive = |unpacked: image::Unpacked| (unpacked.digest, vec![unpacked.dir], vec![unpacked.guard]);
+    let (tree, lower, held) = match meant {
+        Meant::Host | Meant::Empty => return open(meant, options, layer, None),
+        Meant::Directory if !options.ephemeral => {
+            let open = in_place(path)?;
+            userns::root::in_place(open.root.tree(), path, maps)?;
+            return Ok(open);
+        }
+        Meant::Directory if maps.is_copied => return Err(Error::OwnersInPlace(path.to_owned())),
+        Meant::Directory => (String::new(), vec![directory(path)?], Vec::new()),
+        Meant::Archive => of_archive(image::Store::open(data_dir())?.archive(path)?),
+        Meant::Unpacked(unpacked) => of_archive(duplicate(unpacked)?),
+        Meant::Image(images, image) => (image.id.to_string(), images.root(image)?, Vec::new()),
+    };
+    let base = if matches!(meant, Meant::Image(..)) { Some(crate::base::open()?) } else { None };
+    let mut parts = userns::root::parts(&tree, lower, base, path, layer()?, maps)?;
+    parts.held.extend(held);
+    let layers = Layers { layer: parts.layer, lower: parts.lower, tree: Root::new(parts.tree), shown: path.to_owned() };
+    Ok(OpenRoot { root: Opened::Layers(layers), trees: Vec::new(), is_host: false, held: parts.held })
+}
+
+fn duplicate(unpacked: &image::Unpacked) -> Result<image::Unpacked, Error> {
+    let copy = |fd: &OwnedFd| {
+        fd.try_clone().map_err(|source| Error::File { what: "open", path: unpacked.path.clone(), source })
+    };
+    let (dir, guard) = (copy(&unpacked.dir)?, copy(&unpacked.guard)?);
+    Ok(image::Unpacked { digest: unpacked.digest.clone(), path: unpacked.path.clone(), dir, guard })
 }
 
 pub(crate) fn directory(path: &Path) -> Result<OwnedFd, Error> {

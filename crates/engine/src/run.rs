@@ -19,6 +19,7 @@ use crate::state::{Facts, Id, Record};
 use crate::streams::{self, Streams};
 use crate::sweep::network;
 use crate::tty;
+use crate::userns;
 use network::Network;
 use runtime::{Container, Exit, Stdio};
 use step::step;
@@ -43,7 +44,8 @@ pub(crate) fn run(options: &RunOptions, meant: &Meant) -> Result<Outcome, Error>
     };
     let id = Id::random()?;
     let confines = Confines::of(options)?;
-    let facts = containers::facts(options, meant, &id, confines.clone());
+    let chosen = userns::choose(options)?;
+    let facts = Facts { maps: chosen.maps, ..containers::facts(options, meant, &id, confines.clone()) };
     let options = of_image.as_ref().unwrap_or(options);
     let record = step(
         "write-record",
@@ -51,6 +53,7 @@ pub(crate) fn run(options: &RunOptions, meant: &Meant) -> Result<Outcome, Error>
         || told(&id),
         || Record::claim(id.clone(), &facts),
     )?;
+    drop(chosen.held);
     events::container("create", &facts, &[]);
     let network = network();
     let ports = publish::wishes(options, &facts.config);
@@ -63,6 +66,7 @@ pub(crate) fn run(options: &RunOptions, meant: &Meant) -> Result<Outcome, Error>
         network: &network,
         ports: &ports,
         stays: false,
+        maps: facts.maps.as_ref(),
     };
     let ran = live(&beginning, &facts).map_err(|error| begin::or_damaged(error, meant));
     record.ended(ran.as_ref().map_or_else(|error| error.exit_code().into(), |outcome| outcome.exit_code));
@@ -154,6 +158,7 @@ pub(crate) fn check(options: &RunOptions) -> Result<(), Error> {
         rustix::fs::stat(&volume.source).map_err(Error::file("use the volume", &volume.source))?;
     }
     publish::check(options)?;
+    userns::check(options)?;
     if options.auto_remove && options.restart != RestartPolicy::No {
         return Err(Error::Conflict(
             "--restart cannot be used with --rm: what is removed cannot be started again".into(),

@@ -6,8 +6,10 @@ use crate::error::Error;
 use crate::hostview;
 use crate::namespaces::NamespaceMode;
 use crate::options::{NetworkMode, RunOptions, Tmpfs, Volume};
+use crate::ownership;
 use crate::rootless;
 use crate::user::Identity;
+use crate::userns::{self, Maps};
 use oci_spec::runtime::{
     Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount,
     Process, Root, Spec,
@@ -59,6 +61,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) command: Vec<String>,
     pub(crate) is_host_view: bool,
     pub(crate) shared: &'a Shared,
+    /// The ids of its user namespace, if it has one of its own.
+    pub(crate) maps: Option<&'a Maps>,
     pub(crate) has_swap_limit: bool,
 }
 
@@ -99,7 +103,12 @@ fn process(parts: &Parts<'_>) -> Process {
 fn linux(parts: &Parts<'_>, nodes: Vec<LinuxDevice>, rules: Vec<LinuxDeviceCgroup>) -> Result<Linux, Error> {
     let options = parts.options;
     let mut linux = Linux::default();
-    linux.set_namespaces(Some(namespaces(options, parts.shared)));
+    linux.set_namespaces(Some(namespaces(options, parts.shared, parts.maps.is_some())));
+    if let Some(maps) = parts.maps {
+        let [uid, gid] = maps.mappings();
+        linux.set_uid_mappings(Some(uid));
+        linux.set_gid_mappings(Some(gid));
+    }
     linux.set_devices(Some(nodes));
     let mut resources: LinuxResources = options.limits.resources(parts.has_swap_limit);
     resources.set_devices(Some(rules));
@@ -127,7 +136,7 @@ fn is_taken(options: &RunOptions, path: &Path) -> bool {
 }
 
 /// All but those of the host; those of others by their paths.
-fn namespaces(options: &RunOptions, shared: &Shared) -> Vec<LinuxNamespace> {
+fn namespaces(options: &RunOptions, shared: &Shared, has_users: bool) -> Vec<LinuxNamespace> {
     use LinuxNamespaceType as T;
     let kinds = [
         (T::Pid, options.pid != NamespaceMode::Host),
@@ -136,6 +145,7 @@ fn namespaces(options: &RunOptions, shared: &Shared) -> Vec<LinuxNamespace> {
         (T::Ipc, options.ipc != NamespaceMode::Host),
         (T::Cgroup, options.cgroupns != NamespaceMode::Host),
         (T::Network, options.network != NetworkMode::Host),
+        (T::User, has_users),
     ];
     let namespace = |kind| {
         let mut namespace = LinuxNamespace::default();
@@ -148,7 +158,7 @@ fn namespaces(options: &RunOptions, shared: &Shared) -> Vec<LinuxNamespace> {
 
 fn mounts(parts: &Parts<'_>) -> Result<Vec<Mount>, Error> {
     let options = parts.options;
-    let mut asked: Vec<Mount> = options.volumes.iter().map(volume).collect();
+    let mut asked: Vec<Mount> = options.volumes.iter().map(|one| volume(one, parts.maps)).collect();
     asked.extend(options.tmpfs.iter().map(tmpfs));
     if parts.is_host_view {
         let emptied = hostview::EMPTIED.iter().map(|(path, mode)| {
@@ -167,10 +177,15 @@ fn mounts(parts: &Parts<'_>) -> Result<Vec<Mount>, Error> {
         if options.privileged {
             words.retain(|word| word != "ro");
         }
-        if *path == SYS && rootless::is_rootless() && options.network == NetworkMode::Host {
+        let has_network_of_others = match parts.maps {
+            Some(_) => userns::is_network_of_others(options),
+            None => rootless::is_rootless() && options.network == NetworkMode::Host,
+        };
+        if *path == SYS && has_network_of_others {
             return Some(host_sys(options));
         }
-        if *path == TERMINALS && rootless::is_single_id() {
+        let has_terminals_group = parts.maps.map_or(!rootless::is_single_id(), |maps| maps.outside(0, 5).is_some());
+        if *path == TERMINALS && !has_terminals_group {
             // The group of terminals is nobody here.
             words.retain(|word| !word.starts_with("gid="));
         }
@@ -222,14 +237,21 @@ fn mount(target: &Path, fstype: &str, source: &Path, words: Vec<String>) -> Moun
     mount
 }
 
-fn volume(volume: &Volume) -> Mount {
+fn volume(volume: &Volume, maps: Option<&Maps>) -> Mount {
     let bind = if volume.non_recursive { "bind" } else { "rbind" };
     let mut words = vec![bind.to_owned(), volume.propagation.clone().unwrap_or_else(|| "rprivate".into())];
     if volume.read_only {
         // A volume that is read-only is so all the way down: Docker does the same since 25.
         words.push(if volume.non_recursive { "ro".into() } else { "rro".into() });
     }
-    mount(&volume.target, "bind", &volume.source, words)
+    let maps = maps.filter(|maps| ownership::is_mapped(volume, maps));
+    words.extend(maps.map(|_| "idmap".to_owned()));
+    let mut mount = mount(&volume.target, "bind", &volume.source, words);
+    if let Some([uid, gid]) = maps.map(Maps::mappings_of_mounts) {
+        mount.set_uid_mappings(Some(uid));
+        mount.set_gid_mappings(Some(gid));
+    }
+    mount
 }
 
 fn tmpfs(tmpfs: &Tmpfs) -> Mount {

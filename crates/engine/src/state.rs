@@ -18,6 +18,7 @@ use crate::created;
 use crate::error::Error;
 use crate::options::{Limits, NetworkMode, RunOptions};
 use crate::rootless;
+use crate::userns::Maps;
 use cgroup::Cgroup;
 use image::RunConfig;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, fcntl_lock, flock};
@@ -130,6 +131,9 @@ pub(crate) struct Facts {
     /// What its processes may. None in the record of a release that did not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) confines: Option<Confines>,
+    /// The ids of its user namespace, if it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) maps: Option<Maps>,
     /// Who runs it, or is making it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tool_pid: Option<u32>,

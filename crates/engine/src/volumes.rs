@@ -16,7 +16,10 @@ use crate::created;
 use crate::error::Error;
 use crate::events;
 use crate::options::{RunOptions, Volume};
+use crate::ownership;
 use crate::state::{self, Held, Id, data_dir};
+use crate::userns::Maps;
+use crate::userns::mounts::Mapper;
 use image::remove_tree;
 use runtime::{Root, Tree};
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, ResolveFlags, flock, fsync, mkdirat, openat, openat2};
@@ -337,7 +340,7 @@ pub(crate) fn named(options: &RunOptions) -> Vec<String> {
 /// Finds a container's volumes, makes those that are missing, and fills those that are empty with what the image has in
 /// their place. The container's record says already that it uses them. Of which only a part is wanted, that part is
 /// returned as a mount, and the volume is no more in the list.
-pub(crate) fn resolve(volumes: &mut Vec<Volume>, root: &Root) -> Result<Vec<Tree>, Error> {
+pub(crate) fn resolve(volumes: &mut Vec<Volume>, root: &Root, maps: Option<&Maps>) -> Result<Vec<Tree>, Error> {
     let mut parts = Vec::new();
     if volumes.iter().all(|volume| volume.name.is_none()) {
         return Ok(parts);
@@ -355,7 +358,11 @@ pub(crate) fn resolve(volumes: &mut Vec<Volume>, root: &Root) -> Result<Vec<Tree
         }
         volume.source = path().join(&name).join(CONTENT);
         if let Some(part) = &volume.subpath {
-            parts.push(Tree { path: volume.target.clone(), mount: open_part(&store, &name, part, volume.read_only)? });
+            let mount = open_part(&store, &name, part, volume.read_only)?;
+            if let Some(maps) = maps.filter(|maps| ownership::is_mapped(volume, maps)) {
+                Mapper::of(maps)?.map(mount.as_fd(), &volume.target)?;
+            }
+            parts.push(Tree { path: volume.target.clone(), mount });
         }
     }
     volumes.retain(|volume| volume.subpath.is_none());

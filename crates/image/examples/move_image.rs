@@ -1,6 +1,6 @@
 //! Moves an image or tars a tree, to be timed: `move_image layout|oci|docker FROM NAME TO`, `move_image export DIR`.
 
-use image::archive::{DockerArchive, LayoutSink, OciArchive, Platforms, copy, export_tree, open, pick};
+use image::archive::{AS_ON_DISK, DockerArchive, LayoutSink, OciArchive, Platforms, copy, export_tree, open, pick};
 use rustix::fd::AsFd;
 use std::fs::File;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let scratch = std::env::temp_dir();
     let found = |from: &str, name: &str| pick(open(Path::new(from), &scratch)?, Some(name), from);
     match words[..] {
-        ["export", dir] => export_tree(File::open(dir)?.as_fd(), &mut std::io::stdout().lock())?,
+        ["export", dir] => export_tree(File::open(dir)?.as_fd(), AS_ON_DISK, &mut std::io::stdout().lock())?,
         ["layout", from, name, to] => {
             let sink = LayoutSink::open(Path::new(to), Some(name))?;
             copy(&*found(from, name)?.source, &sink, &Platforms::All, &image::Silent).map(drop)?;

@@ -8,7 +8,7 @@
 //!
 //! ```no_run
 //! let making = images.make()?;
-//! let layer = making.layer(|out| export_tree(tree, out))?;
+//! let layer = making.layer(|out| export_tree(tree, AS_ON_DISK, out))?;
 //! let made = commit(&Commit { layer: Some(&layer), .. })?;
 //! let image = making.add(&made, &["docker.io/library/mine:latest".into()])?;
 //! ```

@@ -124,6 +124,27 @@ impl Store {
         }
     }
 
+    /// The tree that is kept by a name of the caller's own, 64 hexadecimal digits; if there is none, `fill` makes it in an
+    /// empty directory. Kept and removed as those of archives are.
+    ///
+    /// # Errors
+    /// Those of `fill`, and when it cannot be kept. Nothing is left then.
+    pub fn made(&self, name: &str, fill: &dyn Fn(BorrowedFd<'_>) -> Result<(), Error>) -> Result<Unpacked, Error> {
+        let roots = self.prepare()?;
+        if let Some(kept) = self.kept(roots.as_fd(), name)? {
+            return Ok(kept);
+        }
+        let mut half = HalfMade::new(self, roots.as_fd())?;
+        fill(half.tree.as_fd())?;
+        let kept = half.keep(name)?;
+        let lost = || Error::Lock { path: self.roots.join(directory_name(name)), source: Errno::NOENT };
+        match kept {
+            Some(kept) => Ok(kept),
+            // Another process was faster, and ours is gone.
+            None => self.kept(roots.as_fd(), name)?.ok_or_else(lost),
+        }
+    }
+
     /// Removes trees that were being unpacked by processes that are gone. Goes on after an error and returns them all.
     pub fn sweep(&self) -> Vec<Error> {
         let mut errors = Vec::new();
@@ -145,6 +166,46 @@ impl Store {
             }
         }
         errors
+    }
+
+    /// Removes the trees that nobody has open, but for those that `keep` wants, by their digests. The bytes that they had
+    /// on disk, and what could not be removed.
+    pub fn remove_unused(&self, keep: &dyn Fn(&str) -> bool) -> (u64, Vec<Error>) {
+        let (mut bytes, mut errors) = (0, Vec::new());
+        let names = std::fs::read_dir(&self.roots).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        for (nth, name) in names.enumerate() {
+            let hex = name.to_str().and_then(|name| name.strip_prefix("sha256-"));
+            if hex.is_some_and(|hex| !keep(&format!("sha256:{hex}"))) {
+                match self.remove_one(&name, nth) {
+                    Ok(freed) => bytes += freed,
+                    Err(error) => errors.push(error),
+                }
+            }
+        }
+        (bytes, errors)
+    }
+
+    /// Under a name that a sweep removes, too: whoever looks for the tree finds none, or all of it.
+    fn remove_one(&self, name: &OsStr, nth: usize) -> Result<u64, Error> {
+        let path = self.roots.join(name);
+        let failed = |source| Error::Remove { path: path.clone(), source };
+        let roots = open_directory(rustix::fs::CWD, &self.roots, OFlags::RDONLY).map_err(failed)?;
+        let tree = match open_directory(roots.as_fd(), Path::new(name), OFlags::RDONLY) {
+            Err(Errno::NOENT) => return Ok(0),
+            tree => tree.map_err(failed)?,
+        };
+        match flock(&tree, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Ok(0),
+            locked => locked.map_err(failed)?,
+        }
+        let what = || format!("remove {path:?}");
+        step("remove-archive", "nobody uses it", what, || {
+            let bytes = crate::directory_bytes(&path);
+            let gone = format!("tmp-{}-removed-{nth}", std::process::id());
+            renameat(&roots, name, &roots, gone.as_str()).map_err(failed)?;
+            remove_tree(roots.as_fd(), OsStr::new(&gone))?;
+            Ok(bytes)
+        })
     }
 
     fn sweep_one(&self, name: &OsStr) -> Result<(), Error> {

@@ -142,6 +142,16 @@ fn run_helper(helper: &str, pid: i32, maps: &[IdMap]) -> Result<(), Error> {
     }
 }
 
+/// A user namespace with these maps, in which there is no process: for [`map_mount`].
+///
+/// The caller must be single-threaded, as for every clone.
+///
+/// # Errors
+/// When the kernel refuses the namespace, or the maps.
+pub fn new_user_namespace(uid: &[IdMap], gid: &[IdMap]) -> Result<OwnedFd, Error> {
+    user_namespace(&Procfs::host()?, uid, gid)
+}
+
 /// A user namespace with these maps, in which there is no process.
 ///
 /// The caller must be single-threaded, as for every clone.
@@ -177,7 +187,10 @@ pub(crate) fn user_namespace(proc: &Procfs, uid: &[IdMap], gid: &[IdMap]) -> Res
 
 /// Maps the owners of a detached mount, and with `recursive` of what is mounted under it, by a user namespace.
 /// `target` is where it will be, for the error.
-pub(crate) fn map_mount(
+///
+/// # Errors
+/// [`Error::Host`] where the kernel cannot do it on this file system.
+pub fn map_mount(
     mount: BorrowedFd<'_>,
     recursive: bool,
     namespace: BorrowedFd<'_>,

@@ -3,7 +3,9 @@
 use super::{Request, more};
 use crate::verb::{Flag, Group, also, switch, value};
 use engine::pods::PodPlace;
-use engine::{DetachKeys, HealthFlags, NamespaceMode, ParseError, PullPolicy, RestartPolicy, RunOptions};
+use engine::{
+    AskedRange, DetachKeys, HealthFlags, NamespaceMode, ParseError, PullPolicy, RestartPolicy, RunOptions, UserMode,
+};
 
 fn parsed<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, ParseError> {
     text.parse().map_err(|_| ParseError::new(text, what))
@@ -254,6 +256,24 @@ const NAMESPACES: Group<Request> = Group {
             r.options.cgroupns = NamespaceMode::of_cgroups(v)?;
             Ok(())
         }),
+        value("userns", None, "MODE", "host (default), auto[:size=N], keep-id[:uid=N,gid=N] or nomap", |r, v| {
+            r.options.userns = UserMode::parse(v)?;
+            Ok(())
+        }),
+        value(
+            "uidmap",
+            None,
+            "C:FROM[:N]",
+            "N users from C on are those from FROM on outside; @FROM: of the host",
+            |r, v| {
+                r.options.uid_map.push(AskedRange::parse(v)?);
+                Ok(())
+            },
+        ),
+        value("gidmap", None, "C:FROM[:N]", "The same of groups; with one of the two, both are so", |r, v| {
+            r.options.gid_map.push(AskedRange::parse(v)?);
+            Ok(())
+        }),
     ],
 };
 
@@ -499,7 +519,7 @@ mod tests {
         ("group-add", &["video", "44"]),
         ("oom-score-adj", &["-500", "1000"]),
         ("ulimit", &["nofile=1:2", "core=-1", "rttime=unlimited"]),
-        ("volume", &["name:/v:ro,nocopy", "/a:/b:rslave,bind", "/anonymous", "/a:/c:U,z", "/a:/d:Z"]),
+        ("volume", &["name:/v:ro,nocopy", "/a:/b:rslave,bind", "/anonymous", "/a:/c:U,z", "/a:/d:Z,idmap"]),
         ("volumes-from", &["one:ro", "other"]),
         (
             "mount",
@@ -521,6 +541,9 @@ mod tests {
         ("pid", &["host", "container:web"]),
         ("uts", &["host", "container:web"]),
         ("cgroupns", &["host"]),
+        ("userns", &["auto", "auto:size=5", "keep-id:uid=5,gid=6", "nomap"]),
+        ("uidmap", &["0:100000:65536", "5:@1000"]),
+        ("gidmap", &["0:100000:65536"]),
         ("publish", &["80", "127.0.0.1::53/udp", "[::1]:8000-8002:80-82", "8000-8010:80/sctp"]),
         ("expose", &["80", "90-91/udp"]),
         ("add-host", &["a:10.0.0.1", "a:::1", "a:host-gateway"]),
@@ -574,7 +597,6 @@ mod tests {
         "env-file",
         "label-file",
         "link",
-        "userns",
     ];
 
     /// Every flag is written into a container's record, and read again when that is started.

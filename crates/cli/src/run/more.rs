@@ -51,10 +51,6 @@ pub(super) const MORE: Group<Request> = Group {
             r.options.timeout = Some(time).filter(|time| *time > 0);
             Ok(())
         }),
-        value("userns", None, "MODE", "host: there is no other as yet", |_, v| match v {
-            "" | "host" => Ok(()),
-            _ => Err(ParseError::new(v, "containers are in the host's user namespace: write host, or leave it away")),
-        }),
         value("device-cgroup-rule", None, "RULE", "Let it use devices, as 'c 189:* rwm'", |r, v| {
             r.options.add_device_rule(v)
         }),

@@ -7,8 +7,10 @@ use super::{Found, get, pause, tree};
 use crate::error::Error;
 use crate::events;
 use crate::images;
+use crate::overlay;
 use crate::state::{self, RootKind};
-use image::archive::{Change, Commit, Marks, NewLayer, diff_layer, export_tree, timestamp};
+use crate::userns::Maps;
+use image::archive::{Change, Commit, NewLayer, diff_layer, export_tree, timestamp};
 use image::{Image, ImageConfig, Images, Making, RootfsConfig};
 use registry::{Descriptor, ImageManifest, Platform, media};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -109,7 +111,7 @@ fn nothing() -> (ImageConfig, ImageManifest) {
 /// What the layer is made of.
 enum Source {
     /// An upper directory, and the tree that it lies on.
-    Upper(OwnedFd, tree::OpenTree),
+    Upper(OwnedFd, tree::OpenTree, Option<Maps>),
     /// A whole tree.
     Tree(tree::OpenTree),
 }
@@ -120,13 +122,18 @@ impl Source {
         let path = state::layer_path(&found.id).join("upper");
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let upper = rustix::fs::open(&path, flags, Mode::empty()).map_err(Error::file("open", &path))?;
-        Ok(Source::Upper(upper, tree::of_image(images, image)?))
+        // On disk it has the container's own numbers, unless its root was copied for it.
+        let maps = found.facts()?.maps.clone().filter(|maps| maps.is_copied);
+        Ok(Source::Upper(upper, tree::of_image(images, image)?, maps))
     }
 
     fn layer(&self, making: &Making<'_>) -> Result<NewLayer, image::Error> {
         making.layer(|out| match self {
-            Source::Upper(upper, lower) => diff_layer(upper.as_fd(), Some(lower.top.as_fd()), Marks::Trusted, out),
-            Source::Tree(tree) => export_tree(tree.top.as_fd(), out),
+            Source::Upper(upper, lower, maps) => {
+                let inside = |uid, gid| maps.as_ref().map_or((uid, gid), |maps| maps.inside(uid, gid));
+                diff_layer(upper.as_fd(), Some(lower.top.as_fd()), overlay::marks(), &inside, out)
+            }
+            Source::Tree(tree) => export_tree(tree.top.as_fd(), &|uid, gid| tree.inside(uid, gid), out),
         })
     }
 }

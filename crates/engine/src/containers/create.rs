@@ -10,7 +10,7 @@ use crate::overlay::Layer;
 use crate::pods;
 use crate::rootfs::{self, Meant};
 use crate::state::{self, Facts, Id, MadeBy, data_dir};
-use crate::{names, networks, run, volumes};
+use crate::{names, networks, run, userns, volumes};
 use image::{Events, Making};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
@@ -60,6 +60,7 @@ fn create_resolved(options: &CreateOptions, events: &dyn Events) -> Result<Made,
 /// What is made, with what it names of others looked up: namespaces and volumes of containers, pods, and networks. None if it names nothing.
 pub(crate) fn resolved(options: &CreateOptions) -> Result<Option<CreateOptions>, Error> {
     let shared = sharing::resolved(options)?;
+    let shared = userns::resolved(shared.as_ref().unwrap_or(options))?.or(shared);
     let mode = &shared.as_ref().unwrap_or(options).run.network;
     let Some(network) = networks::resolved(mode)? else { return Ok(shared) };
     let mut all = shared.unwrap_or_else(|| options.clone());
@@ -124,6 +125,8 @@ pub(crate) fn make_as(id: Id, options: &CreateOptions, meant: &Meant) -> Result<
     run.volumes.extend(nameless.iter().cloned());
     run.anonymous_volumes.clear();
     let mut facts = facts(&run, meant, &id, Confines::of(&run)?);
+    let chosen = userns::choose(&run)?;
+    facts.maps = chosen.maps;
     (facts.tool_pid, facts.made_by) = (None, Some(MadeBy::here(&options.made_by)));
     let what = || format!("make {}", state::layer_path(&id).display());
     let lock = step("make-directory", "what is not whole, and nobody's, goes with the next command", what, || {
@@ -145,6 +148,7 @@ pub(crate) fn make_as(id: Id, options: &CreateOptions, meant: &Meant) -> Result<
         let _ = volumes::remove_unused(&nameless);
         return Err(error);
     }
+    drop(chosen.held);
     events::container("create", &facts, &[]);
     Ok(Made { id, facts, lock })
 }
@@ -188,7 +192,7 @@ fn write(meant: &Meant, facts: &mut Facts, id: &Id) -> Result<(), Error> {
         facts.root = in_full(&root)?;
     }
     if let Some(top) = top {
-        layer.upper_like(&top).map_err(Error::file("make the container's layer", layer.path()))?;
+        layer.upper_like(&top, facts.maps.as_ref()).map_err(Error::file("make the container's layer", layer.path()))?;
     }
     let what = || format!("write {}/created.json", layer.path().display());
     step("write-created", "from here on it stays", what, || created::write(id, facts))

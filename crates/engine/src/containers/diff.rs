@@ -2,8 +2,9 @@
 
 use super::{get, tree};
 use crate::error::Error;
+use crate::overlay;
 use crate::state::{self, RootKind};
-use image::archive::{Changed, Marks, changes};
+use image::archive::{Changed, changes};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -25,5 +26,5 @@ pub fn diff(words: &str) -> Result<BTreeMap<Vec<u8>, Changed>, Error> {
     let path = state::layer_path(&found.id).join("upper");
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let upper = rustix::fs::open(&path, flags, Mode::empty()).map_err(Error::file("open", &path))?;
-    Ok(changes(upper.as_fd(), lower.top.as_fd(), Marks::Trusted)?)
+    Ok(changes(upper.as_fd(), lower.top.as_fd(), overlay::marks())?)
 }

@@ -116,7 +116,11 @@ pub fn exec(options: &ExecOptions) -> Result<i32, Error> {
     let newcomer = Newcomer {
         process: described(options, id, facts, confines, &init).map_err(|error| or_ended(&found, &first, error))?,
         init,
-        namespaces: NAMESPACES.into_iter().fold(Namespaces::default(), |all, one| all | one),
+        // Of users it may have none of its own.
+        namespaces: NAMESPACES
+            .into_iter()
+            .chain(facts.maps.as_ref().map(|_| Namespaces::USER))
+            .fold(Namespaces::default(), |all, one| all | one),
         cgroup,
         seccomp: confines.filter()?,
         stdio,

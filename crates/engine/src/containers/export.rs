@@ -27,6 +27,6 @@ pub fn export(words: &str, out: &mut dyn Write) -> Result<(), Error> {
     };
     let what = || format!("write the tar of {words}");
     step("export-tree", "straight from the tree, without a copy", what, || {
-        image::archive::export_tree(tree.top.as_fd(), out).map_err(Error::from)
+        image::archive::export_tree(tree.top.as_fd(), &|uid, gid| tree.inside(uid, gid), out).map_err(Error::from)
     })
 }

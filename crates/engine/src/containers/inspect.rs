@@ -81,6 +81,7 @@ pub struct ShownHost {
     #[serde(rename = "UTSMode")]
     pub uts_mode: String,
     pub cgroupns_mode: String,
+    pub userns_mode: String,
     pub cgroup_parent: String,
     /// What shall be published, by the container's port as `80/tcp`.
     pub port_bindings: BTreeMap<String, Vec<ShownBinding>>,
@@ -299,6 +300,7 @@ fn host(given: &Given) -> ShownHost {
         pid_mode: given.pid.clone(),
         uts_mode: given.uts.clone(),
         cgroupns_mode: given.cgroupns.clone(),
+        userns_mode: given.userns.clone(),
         cgroup_parent: given.cgroup_parent.clone().unwrap_or_default(),
         port_bindings: bindings(given),
         publish_all_ports: given.publish_all,

@@ -310,6 +310,7 @@ pub(crate) fn facts(options: &RunOptions, meant: &Meant, id: &Id, confines: Conf
         created: image::archive::timestamp(std::time::SystemTime::now()),
         config,
         confines: Some(confines),
+        maps: None,
         tool_pid: Some(std::process::id()),
         made_by: None,
         options: Some(options.clone()),

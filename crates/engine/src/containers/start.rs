@@ -22,7 +22,7 @@ use crate::restart::RestartPolicy;
 use crate::rootfs::Meant;
 use crate::run::Outcome;
 use crate::state::{Id, MadeBy, data_dir};
-use crate::{run as foreground, tty};
+use crate::{run as foreground, tty, userns};
 use image::Events;
 use rustix::fs::FlockOperation;
 use std::os::fd::OwnedFd;
@@ -91,7 +91,8 @@ fn run_resolved(order: &RunOrder, events: &dyn Events, note: Note<'_>) -> Result
     // Before anything runs: a signal that comes now is for the program.
     let signals = if order.detach { None } else { Some(Signals::hold()?) };
     let (job, lock) = if options.auto_remove {
-        (passing(&order.create, &meant)?, None)
+        let (job, chosen) = passing(&order.create, &meant)?;
+        (job, chosen)
     } else {
         let Made { id, facts, lock } = make(&order.create, &meant)?;
         (Job { id, facts, stays: true, size: tty::size(), pid_file: None }, Some(lock))
@@ -126,9 +127,11 @@ fn whole(options: &RunOptions) -> Attachment {
 }
 
 /// A container that goes when it ends.
-fn passing(options: &CreateOptions, meant: &Meant) -> Result<Job, Error> {
+fn passing(options: &CreateOptions, meant: &Meant) -> Result<(Job, Option<OwnedFd>), Error> {
     let id = Id::random()?;
+    let chosen = userns::choose(&options.run)?;
     let mut facts = facts(&options.run, meant, &id, Confines::of(&options.run)?);
+    facts.maps = chosen.maps;
     (facts.tool_pid, facts.made_by) = (None, Some(MadeBy::here(&options.made_by)));
     if matches!(meant, Meant::Directory | Meant::Archive) {
         facts.root = in_full(Path::new(&facts.root))?;
@@ -139,7 +142,7 @@ fn passing(options: &CreateOptions, meant: &Meant) -> Result<Job, Error> {
     if let Some(path) = &options.cidfile {
         write_cidfile(path, id.as_str())?;
     }
-    Ok(Job { id, facts, stays: false, size: tty::size(), pid_file: None })
+    Ok((Job { id, facts, stays: false, size: tty::size(), pid_file: None }, chosen.held))
 }
 
 /// What `start` is asked for.

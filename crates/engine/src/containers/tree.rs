@@ -8,6 +8,7 @@ use super::{Found, process};
 use crate::error::Error;
 use crate::overlay;
 use crate::state::{self, Facts, Id, RootKind, data_dir};
+use crate::userns::{self, Maps};
 use image::{Image, Images, Store};
 use registry::Digest;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -23,12 +24,25 @@ pub(super) struct OpenTree {
     pub(super) top: OwnedFd,
     /// What has to stay open.
     pub(super) held: Vec<OwnedFd>,
+    /// Its files have the owners that the container's have outside, if its user namespace is its own.
+    pub(super) maps: Option<Maps>,
 }
 
 impl OpenTree {
     pub(super) fn plain(top: OwnedFd) -> OpenTree {
-        OpenTree { top, held: Vec::new() }
+        OpenTree { top, held: Vec::new(), maps: None }
     }
+
+    /// As whom the container knows an owner.
+    pub(super) fn inside(&self, uid: u32, gid: u32) -> (u32, u32) {
+        self.maps.as_ref().map_or((uid, gid), |maps| maps.inside(uid, gid))
+    }
+}
+
+/// The ids by which to know the owners of a container's files, if they are not those on disk: of one that runs, or whose
+/// files were copied for it.
+pub(super) fn maps_of(found: &Found, facts: &Facts) -> Option<Maps> {
+    facts.maps.clone().filter(|maps| found.is_running || maps.is_copied)
 }
 
 /// What becomes of what is mounted in the root of a container that runs.
@@ -44,13 +58,14 @@ pub(super) enum Mounted {
 pub(super) fn of_container(found: &Found) -> Result<OpenTree, Error> {
     let facts = found.facts()?;
     if found.is_running {
-        return of_running(&found.id, facts, Mounted::Left).map(OpenTree::plain);
+        let top = of_running(&found.id, facts, Mounted::Left)?;
+        return Ok(OpenTree { maps: maps_of(found, facts), ..OpenTree::plain(top) });
     }
     match below(facts)? {
         Some(below) => {
             let upper = state::layer_path(&found.id).join("upper");
             let top = overlay::read_only(below.layers(), Some(&upper), Path::new(&facts.root))?;
-            Ok(OpenTree { top, held: below.held })
+            Ok(OpenTree { top, held: below.held, maps: maps_of(found, facts) })
         }
         None => {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -80,10 +95,19 @@ pub(super) fn below(facts: &Facts) -> Result<Option<Below>, Error> {
             let (images, image) = image_of(facts)?;
             let mut held = images.root(&image)?;
             held.insert(0, crate::base::open()?);
+            if let Some(maps) = copied(facts) {
+                let (dir, guard) = userns::root::copied(image.id.as_str(), &held, Path::new(&facts.root), maps)?;
+                return Ok(Some(Below { count: 1, held: vec![dir, guard] }));
+            }
             Ok(Some(Below { count: held.len(), held }))
         }
         RootKind::Archive => {
             let unpacked = archive_of(facts)?;
+            if let Some(maps) = copied(facts) {
+                let lower = [unpacked.dir];
+                let (dir, guard) = userns::root::copied(&unpacked.digest, &lower, Path::new(&facts.root), maps)?;
+                return Ok(Some(Below { count: 1, held: vec![dir, guard] }));
+            }
             Ok(Some(Below { count: 1, held: vec![unpacked.dir, unpacked.guard] }))
         }
         RootKind::Directory if facts.options.as_ref().is_some_and(|options| options.ephemeral) => {
@@ -97,6 +121,11 @@ pub(super) fn below(facts: &Facts) -> Result<Option<Below>, Error> {
     }
 }
 
+/// The maps of a container whose files were copied for it.
+fn copied(facts: &Facts) -> Option<&Maps> {
+    facts.maps.as_ref().filter(|maps| maps.is_copied)
+}
+
 /// The tree of an image.
 pub(super) fn of_image(images: &Images, image: &Image) -> Result<OpenTree, Error> {
     let mut lower = images.root(image)?;
@@ -106,7 +135,7 @@ pub(super) fn of_image(images: &Images, image: &Image) -> Result<OpenTree, Error
         return Ok(OpenTree::plain(top));
     }
     let top = overlay::read_only(&lower, None, Path::new(image.id.short()))?;
-    Ok(OpenTree { top, held: lower })
+    Ok(OpenTree { held: lower, ..OpenTree::plain(top) })
 }
 
 /// The image that a container is made of.

@@ -1,11 +1,13 @@
 //! What the verbs of images do in the store: pull, tag, rmi, prune, df.
 
 use super::{inspect, remote};
+use crate::created;
 use crate::error::Error;
 use crate::events;
 use crate::state;
 use image::{Events, Freed, Image, Images, Later, Order, Received, Removed, Usage};
 use registry::{Digest, Platform, Reference};
+use std::collections::BTreeSet;
 
 /// What is asked of `pull` beside the image.
 #[derive(Clone, Debug, Default)]
@@ -181,7 +183,19 @@ pub fn prune(images: &Images, order: &PruneOrder, keep: &dyn Fn(&Image) -> bool)
     let (freed, errors) = collect(images, true)?;
     pruned.freed = freed;
     pruned.errors.extend(errors.iter().map(ToString::to_string));
+    let (bytes, errors) = remove_unpacked()?;
+    pruned.freed.bytes += bytes;
+    pruned.errors.extend(errors.iter().map(ToString::to_string));
     Ok(pruned)
+}
+
+/// Removes the trees of archives of which no container is made, and the copies that were made for the users of containers:
+/// each is made again when it is needed.
+fn remove_unpacked() -> Result<(u64, Vec<image::Error>), Error> {
+    let created = created::all().into_iter().filter_map(|(_, facts)| facts.ok()?.archive);
+    let needed: BTreeSet<String> =
+        created.map(|digest| format!("sha256:{}", digest.trim_start_matches("sha256:"))).collect();
+    Ok(image::Store::open(state::data_dir())?.remove_unused(&|digest| needed.contains(digest)))
 }
 
 /// A container that is made of the image, if there is one.

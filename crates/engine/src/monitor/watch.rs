@@ -312,6 +312,7 @@ impl<'a> Monitor<'a> {
             network: self.network,
             ports: &publish::wishes(self.options, &facts.config),
             stays: *stays,
+            maps: facts.maps.as_ref(),
         };
         let begun = begin::begin(&beginning, stdio).map_err(|error| begin::or_damaged(error, &meant))?;
         let process = begun.container.process();

@@ -106,6 +106,7 @@ fn common_key(volume: &mut Volume, key: &str, value: Option<&str>, kind: &str) -
         "readonly" | "ro" => volume.read_only = flag(value)?,
         "rw" => volume.read_only = !flag(value)?,
         "U" | "chown" => volume.chown = flag(value)?,
+        "idmap" => volume.idmap = flag(value)?,
         "relabel" => {
             volume.relabel = match needed(key, value)? {
                 "shared" => Some(Relabel::Shared),

@@ -7,6 +7,7 @@
 
 use crate::user::{self, Account};
 use runtime::IdMap;
+use std::collections::BTreeSet;
 
 /// Who root of this user namespace is outside of it.
 pub(super) fn outside() -> Option<u32> {
@@ -43,6 +44,22 @@ impl Maps {
         let own = |host| vec![IdMap { container: 0, host, size: 1 }];
         Maps { uid: own(uid), gid: own(gid) }
     }
+}
+
+/// The ranges that are set aside for a name, of users and of groups alike.
+pub(super) fn set_aside(name: &str) -> Vec<(u32, u32)> {
+    let of = |path| ranges(&std::fs::read_to_string(path).unwrap_or_default(), Some(name), u32::MAX);
+    let gids = of("/etc/subgid");
+    of("/etc/subuid").into_iter().filter(|range| gids.contains(range)).collect()
+}
+
+/// The ranges that are set aside for anybody else, of users or of groups.
+pub(super) fn all_set_aside_but(name: &str) -> Vec<(u32, u32)> {
+    let texts = ["/etc/subuid", "/etc/subgid"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+    let lines = texts.iter().flat_map(|text| text.lines());
+    let others = lines.filter_map(|line| line.split(':').next()).filter(|who| *who != name).collect::<BTreeSet<_>>();
+    let of = |who: &&str| texts.iter().flat_map(|text| ranges(text, Some(who), u32::MAX)).collect::<Vec<_>>();
+    others.iter().flat_map(of).collect()
 }
 
 /// The lines of a user, by name or by number: first id and how many. Which are no ranges are not taken, as by newuidmap.

@@ -119,6 +119,16 @@ pub(crate) fn ranges(uid: u32, gid: u32) -> Option<(u64, u64)> {
     Some((count(&maps.uid), count(&maps.gid)))
 }
 
+/// The ids that the administrator has set aside for a name that is nobody's.
+pub(crate) fn set_aside(name: &str) -> Vec<(u32, u32)> {
+    ids::set_aside(name)
+}
+
+/// The ids that are set aside for all the others: for the users of this host.
+pub(crate) fn all_set_aside_but(name: &str) -> Vec<(u32, u32)> {
+    ids::all_set_aside_but(name)
+}
+
 /// Whether this process acts for an ordinary user.
 pub(crate) fn is_rootless() -> bool {
     ENTERED.get().is_some()

@@ -7,7 +7,7 @@
 //! none of these; an upper directory that has them was mounted by somebody else, and cannot be told as a layer.
 
 use super::Flaw;
-use super::export::TreeTar;
+use super::export::{Owners, TreeTar};
 use super::flaw::cut;
 use super::walk::{Mounts, Node, Xattrs, open_at, tree_error, walk};
 use crate::error::Error;
@@ -34,9 +34,10 @@ pub fn diff_layer(
     upper: BorrowedFd<'_>,
     lower: Option<BorrowedFd<'_>>,
     marks: Marks,
+    owners: Owners<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let mut diff = Diff { tar: TreeTar::new(out), lower, marks };
+    let mut diff = Diff { tar: TreeTar::new(owners, out), lower, marks };
     walk(upper, Mounts::Left, &mut |node| diff.add(node))?;
     diff.tar.finish()
 }

@@ -13,16 +13,23 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 
+/// As whom a tar names the user and the group whom a file belongs to on disk: a container may have its own numbers.
+pub type Owners<'a> = &'a dyn Fn(u32, u32) -> (u32, u32);
+
+/// By the numbers that are on disk.
+pub const AS_ON_DISK: Owners<'static> = &|uid, gid| (uid, gid);
+
 /// Writes the tree below `root` as a tar: in an order that is the same each time, hard links kept, holes as zeros,
 /// times in seconds, without sockets and without what is mounted in it. The attributes are those that an unpacked
 /// archive gets. The top itself is in it only when it is not 0755 and root's.
 ///
 /// # Errors
 /// [`Error::Tree`], with what cannot be read, or written.
-pub fn export_tree(root: BorrowedFd<'_>, out: &mut dyn Write) -> Result<(), Error> {
-    let mut tar = TreeTar::new(out);
+pub fn export_tree(root: BorrowedFd<'_>, owners: Owners<'_>, out: &mut dyn Write) -> Result<(), Error> {
+    let mut tar = TreeTar::new(owners, out);
     walk(root, Mounts::Left, &mut |node| {
-        let plain = node.path.is_empty() && node.mode() == 0o755 && node.owner() == (0, 0);
+        let (uid, gid) = node.owner();
+        let plain = node.path.is_empty() && node.mode() == 0o755 && owners(uid, gid) == (0, 0);
         if plain {
             return Ok(());
         }
@@ -59,7 +66,7 @@ pub fn each_entry(top: BorrowedFd<'_>, visit: &mut dyn FnMut(Met<'_>) -> Result<
         let what = "on a file system of the kernel's own, whose files have no content to copy";
         return Err(tree_error(b"", Flaw::Unsuited { name: "it".into(), what }));
     }
-    let (mut entries, mut buffer) = (Entries::new(Times::InFull), vec![0; CHUNK]);
+    let (mut entries, mut buffer) = (Entries::new(Times::InFull, AS_ON_DISK), vec![0; CHUNK]);
     walk_thing(top, &mut |node| {
         let xattrs = xattrs(node, &mut buffer)?;
         match entries.of(node, xattrs)? {
@@ -77,15 +84,16 @@ enum Times {
 }
 
 /// What a tar says of a tree's nodes.
-struct Entries {
+struct Entries<'a> {
     times: Times,
+    owners: Owners<'a>,
     /// The first names of files that have several, and how many of these are still to come.
     links: HashMap<(u32, u32, u64), (Vec<u8>, u32)>,
 }
 
-impl Entries {
-    fn new(times: Times) -> Entries {
-        Entries { times, links: HashMap::new() }
+impl<'a> Entries<'a> {
+    fn new(times: Times, owners: Owners<'a>) -> Entries<'a> {
+        Entries { times, owners, links: HashMap::new() }
     }
 
     /// A node with those of its attributes that a tar may have; nothing of a socket, or of what is gone by now.
@@ -107,6 +115,7 @@ impl Entries {
             FileType::Socket | FileType::Unknown => return Ok(None),
         };
         let (uid, gid) = node.owner();
+        let (uid, gid) = (self.owners)(uid, gid);
         let nanoseconds = if self.times == Times::InFull { node.nanoseconds() } else { 0 };
         let mtime = Time { seconds: node.mtime(), nanoseconds };
         let mut entry = Entry { name: node.path.to_vec(), kind, mode: node.mode(), uid, gid, mtime, xattrs };
@@ -196,12 +205,12 @@ impl<'a> TarOut<'a> {
 /// A tar that nodes of a tree are put to.
 pub(super) struct TreeTar<'a> {
     out: TarOut<'a>,
-    entries: Entries,
+    entries: Entries<'a>,
 }
 
 impl<'a> TreeTar<'a> {
-    pub(super) fn new(out: &'a mut dyn Write) -> TreeTar<'a> {
-        TreeTar { out: TarOut::new(out), entries: Entries::new(Times::Seconds) }
+    pub(super) fn new(owners: Owners<'a>, out: &'a mut dyn Write) -> TreeTar<'a> {
+        TreeTar { out: TarOut::new(out), entries: Entries::new(Times::Seconds, owners) }
     }
 
     pub(super) fn xattrs(&mut self, node: &Node<'_>) -> Result<Xattrs, Error> {

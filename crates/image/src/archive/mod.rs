@@ -41,7 +41,7 @@ pub use commit::{Commit, Committed, NewLayer, commit, timestamp};
 pub use copy::{Platforms, copy};
 pub use diff::{Marks, diff_layer};
 pub use docker_sink::DockerArchive;
-pub use export::{Met, TarOut, each_entry, export_tree};
+pub use export::{AS_ON_DISK, Met, Owners, TarOut, each_entry, export_tree};
 pub use flaw::Flaw;
 pub use layout::LayoutSource;
 pub use layout_sink::LayoutSink;

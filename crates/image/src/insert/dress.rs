@@ -3,6 +3,7 @@
 //! Owner first, for a change of owner takes set-user-ID bits and file capabilities away; the time last. What is given to
 //! another owner than the entry's loses these bits: they were worth what the first owner is, and not more.
 
+use crate::archive::Owners;
 use crate::error::Error;
 use crate::room::shown;
 use crate::tar::{Entry, Kind, Time};
@@ -38,7 +39,7 @@ impl Failure {
 
 impl Dress {
     /// What an entry says, but for the owner if there is another one.
-    pub(super) fn of(entry: &Entry, owner: Option<(u32, u32)>) -> Dress {
+    pub(super) fn of(entry: &Entry, owner: Option<(u32, u32)>, on_disk: Owners<'_>) -> Dress {
         let (uid, gid) = owner.unwrap_or((entry.uid, entry.gid));
         let mut mode = entry.mode & 0o7777;
         if entry.kind != Kind::Directory {
@@ -50,12 +51,14 @@ impl Dress {
             keep => Some((name.clone(), value.clone(), keep)),
         };
         let xattrs = entry.xattrs.iter().filter_map(keep).collect();
+        let (uid, gid) = on_disk(uid, gid);
         Dress { uid, gid, mode, mtime: Some(entry.mtime), xattrs }
     }
 
     /// Of a directory that no entry speaks of.
-    pub(super) fn of_implied_directory(owner: Option<(u32, u32)>) -> Dress {
+    pub(super) fn of_implied_directory(owner: Option<(u32, u32)>, on_disk: Owners<'_>) -> Dress {
         let (uid, gid) = owner.unwrap_or_default();
+        let (uid, gid) = on_disk(uid, gid);
         Dress { uid, gid, mode: 0o755, mtime: None, xattrs: Vec::new() }
     }
 

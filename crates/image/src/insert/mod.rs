@@ -18,6 +18,7 @@
 mod dress;
 
 use crate::archive::walk::{is_kernels, look};
+use crate::archive::{AS_ON_DISK, Owners};
 use crate::error::Error;
 use crate::input::{CHUNK, decoded};
 use crate::room::shown;
@@ -59,6 +60,8 @@ pub struct Inserter<'a> {
     links: Links,
     /// Who everything shall belong to, if not to whom the entry says.
     owner: Option<(u32, u32)>,
+    /// Whose they are on disk then.
+    on_disk: Owners<'a>,
     /// The directory of the last entry, by its normal name.
     here: Option<(Vec<u8>, OwnedFd)>,
     /// The directories that lead to the last entry and are still to get what their entries say.
@@ -81,7 +84,12 @@ impl<'a> Inserter<'a> {
     /// Into this directory, however it is open.
     pub fn new(top: BorrowedFd<'a>, links: Links, owner: Option<(u32, u32)>) -> Inserter<'a> {
         let (open, done, buffer) = (Vec::new(), Inserted::default(), vec![0; CHUNK]);
-        Inserter { top, links, owner, here: None, open, first: None, done, buffer }
+        Inserter { top, links, owner, on_disk: AS_ON_DISK, here: None, open, first: None, done, buffer }
+    }
+
+    /// With other numbers on disk for the owners that entries say, and for that of everything.
+    pub fn with_owners(self, on_disk: Owners<'a>) -> Inserter<'a> {
+        Inserter { on_disk, ..self }
     }
 
     /// The directory that was made or entered first, by device and inode.
@@ -139,7 +147,7 @@ impl<'a> Inserter<'a> {
         self.leave(Some(&path))?;
         let (parent, name) = split(&path);
         self.enter(parent).map_err(failed("find the directory of", label))?;
-        let dress = Dress::of(entry, self.owner);
+        let dress = Dress::of(entry, self.owner, self.on_disk);
         let at_name = OsStr::from_bytes(name);
         match &entry.kind {
             Kind::File { size } => self.file(name, *size, &dress, label, content)?,
@@ -306,7 +314,9 @@ impl<'a> Inserter<'a> {
             match mkdirat(&here, OsStr::from_bytes(component), Mode::RWXU) {
                 Ok(()) => {
                     let made = self.open_directory(&path[..end], OFlags::RDONLY | OFlags::NOFOLLOW)?;
-                    Dress::of_implied_directory(self.owner).open(made.as_fd()).map_err(|failure| failure.source())?;
+                    Dress::of_implied_directory(self.owner, self.on_disk)
+                        .open(made.as_fd())
+                        .map_err(|failure| failure.source())?;
                 }
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error),

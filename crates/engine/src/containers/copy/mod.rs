@@ -148,6 +148,7 @@ fn to_stream(order: &CopyOrder, tree: &Tree, path: &str, output: &mut dyn Write)
     each_entry(source.thing.as_fd(), &mut |met| match met {
         Met::Entry { mut entry, file, .. } => {
             rename(&mut entry, &prefix);
+            (entry.uid, entry.gid) = tree.inside(entry.uid, entry.gid);
             copied.bytes += size(&entry);
             tar.add(&entry, file)
         }
@@ -168,7 +169,8 @@ fn from_stream(tree: &Tree, path: &str, input: &mut dyn BufRead) -> Result<Copie
     }
     // In the root, symlinks mean what they mean in the container. Elsewhere none leads out of the directory.
     let links = if tree.is_root(place.dir.as_fd()) { Links::InRoot } else { Links::Beneath };
-    let mut inserter = Inserter::new(place.dir.as_fd(), links, None);
+    let on_disk = |uid, gid| tree.on_disk(uid, gid);
+    let mut inserter = Inserter::new(place.dir.as_fd(), links, None).with_owners(&on_disk);
     inserter.archive(input)?;
     Ok(Copied { bytes: inserter.finish()?.bytes, left: Vec::new() })
 }
@@ -193,7 +195,8 @@ fn between(order: &CopyOrder, source: Source, trees: &Trees, path: &str) -> Resu
     };
     let mut copied = Copied::default();
     // Everything is made here, or was a directory before: a symlink on the way is somebody's trick.
-    let mut inserter = Inserter::new(place.dir.as_fd(), Links::Refused, owner);
+    let on_disk = |uid, gid| tree.on_disk(uid, gid);
+    let mut inserter = Inserter::new(place.dir.as_fd(), Links::Refused, owner).with_owners(&on_disk);
     // What is merged into itself would have the directory that it goes to in it.
     let merged_into = if prefix.is_empty() { inode(place.dir.as_fd()).ok() } else { None };
     if merged_into.is_some() && merged_into == inode(source.thing.as_fd()).ok() {
@@ -205,6 +208,7 @@ fn between(order: &CopyOrder, source: Source, trees: &Trees, path: &str) -> Resu
             let goal = merged_into.or_else(|| inserter.first_directory());
             is_itself = entry.kind == Kind::Directory && !entry.name.is_empty() && goal == Some(inode);
             rename(&mut entry, prefix);
+            (entry.uid, entry.gid) = trees.source().inside(entry.uid, entry.gid);
             if is_itself { Err(image::Error::Interrupted) } else { inserter.add(&entry, file) }
         }
         Met::Left(path) => {

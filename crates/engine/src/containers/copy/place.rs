@@ -4,6 +4,7 @@ use super::super::tree::OpenTree;
 use super::error::CopyError;
 use super::rules::There;
 use super::words;
+use crate::userns::Maps;
 use runtime::Root;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, openat, readlinkat, statx};
 use rustix::io::Errno;
@@ -24,6 +25,8 @@ pub(super) struct Tree {
     /// Where something is mounted while the container runs, and now is not.
     unmounted: Vec<PathBuf>,
     _held: Vec<OwnedFd>,
+    /// Its files have the owners that the container's have outside.
+    maps: Option<Maps>,
 }
 
 /// What is to be copied.
@@ -46,12 +49,23 @@ pub(super) struct Destination {
 
 impl Tree {
     pub(super) fn host() -> Tree {
-        Tree { root: None, container: String::new(), unmounted: Vec::new(), _held: Vec::new() }
+        Tree { root: None, container: String::new(), unmounted: Vec::new(), _held: Vec::new(), maps: None }
     }
 
     pub(super) fn of_container(tree: OpenTree, container: &str, unmounted: Vec<PathBuf>) -> Tree {
-        let OpenTree { top, held } = tree;
-        Tree { root: Some(Root::new(top)), container: format!("{container}:"), unmounted, _held: held }
+        let OpenTree { top, held, maps } = tree;
+        Tree { root: Some(Root::new(top)), container: format!("{container}:"), unmounted, _held: held, maps }
+    }
+
+    /// As whom it knows an owner who is on disk.
+    pub(super) fn inside(&self, uid: u32, gid: u32) -> (u32, u32) {
+        self.maps.as_ref().map_or((uid, gid), |maps| maps.inside(uid, gid))
+    }
+
+    /// Who an owner is on disk. Whom its user namespace leaves out its root stands for.
+    pub(super) fn on_disk(&self, uid: u32, gid: u32) -> (u32, u32) {
+        let Some(maps) = &self.maps else { return (uid, gid) };
+        maps.outside(uid, gid).or_else(|| maps.outside(0, 0)).unwrap_or((uid, gid))
     }
 
     /// A path as it was typed.

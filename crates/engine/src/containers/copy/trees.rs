@@ -5,7 +5,7 @@
 //! be opened, and one to be read from cannot be written to.
 
 use super::super::Found;
-use super::super::tree::{Mounted, OpenTree, below, of_running};
+use super::super::tree::{Mounted, OpenTree, below, maps_of, of_running};
 use crate::error::Error;
 use crate::overlay;
 use crate::state::{self, Facts};
@@ -29,7 +29,8 @@ pub(super) fn open(found: &Found, what_for: Use) -> Result<OpenTree, Error> {
     let facts = found.facts()?;
     if found.is_running {
         let copy = of_running(&found.id, facts, Mounted::Kept)?;
-        return restricted(copy, what_for == Use::Read).map(OpenTree::plain);
+        let top = restricted(copy, what_for == Use::Read)?;
+        return Ok(OpenTree { maps: maps_of(found, facts), ..OpenTree::plain(top) });
     }
     let read_only = what_for == Use::Read || facts.options.as_ref().is_some_and(|options| options.read_only);
     let shown = Path::new(&facts.root);
@@ -48,7 +49,7 @@ pub(super) fn open(found: &Found, what_for: Use) -> Result<OpenTree, Error> {
             overlay::writable(below.layers(), &found.id, shown, rights | MountAttrFlags::MOUNT_ATTR_NODEV)?
         }
     };
-    Ok(OpenTree { top, held: below.held })
+    Ok(OpenTree { top, held: below.held, maps: maps_of(found, facts) })
 }
 
 /// The same mounts with fewer rights.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::oracles::{add_finer_things, make_tree};
-use image::archive::{Commit, LayoutSink, Marks, NewLayer, commit, diff_layer, export_tree, timestamp};
+use image::archive::{AS_ON_DISK, Commit, LayoutSink, Marks, NewLayer, commit, diff_layer, export_tree, timestamp};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ fn a_tree_is_the_same_after_other_programs_unpacked_it() {
     );
     let write = || {
         let mut bytes = Vec::new();
-        export_tree(directory(&tree).as_fd(), &mut bytes).unwrap();
+        export_tree(directory(&tree).as_fd(), AS_ON_DISK, &mut bytes).unwrap();
         bytes
     };
     let bytes = write();
@@ -67,7 +67,7 @@ fn names_are_those_that_tar_lists() {
     make_tree(&scratch.0.join("tree"), true);
     shell(&scratch.0, "rm tree/holes");
     let mut bytes = Vec::new();
-    export_tree(directory(&scratch.0.join("tree")).as_fd(), &mut bytes).unwrap();
+    export_tree(directory(&scratch.0.join("tree")).as_fd(), AS_ON_DISK, &mut bytes).unwrap();
     std::fs::write(scratch.0.join("ours"), &bytes).unwrap();
     shell(
         &scratch.0,
@@ -97,7 +97,7 @@ fn what_is_mounted_in_a_tree_is_not_in_its_tar() {
         std::fs::write(tree.join("mnt/inner"), "secret").unwrap();
         mount_bind(tree.join("../host"), tree.join("d/file")).unwrap();
         let mut bytes = Vec::new();
-        export_tree(directory(&tree).as_fd(), &mut bytes).unwrap();
+        export_tree(directory(&tree).as_fd(), AS_ON_DISK, &mut bytes).unwrap();
         bytes
     })
     .join()
@@ -182,11 +182,11 @@ fn the_upper_directory_of_an_overlay_applied_is_what_the_overlay_showed() {
     );
     let (lower, upper) = (directory(&scratch.0.join("lower")), directory(&scratch.0.join("upper")));
     let mut base = Vec::new();
-    export_tree(lower.as_fd(), &mut base).unwrap();
+    export_tree(lower.as_fd(), AS_ON_DISK, &mut base).unwrap();
     let expected = in_seconds(picture(&scratch.0.join("expected")));
     for with_lower in [true, false] {
         let mut diff = Vec::new();
-        diff_layer(upper.as_fd(), with_lower.then_some(lower.as_fd()), Marks::Trusted, &mut diff).unwrap();
+        diff_layer(upper.as_fd(), with_lower.then_some(lower.as_fd()), Marks::Trusted, AS_ON_DISK, &mut diff).unwrap();
         let mut names = Vec::new();
         let mut reader = image::tar::Reader::new(diff.as_slice());
         while let Some(entry) = reader.next().unwrap() {
@@ -227,10 +227,11 @@ fn what_a_layer_cannot_say() {
     for (name, make, expected) in cases {
         shell(&scratch.0, &format!("mark() {{ {MARK}; }}; rm -rf upper; mkdir upper; {make}"));
         let upper = directory(&scratch.0.join("upper"));
-        let told = diff_layer(upper.as_fd(), None, Marks::Trusted, &mut Vec::new()).expect_err(name).to_string();
+        let told =
+            diff_layer(upper.as_fd(), None, Marks::Trusted, AS_ON_DISK, &mut Vec::new()).expect_err(name).to_string();
         assert!(told.contains(expected), "{name}: {told}");
         // Without privileges these attributes are not overlayfs's.
-        let user = diff_layer(upper.as_fd(), None, Marks::User, &mut Vec::new());
+        let user = diff_layer(upper.as_fd(), None, Marks::User, AS_ON_DISK, &mut Vec::new());
         assert_eq!(user.is_ok(), name == "redirect" || name == "metacopy", "{name}");
     }
 }
@@ -251,7 +252,7 @@ open('bottom', 'w')";
     };
     deep(300);
     let mut bytes = Vec::new();
-    export_tree(directory(&scratch.0.join("tree")).as_fd(), &mut bytes).unwrap();
+    export_tree(directory(&scratch.0.join("tree")).as_fd(), AS_ON_DISK, &mut bytes).unwrap();
     assert!(!bytes.windows(6).any(|window| window == b"secret"));
     let mut reader = image::tar::Reader::new(bytes.as_slice());
     let mut count = 0;
@@ -261,6 +262,6 @@ open('bottom', 'w')";
     assert_eq!(count, 4 + 300 + 1);
     // Deeper than a name can be long.
     deep(600);
-    let told = export_tree(directory(&scratch.0.join("tree")).as_fd(), &mut Vec::new()).unwrap_err();
+    let told = export_tree(directory(&scratch.0.join("tree")).as_fd(), AS_ON_DISK, &mut Vec::new()).unwrap_err();
     assert!(told.to_string().contains("File name too long"), "{told}");
 }

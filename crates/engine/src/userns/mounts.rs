@@ -1,0 +1,63 @@
+//! Mounts that map owners: what is 0 on disk is shown as the container's root outside, and so as 0 in it.
+//!
+//! Only who is root over a file system's own user namespace may map its owners, so root of the host, and only where the
+//! file system can: ext4, xfs, btrfs, erofs and tmpfs among others, and no overlay. Each layer is mapped by itself, then,
+//! and the overlay over them needs nothing more. [mount_setattr(2), MOUNT_ATTR_IDMAP: since Linux 5.12, layers of an
+//! overlay since 5.19, erofs since 5.19, tmpfs since 6.3]
+
+use super::{Maps, Range};
+use crate::error::Error;
+use runtime::IdMap;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{OpenTreeFlags, open_tree};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// The user namespace whose maps the mounts of a container have, with nobody in it.
+#[derive(Debug)]
+pub(crate) struct Mapper(OwnedFd);
+
+impl Mapper {
+    /// For the files of a container. For a process of one thread.
+    pub(crate) fn of(maps: &Maps) -> Result<Mapper, Error> {
+        let [uid, gid] = maps.of_mounts();
+        Ok(Mapper(runtime::user_namespace(&id_maps(&uid), &id_maps(&gid))?))
+    }
+
+    /// A mount of what a descriptor leads to, attached nowhere, whose owners are mapped.
+    pub(crate) fn mount(&self, of: &OwnedFd, shown: &Path) -> Result<OwnedFd, Error> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let copy = open_tree(of, "", flags).map_err(Error::file("mount once more", shown))?;
+        runtime::map_mount(copy.as_fd(), false, self.0.as_fd(), shown)?;
+        Ok(copy)
+    }
+}
+
+impl Mapper {
+    /// Maps the owners of mounts that are there, attached nowhere: of one, and of what is mounted in it.
+    pub(crate) fn map(&self, mounts: BorrowedFd<'_>, shown: &Path) -> Result<(), Error> {
+        Ok(runtime::map_mount(mounts, true, self.0.as_fd(), shown)?)
+    }
+}
+
+fn id_maps(ranges: &[Range]) -> Vec<IdMap> {
+    ranges.iter().map(|range| IdMap { container: range.inside, host: range.outside, size: range.size }).collect()
+}
+
+/// Whether owners of files in this directory can be mapped.
+pub(crate) fn can_map(dir: &Path, maps: &Maps) -> Result<bool, Error> {
+    crate::state::make_private_directory(dir).map_err(Error::file("make", dir))?;
+    let open = rustix::fs::openat(CWD, dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let open = open.map_err(Error::file("open", dir))?;
+    match Mapper::of(maps)?.mount(&open, dir) {
+        Ok(_) => Ok(true),
+        Err(Error::Runtime(runtime::Error::Host { .. })) => Ok(false),
+        // Root of a user namespace that is not the file system's.
+        Err(Error::Runtime(runtime::Error::IdMap { source, .. }))
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}

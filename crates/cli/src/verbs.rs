@@ -44,6 +44,8 @@ pub(crate) static ALL: Verbs = &[
             known(&containers::HEALTHCHECK),
             known(&containers::PORT),
             known(&containers::DIFF),
+            known(&containers::MOUNT),
+            known(&containers::UNMOUNT),
             known(&containers::STATS),
             known(&containers::EXPORT),
             known(&containers::COMMIT),

@@ -267,6 +267,21 @@ fn unshare_shows_files_as_containers_see_them() {
     // Within it the tool finds itself, and what the user has.
     user.sh("mycontainer run -d --name one ./root sleep 100 > /dev/null");
     assert_eq!(user.sh("mycontainer unshare mycontainer ps --format '{{.Names}}'"), "one\n");
+    // A mount is seen there, and nowhere else.
+    let said = user.fails(1, "mycontainer mount one");
+    assert!(
+        said.contains("where your containers are made, and not here") && said.contains("mycontainer unshare"),
+        "{said}"
+    );
+    user.sh("mycontainer create --name other ./root true > /dev/null");
+    for name in ["one", "other"] {
+        let script = format!(
+            "path=$(mycontainer mount {name}); echo mounted > $path/mounted; mycontainer mount | grep {name}; mycontainer unmount {name}"
+        );
+        user.sh(&format!(
+            "mycontainer unshare sh -ec '{script}'; mycontainer cp {name}:/mounted - | tar -x -O | grep mounted"
+        ));
+    }
     user.fails(127, "mycontainer unshare no-such-program");
     user.host.ours_fails(1, &["unshare", "true"]);
 }

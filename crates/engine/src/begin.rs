@@ -56,7 +56,13 @@ pub(crate) struct Begun {
 pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Error> {
     let Beginning { id, name, options, confines, meant, network, ports, stays, maps } = *beginning;
     let layer = || if stays { Layer::of_kept(id) } else { Layer::make(id) };
-    let OpenRoot { root, mut trees, is_host, held } = rootfs::open(meant, options, &layer, maps)?;
+    let OpenRoot { root, mut trees, is_host, held } = match if stays { containers::mount::copy(id)? } else { None } {
+        Some(_) if maps.is_some() => {
+            return Err(Error::IsMounted { container: name.unwrap_or(id.host_name()).to_owned() });
+        }
+        Some(mounted) if rootfs::has_layer(meant, options) => OpenRoot::plain(Root::new(mounted)),
+        _ => rootfs::open(meant, options, &layer, maps)?,
+    };
     let with_volumes = with_volumes(beginning, root.tree(), &mut trees)?;
     let options = with_volumes.as_ref().unwrap_or(options);
     let mut shared = containers::open_shared(options)?;

@@ -70,6 +70,15 @@ pub enum Error {
     /// A directory whose owners no mount can map, used in place.
     #[error("the owners of {0} cannot be mapped here, and a directory that is used in place is not copied")]
     OwnersInPlace(PathBuf),
+    /// A mount that nobody would see.
+    #[error("what is mounted for you is seen where your containers are made, and not here")]
+    NotUnshared,
+    /// A container whose root is mounted by the host is to be started in a user namespace of its own.
+    #[error("the root of {container} is mounted")]
+    IsMounted {
+        /// The container.
+        container: String,
+    },
     /// An ordinary user without a place for files.
     #[error(
         "there is no place for your containers: neither HOME nor XDG_DATA_HOME is set, and /etc/passwd does not know you"
@@ -527,6 +536,10 @@ impl Error {
             Error::Uplink { .. } => "`--network none` and `--network host` do without",
             Error::NoGroup { .. } => "`mycontainer info --check` shows what gives you control groups",
             Error::NoFreeIds { .. } => "ask for fewer with --userns auto:size=N, or remove containers that have some",
+            Error::NotUnshared => "`mycontainer unshare` opens a shell there: mount it in that",
+            Error::IsMounted { .. } => {
+                "`mycontainer unmount` first: with a user namespace of its own it is mounted otherwise"
+            }
             Error::OwnersInPlace(_) => "`mycontainer import` makes an image of it, or leave --userns away",
             Error::OneId { .. } | Error::NoRanges => {
                 "`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER` sets some aside"

@@ -230,6 +230,7 @@ fn path(dir: &OwnedFd) -> String {
 
 /// Removes a container's layer, whatever the container put into it.
 pub(crate) fn remove_layer(id: &Id) -> Result<(), Error> {
+    crate::containers::mount::forget(id)?;
     let dir = match open_directory(&state::layers_dir()) {
         Ok(dir) => dir,
         Err(Errno::NOENT) => return Ok(()),

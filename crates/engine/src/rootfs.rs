@@ -69,7 +69,7 @@ pub(crate) struct Layers {
 }
 
 impl OpenRoot {
-    fn plain(root: Root) -> OpenRoot {
+    pub(crate) fn plain(root: Root) -> OpenRoot {
         OpenRoot { root: Opened::Ready(root), trees: Vec::new(), is_host: false, held: Vec::new() }
     }
 }
@@ -169,6 +169,11 @@ pub(crate) fn open(
         }
         Meant::Image(images, image) => open_image(images, image, path, layer),
     }
+}
+
+/// Whether the container has a layer of its own over what ROOT means.
+pub(crate) fn has_layer(meant: &Meant, options: &RunOptions) -> bool {
+    !matches!(meant, Meant::Empty) && (options.ephemeral || !matches!(meant, Meant::Directory))
 }
 
 /// As [`open`], for a container with a user namespace of its own.

@@ -61,6 +61,10 @@ pub(super) fn of_container(found: &Found) -> Result<OpenTree, Error> {
         let top = of_running(&found.id, facts, Mounted::Left)?;
         return Ok(OpenTree { maps: maps_of(found, facts), ..OpenTree::plain(top) });
     }
+    if let Some(mounted) = super::mount::copy(&found.id)? {
+        let maps = facts.maps.clone();
+        return Ok(OpenTree { maps, ..OpenTree::plain(mounted) });
+    }
     match below(facts)? {
         Some(below) => {
             let upper = state::layer_path(&found.id).join("upper");

@@ -192,6 +192,10 @@ pub fn prune(images: &Images, order: &PruneOrder, keep: &dyn Fn(&Image) -> bool)
 /// Removes the trees of archives of which no container is made, and the copies that were made for the users of containers:
 /// each is made again when it is needed.
 fn remove_unpacked() -> Result<(u64, Vec<image::Error>), Error> {
+    // Nobody holds what lies below one that is mounted.
+    if crate::containers::mount::is_any() {
+        return Ok((0, Vec::new()));
+    }
     let created = created::all().into_iter().filter_map(|(_, facts)| facts.ok()?.archive);
     let needed: BTreeSet<String> =
         created.map(|digest| format!("sha256:{}", digest.trim_start_matches("sha256:"))).collect();

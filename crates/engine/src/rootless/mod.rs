@@ -134,6 +134,13 @@ pub(crate) fn is_rootless() -> bool {
     ENTERED.get().is_some()
 }
 
+/// Whether who runs this command is in the user's mount namespace, too: a program that `unshare` runs.
+pub(crate) fn is_seen_by_caller() -> bool {
+    let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    let mounts = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    mounts(&parent.to_string()).is_some_and(|namespace| Some(namespace) == mounts("self"))
+}
+
 /// Whether all files and programs of the user's containers are root's, which is the user: no other ids are set aside.
 pub(crate) fn is_single_id() -> bool {
     is_rootless() && sys::namespace::has_one_id()

@@ -34,6 +34,9 @@ pub(super) fn open(found: &Found, what_for: Use) -> Result<OpenTree, Error> {
     }
     let read_only = what_for == Use::Read || facts.options.as_ref().is_some_and(|options| options.read_only);
     let shown = Path::new(&facts.root);
+    if let Some(mounted) = super::super::mount::copy(&found.id)? {
+        return Ok(OpenTree { maps: facts.maps.clone(), ..OpenTree::plain(restricted(mounted, read_only)?) });
+    }
     let Some(below) = below(facts)? else {
         let recursive = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE;
         let copy = open_tree(CWD, shown, recursive | OpenTreeFlags::OPEN_TREE_CLOEXEC);

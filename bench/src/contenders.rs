@@ -99,7 +99,8 @@ fn admit(
     let command = |words: &[String]| -> Vec<String> {
         std::iter::once(&program).chain(&entry.global).chain(words).cloned().collect()
     };
-    let stderr = scratch.path("stderr");
+    let own = if entry.view == View::User { "home/" } else { "" };
+    let stderr = scratch.path(&format!("{own}stderr"));
     if let Some(words) = entry.prepare.as_deref().map(command)
         && !prepared.contains(&words)
     {
@@ -113,7 +114,7 @@ fn admit(
     if let Err(why) = workers.try_once(entry.view, &argv, &stderr)? {
         return Ok(Err(why));
     }
-    let peak = scratch.path("peak-kib");
+    let peak = scratch.path(&format!("{own}peak-kib"));
     let words = [scratch.path("peak"), peak.clone()].map(|path| path.to_string_lossy().into_owned());
     let through_peak: Vec<String> = words.into_iter().chain(argv.iter().cloned()).collect();
     let micros = match workers.try_once(entry.view, &through_peak, &stderr)? {
@@ -180,6 +181,7 @@ fn entries(scratch: &Scratch, tool: &Path) -> Vec<Entry> {
         on_v2(oci_runtime("runc, v2", "runc", &[], scratch)),
     ]);
     all.extend(podman(scratch));
+    all.extend(of_user(scratch));
     all.extend(docker(scratch));
     all
 }
@@ -249,6 +251,35 @@ fn podman(scratch: &Scratch) -> [Entry; 2] {
         with("podman", "image, overlay, monitor", "none"),
         with("podman+bridge", "the same with its default network", "bridge"),
     ]
+}
+
+/// The same without root. Where there is no user they are not measured.
+fn of_user(scratch: &Scratch) -> Vec<Entry> {
+    let [home, tool, root, tar] = ["home", "home/mycontainer", "home/root", "home/root.tar"]
+        .map(|name| scratch.path(name).to_string_lossy().into_owned());
+    if !Path::new(&home).exists() {
+        return Vec::new();
+    }
+    let ours = |name, differs, flags: &[&str]| {
+        entry(name, differs, &tool, &[&["run", "--rm"], flags, &[&root, "/bin/true"]].concat())
+    };
+    let peers = |name, differs, flags: &[&str]| Entry {
+        global: words(&["--cgroup-manager", "cgroupfs"]),
+        prepare: Some(words(&["import", "--quiet", &tar, IMAGE])),
+        ..entry(
+            name,
+            differs,
+            "podman",
+            &[&["run", "--rm", "--cgroups", "disabled"], flags, &[IMAGE, "/bin/true"]].concat(),
+        )
+    };
+    let all = [
+        ours("mycontainer, user", "no root; no control group on v1", &["--network", "none"]),
+        ours("mycontainer+bridge, user", "the same with veth, bridge, address, NAT", &[]),
+        peers("podman, user", "image, overlay, monitor; no control group", &["--network", "none"]),
+        peers("podman+network, user", "the same with its default network, one program a container", &[]),
+    ];
+    all.into_iter().map(|entry| Entry { view: View::User, ..entry }).collect()
 }
 
 fn docker(scratch: &Scratch) -> [Entry; 2] {

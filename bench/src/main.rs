@@ -19,6 +19,7 @@ mod profile;
 mod report;
 mod rootfs;
 mod timer;
+mod user;
 mod worker;
 
 use anyhow::{Context, Result, bail};
@@ -123,6 +124,11 @@ fn bench(options: &Options) -> Result<()> {
 
     // Declared after `scratch`, so that the workers and what they mounted are gone before it is removed.
     let mut workers = timer::Workers::default();
+    let user = user::User::new(&scratch, &options.tool);
+    match &user {
+        Ok(user) => workers.insert(worker::View::User, user.worker()?),
+        Err(error) => eprintln!("not measured: containers without root: {error:#}"),
+    }
     let (contenders, absent) = contenders::find(&scratch, &options.tool, &options.only, &mut workers)?;
     for absent in &absent {
         eprintln!("not measured: {}: {}", absent.name, absent.why);
@@ -133,6 +139,8 @@ fn bench(options: &Options) -> Result<()> {
     let hot = timer::measure(&contenders, Mode::Hot, worker::Until::End, rounds, &mut workers);
     let idle = timer::measure(&contenders, Mode::Idle, worker::Until::End, rounds, &mut workers);
     contenders::clean_up(&contenders);
+    // Its worker goes first, and its files with the scratch directory.
+    drop((workers, user));
 
     let report = report::Report { machine, rows: report::rows(contenders, hot?, idle?), absent, rounds };
     print!("{}", report.table());

@@ -45,6 +45,7 @@ of wall-clock times. All commands take turns in a shuffled order, so that a nois
 *floor* ([floor.c](../../bench/floor.c)) is a static C program that does the work of the OCI default isolation and
 nothing else: what the kernel itself charges here. What ends in *v2* runs where cgroup v2 alone is mounted, and is held
 against a floor there. `mycontainer-runtime` runs the same bundle as crun and runc do; `mycontainer` uses a directory as the root, without a network;
+what ends in *user* is run by an ordinary user;
 what the others do otherwise stands beside their names. The second half waits 50 ms before each run, for
 some costs (moving a process between cgroups, above all) only show on a machine that was idle. Runs that failed are
 counted, not timed. Peak RSS is that of the largest process among the command and the descendants it waited for: a

@@ -29,6 +29,8 @@ pub(crate) enum View {
     Private,
     /// Its own mount namespace with cgroup v2 alone, of whatever controllers the host's other hierarchies leave it.
     Unified,
+    /// As an ordinary user (see `user.rs`).
+    User,
     /// A place for images whose stores are emptied again and again (see `images/place.rs`).
     Cold,
     /// One whose stores are filled once.
@@ -113,7 +115,7 @@ impl Worker {
         Worker::spawn(command.envs(images::place::environment(place)).process_group(0))
     }
 
-    fn spawn(command: &mut Command) -> Result<Worker> {
+    pub(crate) fn spawn(command: &mut Command) -> Result<Worker> {
         let mut process =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start a worker")?;
         let requests = process.stdin.take();
@@ -148,7 +150,7 @@ pub(crate) fn myself() -> Result<PathBuf> {
 /// Gives this process a view of the machine. (A place for images has its directory: see `images/place.rs`.)
 pub(crate) fn enter(view: View) -> Result<()> {
     match view {
-        View::Host | View::Cold | View::Warm => Ok(()),
+        View::Host | View::User | View::Cold | View::Warm => Ok(()),
         View::Private => hide_unified(),
         View::Unified => show_unified(),
     }

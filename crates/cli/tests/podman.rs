@@ -535,10 +535,11 @@ fn user_has_pods() {
 fn user_is_as_the_flags_say() {
     let Some(podman) = Podman::as_user("user_is_as_the_flags_say") else { return };
     let id = podman.place.sh("id -u ruth").trim().to_owned();
+    let first = podman.place.sh("sed -n 's/^ruth:\\([0-9]*\\):.*/\\1/p' /etc/subuid").trim().to_owned();
     let seen = podman.place.sh("[ ! -e /dev/net/tun ] || echo tap0");
     let mut rows = Rows::default();
     for (flags, script, expected) in [
-        (&[][..], "id -u; cat /proc/self/uid_map | tr -s ' '", format!("0\n 0 {id} 1\n 1 100000 65536\n").as_str()),
+        (&[][..], "id -u; cat /proc/self/uid_map | tr -s ' '", format!("0\n 0 {id} 1\n 1 {first} 65536\n").as_str()),
         (&["--userns", "keep-id"], "id -u", &format!("{id}\n")),
         (&["-u", "1000"], "id -u; touch /tmp/x; stat -c %u /tmp/x", "1000\n1000\n"),
         (&["--network", "none"], "ls /sys/class/net", "lo\n"),

@@ -164,7 +164,7 @@ fn kill_is_an_end_only_by_what_ends_it() {
         life.ok(&["kill", "-s", signal, "pp"]);
         if is_again {
             assert!(wait_until(10, || count.starts().len() == 2), "{signal}");
-            assert_eq!(life.state("pp").0, "running", "{signal}");
+            life.until("pp", "running");
         } else {
             life.until("pp", "exited");
             life.assert_at_rest(&id);

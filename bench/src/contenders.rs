@@ -257,7 +257,8 @@ fn podman(scratch: &Scratch) -> [Entry; 2] {
 fn of_user(scratch: &Scratch) -> Vec<Entry> {
     let [home, tool, root, tar] = ["home", "home/mycontainer", "home/root", "home/root.tar"]
         .map(|name| scratch.path(name).to_string_lossy().into_owned());
-    if !Path::new(&home).exists() {
+    // The last thing that is made for the user.
+    if !Path::new(&home).join("run").exists() {
         return Vec::new();
     }
     let ours = |name, differs, flags: &[&str]| {

@@ -33,11 +33,13 @@ impl User {
         Ok(user)
     }
 
-    /// A worker that is this user, where anybody may make a tun device, as udev lets them.
+    /// A worker that is this user, where anybody may make a tun device, as udev lets them, and without the v2 half of a
+    /// hybrid host, which podman's crun refuses.
     pub(crate) fn worker(&self) -> Result<Worker> {
         let (home, run) = (self.home.display(), self.home.join("run"));
         let script = format!(
-            "mkdir -p /dev/net; mount -t tmpfs none /dev/net; mknod -m 666 /dev/net/tun c 10 200; cd {home}; \
+            "umount -l /sys/fs/cgroup/unified 2>/dev/null || true; \
+             mkdir -p /dev/net; mount -t tmpfs none /dev/net; mknod -m 666 /dev/net/tun c 10 200; cd {home}; \
              exec setpriv --reuid {NAME} --regid {NAME} --init-groups {home}/bench worker host"
         );
         let mut command = Command::new("unshare");

@@ -57,7 +57,7 @@ impl UserMode {
         let mut given = [None; 3];
         for option in options.split(',').filter(|option| !option.is_empty()) {
             let (name, number) = option.split_once('=').ok_or_else(|| wrong("its options are NAME=NUMBER"))?;
-            let number: u32 = number.parse().map_err(|_| wrong("an option of it is no number"))?;
+            let number = digits(number).ok_or_else(|| wrong("an option of it is no number"))?;
             let place = match (word, name) {
                 ("auto", "size") if number > 0 => &mut given[0],
                 ("keep-id", "uid") => &mut given[1],
@@ -119,7 +119,7 @@ impl AskedRange {
             _ => return Err(wrong()),
         };
         let (of_host, outside) = outside.strip_prefix('@').map_or((false, outside), |outside| (true, outside));
-        let number = |word: &str| word.parse::<u32>().map_err(|_| wrong());
+        let number = |word: &str| digits(word).ok_or_else(wrong);
         let range = Range { inside: number(inside)?, outside: number(outside)?, size: number(size)? };
         let ends = range.inside.checked_add(range.size).and(range.outside.checked_add(range.size));
         if range.size == 0 || ends.is_none() { Err(wrong()) } else { Ok(AskedRange { range, of_host }) }
@@ -131,6 +131,11 @@ impl fmt::Display for AskedRange {
         let Range { inside, outside, size } = self.range;
         write!(f, "{inside}:{}{outside}:{size}", if self.of_host { "@" } else { "" })
     }
+}
+
+/// A number without a sign.
+fn digits(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Whether a user namespace of its own is asked for.

@@ -23,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 /// The group for the processes of the subtree that are no container's.
 const TOOLS: &str = "mycontainer.tools";
+/// What it is from, as a person knows it.
+const SYSTEMD: &str = "systemd";
 /// The slice of the user's scopes.
 const SLICE: &str = "user.slice";
 /// How often processes are moved out of a group, which may be making others meanwhile.
@@ -49,6 +51,11 @@ pub struct Offer {
 }
 
 impl Offer {
+    /// Whether it comes from the user's systemd.
+    pub fn is_systemds(&self) -> bool {
+        self.from == SYSTEMD
+    }
+
     /// What root does so that these controllers come with it, too.
     pub fn remedy(&self, controllers: &[&str]) -> String {
         let above = std::path::Path::new(&self.directory);
@@ -85,7 +92,7 @@ impl Subtree {
             Ok(Offer { from: from.unwrap_or(&directory).to_owned(), controllers, directory })
         };
         let refused = match systemd::group_of_user() {
-            Ok(path) => return offer(Some("systemd"), &path),
+            Ok(path) => return offer(Some(SYSTEMD), &path),
             Err(error) => error,
         };
         match above_us(root)? {

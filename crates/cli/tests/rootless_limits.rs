@@ -131,6 +131,7 @@ fn on_v1_limits_are_refused_and_the_way_is_told() {
     }
     let said = user.sh("mycontainer info --check");
     assert!(said.contains("lacking  control groups:") && said.contains("cgroup v1"), "{said}");
+    assert_eq!(user.sh("mycontainer info --format '{{.CgroupDriver}} {{.MemoryLimit}}'"), "none false\n");
     user.sh("mycontainer run -d --name one --network none ./root sleep 100 > /dev/null");
     assert!(user.fails(1, "mycontainer pause one").contains("no control group"));
     assert!(user.fails(1, "mycontainer update -m 64m one").contains("no control group"));
@@ -148,6 +149,8 @@ fn limits_hold_in_a_group_that_root_gave_away() {
         said.contains(&format!("ok       control groups: version 2, by {}, with", given.group.display())),
         "{said}"
     );
+    let said = user.sh("mycontainer info --format '{{.CgroupDriver}} {{.MemoryLimit}}'");
+    assert_eq!(said, "cgroupfs true\n");
     limits_work(user);
     a_group_is_worked_with(user);
     // Its parent is in the same part of the tree.
@@ -272,6 +275,7 @@ fn limits_hold_in_a_scope_of_the_users_systemd() {
     let user = &with.0;
     let said = user.sh("mycontainer info --check");
     assert!(said.contains("ok       control groups: version 2, by systemd, with"), "{said}");
+    assert_eq!(user.sh("mycontainer info --format '{{.CgroupDriver}} {{.MemoryLimit}}'"), "systemd true\n");
     assert_eq!(with.scopes(), [""; 0], "it makes nothing");
     limits_work(user);
     assert_eq!(with.scopes().len(), 1, "one for all: {:?}", with.scopes());

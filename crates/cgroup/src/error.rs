@@ -88,9 +88,7 @@ pub enum Error {
         path: String,
     },
     /// The user has a part of the tree, and the controller that enforces this resource is not handed down to it.
-    #[error(
-        "cannot set {resource} to {value}: the {controller} controller is not handed down to {path}, which is yours"
-    )]
+    #[error("cannot set {resource} to {value}: the {controller} controller is not handed down to {}, which is yours", .place.0.display())]
     NotHandedDown {
         /// The field of the OCI `linux.resources`.
         resource: String,
@@ -98,10 +96,8 @@ pub enum Error {
         value: String,
         /// The controller's name.
         controller: String,
-        /// The group's directory.
-        path: PathBuf,
-        /// The group above that would have to do it.
-        above: PathBuf,
+        /// The group's directory, and the group above that would have to do it.
+        place: Box<(PathBuf, PathBuf)>,
     },
     /// The host lacks the controller that enforces this resource.
     #[error("cannot set {resource} to {value}: {why}")]
@@ -251,7 +247,7 @@ impl Error {
                     .into(),
             ),
             Self::Outside { .. } => Some("run it in the shell that started the first of your containers".into()),
-            Self::NotHandedDown { path, controller, above, .. } => Some(hand_down(path, &[controller], above)),
+            Self::NotHandedDown { place, controller, .. } => Some(hand_down(&place.0, &[controller], &place.1)),
             Self::InUse { .. } => Some("remove the container that uses it first, or choose another cgroupsPath".into()),
             Self::Make { source: Errno::ROFS | Errno::ACCESS | Errno::PERM, .. } => {
                 Some("inside another container, give that one a writable /sys/fs/cgroup (--privileged)".into())

@@ -194,8 +194,7 @@ impl Group {
             resource: write.resource.clone(),
             value: write.value.clone(),
             controller: write.controller.clone(),
-            path: self.path.clone().into(),
-            above: above.into(),
+            place: Box::new((self.path.clone().into(), above.into())),
         }
     }
 

@@ -57,6 +57,10 @@ test-vm: test-binary
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300 $(CURDIR)/tests/vm/systemd" \
 			$(CARGO) test -q -p mycontainer-cgroup --test systemd && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer --test limits --test inside --test cgroup_parent && \
+		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 600" $(CARGO) test -q -p mycontainer --test rootless_limits && \
+		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 600 $(CURDIR)/tests/vm/systemd" \
+			$(CARGO) test -q -p mycontainer --test rootless_limits systemd && \
+		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer --test rootless walk_through && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer-image --test image mounting && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer --test image_mounts && \
 		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 600" $(CARGO) test -q -p mycontainer --test checkpoint && \

@@ -50,6 +50,8 @@ pub enum Error {
         act: &'static str,
         /// The unit.
         unit: String,
+        /// The bus's name for the refusal, such as `org.freedesktop.systemd1.UnitExists`; empty for another failure.
+        name: String,
         /// What it said.
         why: String,
     },
@@ -70,6 +72,32 @@ pub enum Error {
         value: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// An ordinary user to whom no part of the tree belongs.
+    #[error("no part of the tree of control groups is yours: {why}")]
+    NotDelegated {
+        /// What was tried last.
+        why: String,
+    },
+    /// An ordinary user's tool is somewhere in the tree from where it may not reach the containers' part.
+    #[error("from the cgroup /{own} no process can be put into /{path}, where the groups of your containers are")]
+    Outside {
+        /// This process's group.
+        own: String,
+        /// The containers' part.
+        path: String,
+    },
+    /// The user has a part of the tree, and the controller that enforces this resource is not handed down to it.
+    #[error("cannot set {resource} to {value}: the {controller} controller is not handed down to {}, which is yours", .place.0.display())]
+    NotHandedDown {
+        /// The field of the OCI `linux.resources`.
+        resource: String,
+        /// The value that was asked for.
+        value: String,
+        /// The controller's name.
+        controller: String,
+        /// The group's directory, and the group above that would have to do it.
+        place: Box<(PathBuf, PathBuf)>,
     },
     /// The host lacks the controller that enforces this resource.
     #[error("cannot set {resource} to {value}: {why}")]
@@ -210,6 +238,16 @@ impl Error {
                 Some("boot with swapaccount=1, or leave the swap limit out".into())
             }
             Self::Bus { .. } => Some("without systemd, use cgroupfs: leave --systemd-cgroup out".into()),
+            Self::NotDelegated { why } if why.contains("cgroup v1") => {
+                Some("boot with systemd.unified_cgroup_hierarchy=1, or run it as root".into())
+            }
+            Self::NotDelegated { .. } => Some(
+                "have a systemd of yours: log in, or `sudo loginctl enable-linger $USER` and set \
+                 XDG_RUNTIME_DIR=/run/user/$(id -u); or have root give you the group that your shell is in"
+                    .into(),
+            ),
+            Self::Outside { .. } => Some("run it in the shell that started the first of your containers".into()),
+            Self::NotHandedDown { place, controller, .. } => Some(hand_down(&place.0, &[controller], &place.1)),
             Self::InUse { .. } => Some("remove the container that uses it first, or choose another cgroupsPath".into()),
             Self::Make { source: Errno::ROFS | Errno::ACCESS | Errno::PERM, .. } => {
                 Some("inside another container, give that one a writable /sys/fs/cgroup (--privileged)".into())
@@ -218,6 +256,21 @@ impl Error {
         }
     }
 }
+
+/// What root does so that a user gets a controller. [systemd.resource-control(5), `Delegate=`]
+pub(crate) fn hand_down(path: &std::path::Path, controllers: &[&str], above: &std::path::Path) -> String {
+    if path.components().any(|part| part.as_os_str().to_str().is_some_and(|name| name.starts_with("user@"))) {
+        return format!(
+            "put `[Service]` and `{DELEGATE}` into {DROP_IN}, then `sudo systemctl daemon-reload` and log in anew"
+        );
+    }
+    format!("as root: echo +{} > {}/cgroup.subtree_control", controllers.join(" +"), above.display())
+}
+
+/// Where what a user's systemd may hand on is said.
+const DROP_IN: &str = "/etc/systemd/system/user@.service.d/delegate.conf";
+/// The line there that gives all that limits can need.
+const DELEGATE: &str = "Delegate=cpu cpuset io memory pids";
 
 fn ends(path: &std::path::Path, name: &str) -> bool {
     path.file_name().is_some_and(|last| last == name)

@@ -11,12 +11,15 @@
 //! leave them: another container may be about to use them. On v2 the controllers that limits need stay enabled in the
 //! parents.
 //!
+//! An ordinary user makes groups in the part of the tree that is delegated to that user (`delegation`).
+//!
 //! `location` reads `linux.cgroupsPath` and `host` finds the hierarchies; `resources` and `devices` read the
 //! specification; `v1` and `v2` do the work, on `file`; `device_filter` makes the device program of v2. `systemd` speaks
 //! to systemd by `dbus`.
 
 mod dbus;
 mod dbus_value;
+mod delegation;
 mod device_filter;
 mod devices;
 mod error;
@@ -37,6 +40,7 @@ mod v1_files;
 mod v2;
 mod v2_files;
 
+pub use delegation::{Offer, Subtree};
 pub use error::Error;
 pub use host::Host;
 pub use location::Location;
@@ -93,7 +97,11 @@ impl Cgroup {
         resources: &LinuxResources,
         devices: &[LinuxDeviceCgroup],
     ) -> Result<Self, Error> {
-        let rules = devices::read(resources.devices().iter().flatten().chain(devices))?;
+        let mut rules = devices::read(resources.devices().iter().flatten().chain(devices))?;
+        // A user's systemd cannot filter devices, as the user cannot. What nodes there are root has made.
+        if matches!(location, Location::Systemd { user: true, .. }) {
+            rules.clear();
+        }
         let (path, unit) = match location {
             Location::Path(path) => (location::normal(path)?, None),
             Location::Systemd { slice, scope, user, properties } => {

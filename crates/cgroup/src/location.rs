@@ -49,7 +49,7 @@ impl Location {
 
     /// The location that a configuration names. Without a path it is the group `mycontainer-NAME` at the root, with
     /// `systemd` the scope `mycontainer-NAME.scope` in system.slice, or in user.slice of the user's systemd for anyone
-    /// but root.
+    /// but root, also when that one is root in a user namespace.
     pub fn from_oci<'a>(
         cgroups_path: Option<&str>,
         default_name: &str,
@@ -61,7 +61,7 @@ impl Location {
             let path = path.map_or_else(|| prefixed(default_name), str::to_owned);
             return Ok(Self::Path(format!("/{}", normal(&path)?)));
         }
-        let user = !rustix::process::geteuid().is_root();
+        let user = crate::systemd::is_users();
         let (slice, prefix, name) = match path {
             None => ("", PREFIX, default_name),
             Some(path) => match path.split(':').collect::<Vec<_>>()[..] {
@@ -92,6 +92,11 @@ fn wrong(location: &str, why: &'static str) -> Error {
 
 fn prefixed(name: &str) -> String {
     if name.starts_with("mycontainer-") { name.to_owned() } else { format!("{PREFIX}-{name}") }
+}
+
+/// Whether a path, as the kernel tells it, leads to a group that is seen here: empty for the root.
+pub(crate) fn is_below_root(path: &str) -> bool {
+    path.is_empty() || normal(path).is_ok_and(|normal| normal == path)
 }
 
 /// The path without slashes around it, doubled slashes and dots; refused when it could lead anywhere else.

@@ -133,6 +133,20 @@ impl Unit {
         self.is_slice()
     }
 
+    /// Moves this process to the group `inside` of the unit's, which is there. systemd asks the one above it where it may not
+    /// do so itself. [org.freedesktop.systemd1(5), AttachProcessesToUnit]
+    pub(crate) fn attach(&self, inside: &str) -> Result<(), Error> {
+        let what = || format!("AttachProcessesToUnit {} {inside}", self.name);
+        step("attach-to-unit", "who starts a process in a group is near it in the tree", what, || {
+            let mut manager = self.connect()?;
+            // 0 is who asks, whatever number that has where systemd is.
+            let own = Value::Array("u".into(), vec![Value::U32(0)]);
+            let body = [Value::str(&self.name), Value::Str(format!("/{inside}")), own];
+            let done = manager.bus.call(MANAGER, "AttachProcessesToUnit", &body);
+            done.map(drop).map_err(|fault| manager.failed("move this process to", &fault))
+        })
+    }
+
     /// Changes properties until the next boot.
     pub(crate) fn set(&self, properties: &[Property]) -> Result<(), Error> {
         if properties.is_empty() {
@@ -188,9 +202,35 @@ fn system_addresses() -> (Option<String>, String) {
     (private, std::env::var("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_else(|_| BUS.to_owned()))
 }
 
+/// Whether it is the user's systemd that makes our groups: of anyone but the host's root, and of root in a user namespace
+/// if the user who that is outside has one. In a container whose first process is systemd it is that one.
+pub(crate) fn is_users() -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let is_own = || !sys::namespace::is_first_user() && sys::namespace::uid_outside() != Some(0);
+    let is_there = |address: &str| {
+        let path = address.strip_prefix("unix:path=").and_then(|rest| rest.split([',', ';']).next());
+        path.is_some_and(|path| std::path::Path::new(path).exists())
+    };
+    is_own() && {
+        let (private, bus) = user_addresses();
+        is_there(&bus) || private.is_some_and(|private| is_there(&private))
+    }
+}
+
+/// The group of the user's systemd, below the root, without slashes around it.
+pub(crate) fn group_of_user() -> Result<String, Error> {
+    Unit::new("user.slice", "mycontainer.scope", true, &[])?.connect()?.control_group()
+}
+
 fn user_addresses() -> (Option<String>, String) {
-    let runtime = std::env::var("XDG_RUNTIME_DIR")
-        .unwrap_or_else(|_| format!("/run/user/{}", rustix::process::geteuid().as_raw()));
+    // Inside a user namespace the sockets are still the outer user's.
+    let uid = || match rustix::process::geteuid() {
+        root if root.is_root() => sys::namespace::uid_outside().unwrap_or(0),
+        user => user.as_raw(),
+    };
+    let runtime = std::env::var("XDG_RUNTIME_DIR").unwrap_or_else(|_| format!("/run/user/{}", uid()));
     let bus = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_else(|_| format!("unix:path={runtime}/bus"));
     (Some(format!("unix:path={runtime}/systemd/private")), bus)
 }
@@ -208,7 +248,7 @@ impl Manager {
             Fault::TimedOut => format!("it did not answer, or not finish the job, within {} s", PATIENCE.as_secs()),
             other => other.to_string(),
         };
-        Error::Unit { act, unit: self.unit.clone(), why }
+        Error::Unit { act, unit: self.unit.clone(), name: crate::delegation::name_of(fault), why }
     }
 
     fn start(&mut self, properties: &[Property]) -> Result<(), Fault> {

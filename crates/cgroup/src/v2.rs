@@ -181,12 +181,21 @@ impl Group {
         let path = format!("{group}/cgroup.subtree_control");
         let what = || format!("write {controllers} to {path}");
         step("enable-controllers", "a limit works where its controller is handed down", what, || {
-            file::write(&path, &controllers).map_err(|source| Error::Enable {
-                controllers: controllers.clone(),
-                path: path.clone().into(),
-                source,
+            file::write(&path, &controllers).map_err(|source| match (source, lacks.first()) {
+                (Errno::ACCESS | Errno::PERM, Some(write)) => self.not_handed_down(group, write),
+                _ => Error::Enable { controllers: controllers.clone(), path: path.clone().into(), source },
             })
         })
+    }
+
+    /// The group `above` belongs to somebody else.
+    fn not_handed_down(&self, above: &str, write: &Write) -> Error {
+        Error::NotHandedDown {
+            resource: write.resource.clone(),
+            value: write.value.clone(),
+            controller: write.controller.clone(),
+            place: Box::new((self.path.clone().into(), above.into())),
+        }
     }
 
     /// `new` groups have no program yet. In an old one the new program comes before the old ones of ours go, so that

@@ -12,6 +12,7 @@ use crate::overlay::Layer;
 use crate::ownership;
 use crate::rootfs::{self, Meant, OpenRoot, Opened};
 use crate::rootless;
+use crate::run;
 use crate::spec::{self, Parts};
 use crate::state::{self, Id};
 use crate::userns::Maps;
@@ -79,6 +80,11 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
     let host = if is_host && rootless::is_rootless() { Some(rootfs::host()?) } else { None };
     let looked_in = host.as_ref().unwrap_or(root.tree());
     let spec = configuration(options, confines, looked_in, is_host, hostname, &shared, maps)?;
+    let cgroup = match rootless::groups::enter() {
+        Ok(()) => id.cgroup(options.cgroup_parent.as_deref())?,
+        Err(error) if run::needs_group(options) => return Err(rootless::groups::refused(error)),
+        Err(_) => cgroup::Location::None,
+    };
     let (root, layers) = match root {
         Opened::Ready(root) => (Rootfs::Mount(root), None),
         Opened::Layers(layers) => (Rootfs::Given, Some(layers)),
@@ -86,7 +92,7 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
     let bundle = Bundle {
         id: id.as_str().to_owned(),
         dir: "/".into(),
-        cgroup: id.cgroup(options.cgroup_parent.as_deref())?,
+        cgroup,
         spec,
         root,
         trees,

@@ -56,8 +56,8 @@ pub enum Error {
         gid: u32,
     },
     /// Limits without a group to set them on.
-    #[error("limits need a control group, and without root there is none in this release")]
-    NoLimits,
+    #[error("limits need a control group, and you have none here: {0}")]
+    NoLimits(cgroup::Error),
     /// A user namespace of a container's own, by a user who has but one id.
     #[error("no ids are set aside for you, and with your own alone there is no user namespace for one container")]
     NoRanges,
@@ -544,7 +544,7 @@ impl Error {
             Error::OneId { .. } | Error::NoRanges => {
                 "`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER` sets some aside"
             }
-            Error::NoLimits => "leave --memory, --cpus, --pids-limit and their kin away, or run it as root",
+            Error::NoLimits(error) => return error.hint(),
             Error::DataDir { .. } => {
                 "set XDG_DATA_HOME to a directory that you can write to, or run it as root, through sudo"
             }

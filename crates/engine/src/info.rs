@@ -54,7 +54,7 @@ pub struct Info {
     pub system_time: String,
     /// Where output goes by default.
     pub logging_driver: String,
-    /// Who makes control groups.
+    /// Who makes control groups: `cgroupfs`, which is the tool itself, or a user's `systemd`; `none` where a user has none.
     pub cgroup_driver: String,
     /// `1` or `2`.
     pub cgroup_version: String,
@@ -108,7 +108,7 @@ pub fn info() -> Result<Info, Error> {
     let listed = containers::list(true)?;
     let of = |states: &[State]| listed.iter().filter(|one| states.contains(&one.state)).count();
     let host = cgroup::Host::detect().map_err(runtime::Error::from)?;
-    let controllers = controllers(host.is_v2());
+    let (cgroup_driver, controllers) = groups(&host);
     let has = |controller: &str| controllers.iter().any(|known| known == controller);
     let swap_limit = has("memory") && has_swap_limit();
     let missing = [
@@ -148,7 +148,7 @@ pub fn info() -> Result<Info, Error> {
         ipv4_forwarding: read("/proc/sys/net/ipv4/ip_forward") == "1",
         system_time: crate::when::Time::now().rfc3339(),
         logging_driver: "json-file".into(),
-        cgroup_driver: "cgroupfs".into(),
+        cgroup_driver: cgroup_driver.into(),
         cgroup_version: if host.is_v2() { "2" } else { "1" }.into(),
         kernel_version: told(uname.release()),
         operating_system,
@@ -181,7 +181,18 @@ fn registries() -> Result<Vec<String>, Error> {
     Ok(names.iter().map(|name| name.registry().to_owned()).collect())
 }
 
-/// The controllers that limits can be set with.
+/// Who makes control groups, and the controllers that limits can be set with.
+fn groups(host: &cgroup::Host) -> (&'static str, Vec<String>) {
+    if !rootless::is_rootless() {
+        return ("cgroupfs", controllers(host.is_v2()));
+    }
+    match cgroup::Subtree::offer(host) {
+        Ok(offer) => (if offer.is_systemds() { "systemd" } else { "cgroupfs" }, offer.controllers),
+        Err(_) => ("none", Vec::new()),
+    }
+}
+
+/// The controllers of this machine.
 fn controllers(is_v2: bool) -> Vec<String> {
     if is_v2 {
         return read("/sys/fs/cgroup/cgroup.controllers").split_whitespace().map(str::to_owned).collect();

@@ -89,10 +89,33 @@ fn groups_of_root() -> Looked {
     }
 }
 
-/// An ordinary user's containers have none as yet, so no limits.
+/// What limits can need.
+const CONTROLLERS: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+
+/// An ordinary user's containers have them where a part of the tree is delegated to that user.
 fn groups_of_user() -> Looked {
-    let remedy = "run as root what needs limits, `pause`, or an account of what it uses";
-    bad("control groups", Verdict::Lacking, "without root there are no limits in this release", remedy)
+    let name = "control groups";
+    let host = match cgroup::Host::detect() {
+        Ok(host) => host,
+        Err(error) => {
+            return bad(name, Verdict::Lacking, error.to_string(), "sudo mount -t cgroup2 none /sys/fs/cgroup");
+        }
+    };
+    let offer = match cgroup::Subtree::offer(&host) {
+        Ok(offer) => offer,
+        Err(error) => {
+            let found = format!("without them there are no limits and no `pause`: {error}");
+            return bad(name, Verdict::Lacking, found, error.hint().unwrap_or_default());
+        }
+    };
+    let (from, all) = (&offer.from, offer.controllers.join(" "));
+    let missing: Vec<&str> =
+        CONTROLLERS.into_iter().filter(|one| !offer.controllers.iter().any(|other| other == one)).collect();
+    if missing.is_empty() {
+        return good(name, format!("version 2, by {from}, with {all}"));
+    }
+    let found = format!("version 2, by {from}, without {}: what these limit cannot be limited", missing.join(" and "));
+    bad(name, Verdict::Lacking, found, offer.remedy(&missing))
 }
 
 /// The settings by which distributions keep ordinary users from it. [user_namespaces(7)]

@@ -140,9 +140,8 @@ pub(crate) fn check(options: &RunOptions) -> Result<(), Error> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::NotRoot);
     }
-    let is_limited = options.limits != Limits::default() || options.more_limits != MoreLimits::default();
-    if (is_limited || options.cgroup_parent.is_some()) && rootless::is_rootless() {
-        return Err(Error::NoLimits);
+    if needs_group(options) {
+        rootless::groups::need()?;
     }
     check_limits(&options.limits)?;
     more_limits::check(options)?;
@@ -170,6 +169,12 @@ pub(crate) fn check(options: &RunOptions) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// Whether it asks for what only a control group can do.
+pub(crate) fn needs_group(options: &RunOptions) -> bool {
+    let is_limited = options.limits != Limits::default() || options.more_limits != MoreLimits::default();
+    is_limited || options.cgroup_parent.is_some()
 }
 
 /// Whether limits can be, together and on this host.

@@ -80,11 +80,11 @@ impl Id {
         &self.0[..8]
     }
 
-    /// Its control group, by its `--cgroup-parent`. An ordinary user has none to make groups in.
+    /// Its control group, by its `--cgroup-parent`. An ordinary user's is in that user's part of the tree, if there is one.
     pub(crate) fn cgroup(&self, parent: Option<&str>) -> Result<cgroup::Location, Error> {
         let name = self.group_name();
         match parent {
-            _ if rootless::is_rootless() => Ok(cgroup::Location::None),
+            parent if rootless::is_rootless() => rootless::groups::location(parent, &name),
             None => Ok(cgroup::Location::Path(name)),
             Some(parent) => cgroup::Location::inside(parent, &name).map_err(|error| runtime::Error::from(error).into()),
         }

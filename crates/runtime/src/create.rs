@@ -343,11 +343,19 @@ pub(crate) fn make_cgroup(
 ) -> Result<Cgroup, Error> {
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
     let mut resources = resources.unwrap_or_default();
-    match Cgroup::create(host, location, &resources, &devices::default_rules()) {
-        // Without a group there can be no device rules; the kernel lets no such user make or mount devices anyway.
+    // On v2 the rules are a program, which nobody but the host's root may load, not even into a group of his own. The kernel
+    // lets nobody else make or mount devices anyway.
+    let mut rules = devices::default_rules();
+    if host.is_v2() && !crate::is_root_of_host() {
+        resources.set_devices(None);
+        rules.clear();
+    }
+    match Cgroup::create(host, location, &resources, &rules) {
+        // Without a group there can be no device rules either.
         Err(error) if rootless && is_denied(&error) => {
             resources.set_devices(None);
-            Ok(Cgroup::create(host, &cgroup::Location::None, &resources, &[])?)
+            // Who asked for limits is told why there is no group, not that there is none.
+            Cgroup::create(host, &cgroup::Location::None, &resources, &[]).map_err(|_| error.into())
         }
         made => Ok(made?),
     }
@@ -357,7 +365,7 @@ pub(crate) fn make_cgroup(
 fn is_denied(error: &cgroup::Error) -> bool {
     use cgroup::Error as E;
     match error {
-        E::NotMounted => true,
+        E::NotMounted | E::NotHandedDown { .. } => true,
         E::Make { source, .. }
         | E::Open { source, .. }
         | E::Enable { source, .. }

@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// Argument or environment strings in the form that the kernel wants, made before the point of no return.
 #[derive(Debug)]
@@ -46,6 +48,22 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: no descriptor is closed now; only a flag of each changes.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) };
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes over a descriptor of the file at `path` that whoever executed this program has left open for it, and marks it
+/// close-on-exec. Before anything else opens that file: whatever has it open here is taken for that one.
+pub fn inherited(path: &Path) -> Option<OwnedFd> {
+    let all = std::fs::read_dir("/proc/self/fd").ok()?.flatten();
+    let file = std::fs::metadata(path).ok()?;
+    let is_it = |fd: &RawFd| {
+        std::fs::metadata(format!("/proc/self/fd/{fd}"))
+            .is_ok_and(|one| (one.dev(), one.ino()) == (file.dev(), file.ino()))
+    };
+    let number = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_it)?;
+    // SAFETY: it is open, since it could be looked at, and nothing in this process has opened that file, so nobody owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok()?;
+    Some(fd)
 }
 
 /// `execve`: this process becomes the program at `path`. Returns only on failure. [execve(2)]

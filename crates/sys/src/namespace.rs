@@ -38,6 +38,15 @@ pub fn is_first_user() -> bool {
     name.is_ok_and(|name| name.as_os_str() == "user:[4026531837]")
 }
 
+/// Who root of this user namespace is in the one above. None where nobody is root. [user_namespaces(7), uid_map]
+pub fn uid_outside() -> Option<u32> {
+    let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
+    map.lines().find_map(|line| {
+        let [inside, outside, _] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+        (inside == "0").then(|| outside.parse().ok())?
+    })
+}
+
 /// True when this user namespace has but one user id: an ordinary user's for whom no others are set aside.
 /// [user_namespaces(7)]
 pub fn has_one_id() -> bool {

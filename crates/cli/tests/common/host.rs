@@ -140,10 +140,10 @@ impl Host {
         self.outside.as_ref().expect("a host made with one")
     }
 
-    /// All that the tool could change of this host's network, less what counts packets or is dynamic.
+    /// All that the tool could change of this host's network, less what counts packets or is dynamic, as a carrier is.
     pub fn picture(&self) -> String {
         self.sh(
-            "ip -o link | cut -d' ' -f2 | sort; ip -4 -o address; ip rule; ip -6 rule; ip -4 route show table all | sort
+            "ip -o link | cut -d' ' -f2 | sort; ip -4 -o address; ip rule; ip -6 rule; ip -4 route show table all | sed 's/linkdown //' | sort
              nft -s -a list ruleset
              ls -A /run/mycontainer/*/ /var/lib/mycontainer/containers /var/lib/mycontainer/names 2>/dev/null | grep -v -e '^$' -e : || true",
         )

@@ -19,6 +19,10 @@ pub struct User {
     pub name: String,
     pub uid: u32,
     pub home: PathBuf,
+    /// `$XDG_RUNTIME_DIR`.
+    pub runtime: PathBuf,
+    /// The control group on v2 that the user's shells are in, unless it is the test's.
+    pub group: Option<PathBuf>,
 }
 
 fn accounts(program: &str, words: &[&str]) {
@@ -44,23 +48,30 @@ impl User {
         accounts("useradd", &[&["-m", "-d", home.to_str().unwrap(), "-s", "/bin/sh"], &counts[..], &[&name]].concat());
         let uid = stdout(&Command::new("id").args(["-u", &name]).output().unwrap()).trim().parse().expect("a number");
         host.sh(&format!("mkdir -p -m 755 /run/user; mkdir -m 700 /run/user/{uid}; chown {uid} /run/user/{uid}"));
-        // Of a directory that may be root's alone, as a checkout often is.
+        // Of a directory that may be root's alone, as a checkout often is. Not a copy: in the virtual machine that takes seconds.
         let of_tool = home.join("mycontainer");
-        std::fs::copy(tool(), &of_tool).expect("room for the binary");
-        let user = User { host, name, uid, home };
+        std::fs::write(&of_tool, "").expect("a home can be written to");
+        let user = User { host, name, uid, home, runtime: format!("/run/user/{uid}").into(), group: None };
         user.host.sh(&format!("cp -a {} {}/root", busybox_root().display(), user.home.display()));
         user.host.sh(&format!("chown -R {uid} {}", user.home.display()));
+        user.host.sh(&format!("mount --bind {} {}", tool(), of_tool.display()));
         Some(user)
     }
 
     /// A shell script of the user's, to its end, with the tool as `mycontainer` and a small root as `root`.
     pub fn try_sh(&self, script: &str) -> Output {
-        let (home, uid) = (self.home.display(), self.uid);
+        let home = self.home.display();
         let path = format!("PATH={home}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        let (home, runtime) = (format!("HOME={home}"), format!("XDG_RUNTIME_DIR=/run/user/{uid}"));
+        let (home, runtime) = (format!("HOME={home}"), format!("XDG_RUNTIME_DIR={}", self.runtime.display()));
         let script = format!("cd; {script}");
-        let words = ["-u", &self.name, "--", "env", "-i", &path, &home, &runtime, "sh", "-ec", &script];
-        self.host.command("runuser", &words).output().expect("runuser is there")
+        let words = ["runuser", "-u", &self.name, "--", "env", "-i", &path, &home, &runtime, "sh", "-ec", &script];
+        let enter = match &self.group {
+            Some(group) => format!("echo 0 > {}/cgroup.procs", group.display()),
+            None => String::new(),
+        };
+        let enter = format!("{enter}\nexec \"$@\"");
+        let words = [&["-ec", &enter, "sh"], &words[..]].concat();
+        self.host.command("sh", &words).output().expect("runuser is there")
     }
 
     /// As [`User::try_sh`], and it must succeed: its standard output.
@@ -96,7 +107,7 @@ impl User {
 }
 
 /// As udev makes it where there is one: anybody may open it, and gets no more than in a namespace of their own.
-const TUN: &str = "mount -t tmpfs none /dev/net; mknod -m 666 /dev/net/tun c 10 200";
+const TUN: &str = "mkdir -p /dev/net; mount -t tmpfs none /dev/net; mknod -m 666 /dev/net/tun c 10 200";
 
 impl Drop for User {
     fn drop(&mut self) {

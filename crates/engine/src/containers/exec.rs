@@ -95,6 +95,9 @@ pub fn exec(options: &ExecOptions) -> Result<i32, Error> {
     // Until the program runs nobody removes it, or lets it stand still for a commit.
     let lock = found.lock(FlockOperation::LockShared)?;
     let (cgroup, init) = process::joinable(&found)?;
+    if cgroup.exists() {
+        crate::rootless::groups::enter()?;
+    }
     let is_frozen = cgroup.is_frozen();
     if is_frozen.map_err(|error| alive::or_ended(&found, runtime::Error::from(error).into()))? {
         return Err(Error::IsPaused { container });

@@ -23,7 +23,7 @@ pub fn set_paused(words: &str, paused: bool) -> Result<(), Error> {
     // The group of one that ends meanwhile is gone.
     let wrap = |error| alive::or_ended(&found, runtime::Error::from(error).into());
     let group = found.open_cgroup()?;
-    if crate::rootless::is_rootless() {
+    if !group.exists() && crate::rootless::is_rootless() {
         return Err(Error::NoGroup { container: container() });
     }
     if !group.exists() {

@@ -67,12 +67,9 @@ impl Watched {
 
     fn usage(&self, found: &Found) -> Result<Option<Usage>, Error> {
         let wrap = |error| Error::from(runtime::Error::from(error));
-        if crate::rootless::is_rootless() {
-            return self.usage_by_process(found);
-        }
         let group = Cgroup::open(&self.host, &found.location()?).map_err(wrap)?;
         if !group.exists() {
-            return Ok(None);
+            return if crate::rootless::is_rootless() { self.usage_by_process(found) } else { Ok(None) };
         }
         let stats = group.stats().map_err(wrap)?;
         let sum = |op: &str| {

@@ -5,7 +5,7 @@
 //! one of these fails, what was changed is taken back. A command that is killed between the two leaves limits that hold
 //! until the container ends. The monitor reads what is on disk each time the program ends.
 
-use super::{Found, locked};
+use super::{Found, alive, locked};
 use crate::begin::has_swap_limit;
 use crate::created;
 use crate::error::Error;
@@ -104,8 +104,12 @@ fn apply(found: &Found, resources: &LinuxResources) -> Result<(), Error> {
         return Ok(());
     }
     let group = found.open_cgroup()?;
-    // Between two starts there is none: the next one makes it with what is written.
     if !group.exists() {
+        // Between two starts there is none: the next one makes it with what is written. An ordinary user's may have been
+        // started without.
+        if crate::rootless::is_rootless() && *resources != LinuxResources::default() && alive::first(found).is_ok() {
+            return Err(Error::NoGroup { container: found.shown().to_owned() });
+        }
         return Ok(());
     }
     group.update(resources).map_err(|error| runtime::Error::from(error).into())

@@ -29,6 +29,9 @@ const ATTEMPTS: usize = 16;
 /// The file that in its mount namespace is its network namespace.
 pub(super) const NETWORK: &str = "network";
 
+/// The file that whoever needs the namespaces has locked.
+pub(super) const USERS: &str = "users";
+
 /// What it says when it is there.
 const READY: &str = "ready";
 
@@ -55,8 +58,8 @@ fn lock(file: &OwnedFd, run: &Path, name: &str, how: FlockOperation) -> Result<(
 
 /// Says that the namespaces are needed, as long as the descriptor or a copy of it is open.
 pub(super) fn announce(run: &Path) -> Result<OwnedFd, Error> {
-    let users = open(run, "users")?;
-    lock(&users, run, "users", FlockOperation::LockShared)?;
+    let users = open(run, USERS)?;
+    lock(&users, run, USERS, FlockOperation::LockShared)?;
     Ok(users)
 }
 
@@ -210,7 +213,7 @@ fn furnish(run: &Path) -> Result<(), String> {
 /// What the holder does.
 fn hold(run: &Path, to: &mut std::fs::File) {
     let held = || -> Result<(OwnedFd, OwnedFd), String> {
-        let users = open(run, "users").map_err(|e| e.to_string())?;
+        let users = open(run, USERS).map_err(|e| e.to_string())?;
         let holder = open(run, "holder").map_err(|e| e.to_string())?;
         flock(&holder, FlockOperation::NonBlockingLockExclusive).map_err(|e| format!("cannot lock it: {e}"))?;
         let number = format!("{}\n", std::process::id());
@@ -229,7 +232,7 @@ fn hold(run: &Path, to: &mut std::fs::File) {
     // Who waits waits for its end.
     let _ = sys::detach::let_go_of(to.as_fd());
     loop {
-        if lock(&users, run, "users", FlockOperation::LockExclusive).is_err() {
+        if lock(&users, run, USERS, FlockOperation::LockExclusive).is_err() {
             break;
         }
         if flock(&users, FlockOperation::Unlock).is_err() {

@@ -9,15 +9,6 @@ use crate::user::{self, Account};
 use runtime::IdMap;
 use std::collections::BTreeSet;
 
-/// Who root of this user namespace is outside of it.
-pub(super) fn outside() -> Option<u32> {
-    let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
-    map.lines().find_map(|line| {
-        let [inside, outside, _] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
-        (inside == "0").then(|| outside.parse().ok())?
-    })
-}
-
 /// The account of a user id, if it is in /etc/passwd. [passwd(5)]
 pub(super) fn account(uid: u32) -> Option<Account> {
     user::account(&std::fs::read_to_string("/etc/passwd").ok()?, uid)

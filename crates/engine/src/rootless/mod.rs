@@ -17,12 +17,14 @@
 //! # What is on the host, and who removes it
 //!
 //! - In `rootless/` of the run directory: `holder`, locked by the holder as long as it lives, with its process id; `users`,
-//!   locked by every process of ours that needs the namespaces; `making`, locked by who makes a holder. A lock ends with
+//!   locked by every process of ours that needs the namespaces; `making`, locked by who makes a holder; `groups`, with
+//!   where their control groups are (`groups`). A lock ends with
 //!   its process, so what a `kill -9` leaves are files that nobody has locked, and they mean nothing.
 //! - The holder. Killed, it takes no container with it: they have the namespaces themselves, and the next command
 //!   makes a holder that enters those of a container. Where none runs, new namespaces have the same ids.
 
 mod dirs;
+pub(crate) mod groups;
 mod holder;
 mod ids;
 pub(crate) mod ports;
@@ -30,7 +32,7 @@ pub(crate) mod uplink;
 
 use crate::error::Error;
 use dirs::Dirs;
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -78,8 +80,9 @@ pub fn enter(tell: &mut dyn FnMut(&str)) -> Result<(), Error> {
     // Entering mounts leads to their root.
     home.and_then(std::env::set_current_dir).map_err(failed("find the working directory in it"))?;
     notes.iter().for_each(|note| tell(note));
-    // The lock goes with that, and the tool that begins again has it anew: a holder waits longer for another user.
-    drop(used);
+    // The tool that begins again takes the lock over. Had it to be taken anew, a holder whose time is just over would end
+    // between, and the tool find no namespaces of its user.
+    rustix::io::fcntl_setfd(&used, FdFlags::empty()).map_err(|errno| failed("enter it")(errno.into()))?;
     Ok(runtime::seal::execute_anew()?)
 }
 
@@ -89,14 +92,15 @@ fn found_inside() -> Result<(), Error> {
     if sys::namespace::is_first_user() {
         return Ok(());
     }
-    let Some(uid) = ids::outside().filter(|uid| *uid != 0) else { return Ok(()) };
+    let Some(uid) = sys::namespace::uid_outside().filter(|uid| *uid != 0) else { return Ok(()) };
     let Ok(dirs) = dirs::of_user(uid) else { return Ok(()) };
+    let handed_over = sys::exec::inherited(&holder::directory(&dirs.run).join(holder::USERS));
     let Some(pid) = holder::find(&dirs.run)? else { return Ok(()) };
     let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user")).ok();
     if namespace(&pid.to_string()) != namespace("self") {
         return Ok(());
     }
-    let used = holder::announce(&dirs.run)?;
+    let used = handed_over.map_or_else(|| holder::announce(&dirs.run), Ok)?;
     remember(dirs, used, pid)
 }
 

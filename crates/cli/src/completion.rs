@@ -71,7 +71,7 @@ pub(crate) static COMPLETE: Foreign = Foreign {
     main: |words| {
         let line = words.first().map(|line| line.to_string_lossy().into_owned()).unwrap_or_default();
         let mut text = String::new();
-        for (word, about) in candidates(&line) {
+        for (word, about) in candidates(&line, &enter) {
             let _ = writeln!(text, "{word}\t{about}");
         }
         show(&text)
@@ -80,16 +80,22 @@ pub(crate) static COMPLETE: Foreign = Foreign {
 
 type Candidates = Vec<(String, &'static str)>;
 
+/// Goes where an ordinary user's containers are, before their names are asked for. Where that cannot be there are none to
+/// offer, and this is no place to say why.
+fn enter() {
+    let _ = engine::enter_user_namespace(&mut |_| ());
+}
+
 /// What the last word of a line can become, with what there is to say about it. Nothing leaves it to the shell, which
 /// offers files.
-fn candidates(line: &str) -> Candidates {
+fn candidates(line: &str, enter: &dyn Fn()) -> Candidates {
     let mut words: Vec<&str> = line.split_whitespace().skip(1).collect();
     let typed = if line.ends_with(char::is_whitespace) { "" } else { words.pop().unwrap_or_default() };
     let before: Vec<OsString> = words.iter().map(OsString::from).collect();
     let mut all = match verbs::find(&before) {
         _ if words.is_empty() => first_words(),
         Ok(Asked::Noun(noun)) => second_words(noun),
-        Ok(Asked::Verb(verb, own)) => of_verb(verb, &words[own..], typed),
+        Ok(Asked::Verb(verb, own)) => of_verb(verb, &words[own..], typed, enter),
         Err(_) => Vec::new(),
     };
     all.retain(|(word, _)| word.starts_with(typed));
@@ -108,7 +114,7 @@ fn second_words(noun: &str) -> Candidates {
 }
 
 /// After a verb: a flag, the value of one, or what the usage names.
-fn of_verb(verb: &dyn Entry, words: &[&str], typed: &str) -> Candidates {
+fn of_verb(verb: &dyn Entry, words: &[&str], typed: &str, enter: &dyn Fn()) -> Candidates {
     let mut faces: Vec<&'static Face> = Vec::new();
     each_flag(verb, &mut |_, _, face| faces.push(face));
     let takes_next = |word: &str| {
@@ -139,34 +145,35 @@ fn of_verb(verb: &dyn Entry, words: &[&str], typed: &str) -> Candidates {
     }
     if let Some(face) = value_of {
         return match face.value {
-            Some("NETWORK") => named(networks(), "network"),
+            Some("NETWORK") => named(enter, networks, "network"),
             _ => Vec::new(),
         };
     }
     if typed.starts_with('-') && !is_over {
         return faces.iter().map(|face| (format!("--{}", face.long), face.help)).collect();
     }
-    operand(verb.about(), operands)
+    operand(verb.about(), operands, enter)
 }
 
 /// What the nth word beside the flags names.
-fn operand(about: &About, nth: usize) -> Candidates {
+fn operand(about: &About, nth: usize, enter: &dyn Fn()) -> Candidates {
     let mut kinds = about.operands.split_whitespace().map(|word| word.trim_matches(['[', ']', '.']));
     let last = kinds.clone().next_back().filter(|_| about.operands.contains("..."));
     match kinds.nth(nth).or(last) {
-        Some("CONTAINER") => named(engine::containers::names(), "container"),
-        Some("IMAGE" | "SOURCE") => named(images(), "image"),
-        Some("NETWORK") => named(networks(), "network"),
-        Some("VOLUME") => named(volumes(), "volume"),
-        Some("POD") => named(engine::pods::named().into_values().collect(), "pod"),
-        Some("ROOT") => named([images(), vec!["host".into()]].concat(), "root"),
-        Some("SHELL") => named(["bash", "zsh", "fish"].map(str::to_owned).to_vec(), "shell"),
+        Some("CONTAINER") => named(enter, engine::containers::names, "container"),
+        Some("IMAGE" | "SOURCE") => named(enter, images, "image"),
+        Some("NETWORK") => named(enter, networks, "network"),
+        Some("VOLUME") => named(enter, volumes, "volume"),
+        Some("POD") => named(enter, || engine::pods::named().into_values().collect(), "pod"),
+        Some("ROOT") => named(enter, || [images(), vec!["host".into()]].concat(), "root"),
+        Some("SHELL") => ["bash", "zsh", "fish"].map(|name| (name.to_owned(), "shell")).to_vec(),
         _ => Vec::new(),
     }
 }
 
-fn named(names: Vec<String>, what: &'static str) -> Candidates {
-    names.into_iter().map(|name| (name, what)).collect()
+fn named(enter: &dyn Fn(), names: impl FnOnce() -> Vec<String>, what: &'static str) -> Candidates {
+    enter();
+    names().into_iter().map(|name| (name, what)).collect()
 }
 
 /// Names as people type them. What cannot be read is not offered.
@@ -193,7 +200,7 @@ mod tests {
     use super::*;
 
     fn offered(line: &str) -> Vec<String> {
-        candidates(line).into_iter().map(|(word, _)| word).collect()
+        candidates(line, &|| ()).into_iter().map(|(word, _)| word).collect()
     }
 
     #[test]

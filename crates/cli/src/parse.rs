@@ -185,6 +185,8 @@ impl Reader<'_> {
 
     /// Puts the newest in the place of the first word.
     fn name_newest(&self, of: Newest, operands: &mut Vec<String>) -> Result<(), Failure> {
+        // An ordinary user's are known inside only.
+        self.about.enter()?;
         let (one, found) = match of {
             Newest::Container => ("container", engine::containers::newest()?),
             Newest::Pod => ("pod", engine::pods::newest()?),

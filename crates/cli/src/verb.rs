@@ -153,7 +153,7 @@ impl About {
     }
 
     /// Makes an ordinary user root of their own containers before the verb acts.
-    fn enter(&self) -> Result<(), Failure> {
+    pub(crate) fn enter(&self) -> Result<(), Failure> {
         if self.is_apart {
             return Ok(());
         }

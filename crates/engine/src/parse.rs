@@ -115,16 +115,26 @@ pub(crate) fn env(text: &str) -> Result<Option<String>, ParseError> {
     Ok(std::env::var(text).ok().map(|value| format!("{text}={value}")))
 }
 
+/// A file that a flag names. An ordinary user's words are read twice, the second time as root of a user namespace
+/// (`rootless`), and what can be read once only, such as a shell's `<(...)`, is left for then.
+fn text_of(path: &str) -> Result<String, ParseError> {
+    let is_stream = || std::fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
+    if !rustix::process::geteuid().is_root() && is_stream() {
+        return Ok(String::new());
+    }
+    std::fs::read_to_string(path).map_err(|e| ParseError::new(path, format!("cannot read it: {e}")))
+}
+
 /// The variables of a file, one a line.
 pub(crate) fn env_file(path: &str) -> Result<Vec<String>, ParseError> {
-    let text = std::fs::read_to_string(path).map_err(|e| ParseError::new(path, format!("cannot read it: {e}")))?;
+    let text = text_of(path)?;
     let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.filter_map(|line| env(line).transpose()).collect()
 }
 
 /// The labels of a file, one a line.
 pub(crate) fn label_file(path: &str) -> Result<Vec<(String, String)>, ParseError> {
-    let text = std::fs::read_to_string(path).map_err(|e| ParseError::new(path, format!("cannot read it: {e}")))?;
+    let text = text_of(path)?;
     let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines
         .map(|line| line.split_once('=').unwrap_or((line, "")))

@@ -58,7 +58,7 @@ static ENTERED: OnceLock<Entered> = OnceLock::new();
 /// told when the namespace is made, not to each command that enters it.
 ///
 /// The caller is single-threaded, and has done nothing yet: inside, the tool executes itself anew with the same words.
-/// Its working directory stays.
+/// Its working directory stays. Once inside, another call does nothing.
 ///
 /// # Errors
 /// When there can be no such namespace here, and why.
@@ -89,7 +89,7 @@ pub fn enter(tell: &mut dyn FnMut(&str)) -> Result<(), Error> {
 /// As [`enter`], of a process that is inside already: the tool has executed itself anew, or was begun by a program that it
 /// runs there. Whoever is root in another way has no holder, and stays as they are.
 fn found_inside() -> Result<(), Error> {
-    if sys::namespace::is_first_user() {
+    if sys::namespace::is_first_user() || ENTERED.get().is_some() {
         return Ok(());
     }
     let Some(uid) = sys::namespace::uid_outside().filter(|uid| *uid != 0) else { return Ok(()) };
@@ -134,7 +134,7 @@ pub(crate) fn all_set_aside_but(name: &str) -> Vec<(u32, u32)> {
 }
 
 /// Whether this process acts for an ordinary user.
-pub(crate) fn is_rootless() -> bool {
+pub fn is_rootless() -> bool {
     ENTERED.get().is_some()
 }
 

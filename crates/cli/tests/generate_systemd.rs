@@ -5,7 +5,7 @@ mod fixtures;
 
 use common::life::Life;
 use common::traces::unique;
-use common::{Scratch, busybox_root, code, need, stderr, stdout, tool, wait_until};
+use common::{Scratch, busybox_root, code, need, stderr, stdout, tool, user_of_tool, wait_until};
 use fixtures::has;
 use std::process::Command;
 
@@ -58,6 +58,11 @@ fn lines<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
     unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
 }
 
+/// Where the tool is: as an ordinary user it is not what is called, but what that becomes.
+fn path() -> String {
+    tool().to_owned() + if user_of_tool().is_some() { ".bin" } else { "" }
+}
+
 fn line<'a>(unit: &'a str, key: &str) -> &'a str {
     let all = lines(unit, key);
     assert_eq!(all.len(), 1, "{key}: {unit}");
@@ -72,8 +77,8 @@ fn a_unit_says_how_it_is_started_and_stopped() {
     let id = life.note(life.ok(&create));
     let unit = life.ok(&["generate", "systemd", "web"]);
     assert!(unit.starts_with(&format!("# container-{id}.service\n# Written by mycontainer ")), "{unit}");
-    assert_eq!(line(&unit, "ExecStart"), format!("{} start --attach {id}", tool()));
-    assert_eq!(line(&unit, "ExecStop"), format!("{} stop --ignore {id}", tool()));
+    assert_eq!(line(&unit, "ExecStart"), format!("{} start --attach {id}", path()));
+    assert_eq!(line(&unit, "ExecStop"), format!("{} stop --ignore {id}", path()));
     for (key, expected) in [
         ("Type", "exec"),
         ("Restart", "on-failure"),
@@ -83,7 +88,7 @@ fn a_unit_says_how_it_is_started_and_stopped() {
         ("After", "network-online.target"),
         ("Wants", "network-online.target"),
         ("RequiresMountsFor", "/var/lib/mycontainer"),
-        ("WantedBy", "multi-user.target"),
+        ("WantedBy", if user_of_tool().is_some() { "default.target" } else { "multi-user.target" }),
     ] {
         assert_eq!(line(&unit, key), expected, "{unit}");
     }
@@ -95,8 +100,8 @@ fn a_unit_says_how_it_is_started_and_stopped() {
     let words: Vec<&str> = ["generate", "systemd"].into_iter().chain(flags.split_whitespace()).chain(["web"]).collect();
     let unit = life.ok(&words);
     assert!(unit.starts_with("[Unit]\nDescription=Container web\n"), "{unit}");
-    assert_eq!(line(&unit, "ExecStart"), format!("{} start --attach web", tool()));
-    assert_eq!(line(&unit, "ExecStop"), format!("{} stop --ignore --timeout=3 web", tool()));
+    assert_eq!(line(&unit, "ExecStart"), format!("{} start --attach web", path()));
+    assert_eq!(line(&unit, "ExecStop"), format!("{} stop --ignore --timeout=3 web", path()));
     for (key, expected) in [
         ("Restart", &["always"][..]),
         ("RestartSec", &["7"]),
@@ -182,9 +187,9 @@ fn a_new_one_is_made_by_the_same_words() {
         let unit = stdout(&output);
         let start = ["run", "--rm", "--replace", "--name=web"].iter().chain(expected);
         let words: Vec<&str> = start.copied().chain([root, "sh", "-c", "\"sleep 1000\""]).collect();
-        assert_eq!(line(&unit, "ExecStart"), format!("{} {}", tool(), words.join(" ")), "{typed:?}");
+        assert_eq!(line(&unit, "ExecStart"), format!("{} {}", path(), words.join(" ")), "{typed:?}");
         // An id would be another one each time.
-        assert_eq!(line(&unit, "ExecStop"), format!("{} stop --ignore web", tool()));
+        assert_eq!(line(&unit, "ExecStop"), format!("{} stop --ignore web", path()));
         assert!(unit.contains(&format!("Description=Container {id}\n")), "{unit}");
         assert_eq!(line(&unit, "WorkingDirectory"), there.replace('%', "%%"));
         life.ok(&["rm", "-f", "web"]);

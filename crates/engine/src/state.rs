@@ -36,7 +36,7 @@ pub(crate) fn run_dir() -> &'static Path {
 }
 
 /// Where writable layers and unpacked archives live: /var/lib/mycontainer, or an ordinary user's own directory.
-pub(crate) fn data_dir() -> &'static Path {
+pub fn data_dir() -> &'static Path {
     rootless::data_dir().unwrap_or(Path::new("/var/lib/mycontainer"))
 }
 

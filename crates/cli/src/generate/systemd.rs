@@ -14,6 +14,8 @@ use engine::containers::{self, Origin};
 use engine::{ParseError, RestartPolicy, RunOptions};
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What the flags ask for.
@@ -165,8 +167,7 @@ fn generate(request: &Request, container: &str) -> Result<ExitCode, Failure> {
             origin.restart
         ));
     }
-    let tool = std::env::current_exe().ok().and_then(|path| path.into_os_string().into_string().ok());
-    let tool = tool.ok_or_else(|| Failure::new("cannot tell the path of this program"))?;
+    let tool = own_path().ok_or_else(|| Failure::new("cannot tell the path of this program"))?;
     let unit = unit(request, &origin, &tool)?;
     if !request.files {
         say(unit.text.trim_end());
@@ -177,6 +178,21 @@ fn generate(request: &Request, container: &str) -> Result<ExitCode, Failure> {
     std::fs::write(&path, &unit.text).map_err(failed)?;
     say(&path.to_string_lossy());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where this program is. An ordinary user's tool runs from a clone of the mount that it is on, whose own path says nothing;
+/// there the word that it was called by leads to the file.
+fn own_path() -> Option<String> {
+    let own = std::fs::metadata("/proc/self/exe").ok()?;
+    let is_own = |path: &PathBuf| {
+        std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()))
+    };
+    let called = PathBuf::from(std::env::args_os().next()?);
+    let of_path = std::env::var_os("PATH").filter(|_| called.components().count() == 1);
+    let of_path: Vec<PathBuf> = of_path.iter().flat_map(std::env::split_paths).map(|dir| dir.join(&called)).collect();
+    let candidates = std::env::current_exe().into_iter().chain(of_path).chain([called]);
+    let path = candidates.filter(is_own).find_map(|path| std::fs::canonicalize(path).ok())?;
+    path.into_os_string().into_string().ok()
 }
 
 /// A unit and its file's name.
@@ -199,10 +215,11 @@ fn unit(request: &Request, origin: &Origin, tool: &str) -> Result<Unit, Failure>
     let _ = write!(
         text,
         "[Unit]\nDescription=Container {shown}\nDocumentation=man:mycontainer-generate-systemd(1)\n\
-         Wants=network-online.target\nAfter=network-online.target\n{}{}{}RequiresMountsFor=/var/lib/mycontainer\n\n",
+         Wants=network-online.target\nAfter=network-online.target\n{}{}{}RequiresMountsFor={}\n\n",
         units("Wants", &request.wants),
         units("Requires", &request.requires),
         units("After", &request.after),
+        word(&engine::data_dir().to_string_lossy(), Dollar::Plain),
     );
     let command = if request.new { anew(origin)? } else { Command::of(&["start", "--attach", shown]) };
     // A new one has another id each time.
@@ -226,8 +243,10 @@ fn unit(request: &Request, origin: &Origin, tool: &str) -> Result<Unit, Failure>
     let _ = writeln!(text, "ExecStop={}", stop.line(tool));
     let _ = write!(
         text,
-        "KillMode=mixed\nSuccessExitStatus={}\n\n[Install]\nWantedBy=multi-user.target\n",
-        128 + origin.stop_signal
+        "KillMode=mixed\nSuccessExitStatus={}\n\n[Install]\nWantedBy={}\n",
+        128 + origin.stop_signal,
+        // A user's own systemd has no other. [systemd.special(7)]
+        if engine::is_rootless() { "default.target" } else { "multi-user.target" }
     );
     Ok(Unit { name, text })
 }

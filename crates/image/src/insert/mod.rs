@@ -46,12 +46,14 @@ pub enum Links {
 }
 
 /// What was put somewhere.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inserted {
     /// Entries of any kind.
     pub entries: u64,
     /// Bytes of the files among them, holes included.
     pub bytes: u64,
+    /// Names of devices that were left out: in a user namespace nobody can make them.
+    pub devices: Vec<Vec<u8>>,
 }
 
 /// Puts entries into a directory.
@@ -240,6 +242,10 @@ impl<'a> Inserter<'a> {
         dress: &Dress,
         label: &[u8],
     ) -> Result<(), Error> {
+        if kind != FileType::Fifo && !sys::namespace::is_first_user() {
+            self.done.devices.push(label.to_vec());
+            return Ok(());
+        }
         let device = makedev(major, minor);
         let make = |at: BorrowedFd<'_>| mknodat(at, OsStr::from_bytes(name), kind, Mode::empty(), device);
         self.node(name, kind, &make, dress, label)

@@ -23,7 +23,7 @@ use super::{Found, get};
 use crate::error::Error;
 use image::archive::{Met, TarOut, each_entry};
 use image::tar::{Entry, Kind};
-use image::{Inserter, Links};
+use image::{Inserted, Inserter, Links};
 use place::{Source, Tree, inode};
 use rules::{From, There, To, Wrong, decide};
 use rustix::fs::FlockOperation;
@@ -172,7 +172,7 @@ fn from_stream(tree: &Tree, path: &str, input: &mut dyn BufRead) -> Result<Copie
     let on_disk = |uid, gid| tree.on_disk(uid, gid);
     let mut inserter = Inserter::new(place.dir.as_fd(), links, None).with_owners(&on_disk);
     inserter.archive(input)?;
-    Ok(Copied { bytes: inserter.finish()?.bytes, left: Vec::new() })
+    Ok(told(inserter.finish()?, Vec::new()))
 }
 
 /// From a tree to a tree.
@@ -220,8 +220,7 @@ fn between(order: &CopyOrder, source: Source, trees: &Trees, path: &str) -> Resu
         return Err(CopyError::IntoItself { from: order.from.clone(), to: order.to.clone() }.into());
     }
     done?;
-    copied.bytes = inserter.finish()?.bytes;
-    Ok(copied)
+    Ok(told(inserter.finish()?, copied.left))
 }
 
 impl Source {
@@ -250,6 +249,15 @@ fn rename(entry: &mut Entry, prefix: &[u8]) {
 
 fn size(entry: &Entry) -> u64 {
     if let Kind::File { size } = entry.kind { size } else { 0 }
+}
+
+/// What came of it, with what was left out on the way.
+fn told(inserted: Inserted, mut left: Vec<String>) -> Copied {
+    let device = |path: &Vec<u8>| {
+        format!("{:?} was left out: without root nobody can make a device node", String::from_utf8_lossy(path))
+    };
+    left.extend(inserted.devices.iter().map(device));
+    Copied { bytes: inserted.bytes, left }
 }
 
 fn left(path: &[u8]) -> String {

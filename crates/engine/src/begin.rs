@@ -71,7 +71,7 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
     let asking = Asking { id, options, name, host: &host_resolver };
     let leases = endpoints::lease(network, &asking)?;
     if !leases.is_empty() {
-        rootless::ports::pass_on(network, &network.publish(&leases, ports)?)?;
+        rootless::ports::pass_on(network, id, &network.publish(&leases, ports)?)?;
     }
     let hostname = confines.hostname(id);
     let mut files = files::files(options, hostname, &leases, &host_resolver)?;

@@ -7,11 +7,15 @@
 //! the client's own address (`network::take_answers`), so that a server's log tells who asked. What comes from the
 //! host's loopback comes from the bridge's gateway, as with root's ports.
 //!
+//! Where a port leads can change while the container runs (`network connect`, `disconnect`): the network's file of its ports
+//! says it, and is read for each connection.
+//!
 //! The process ends with the pipe that its maker holds: when the ports are withdrawn, and with the maker's life. Its
 //! claims are its maker's, too, so that nobody else gets a port before both have let go.
 
 use super::{ENTERED, Entered};
 use crate::error::Error;
+use crate::state::Id;
 use network::{Network, Protocol, Published};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -23,7 +27,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use step::step;
 use sys::fork::Namespaces;
 
@@ -44,15 +48,47 @@ const ENDING: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Connections that the kernel keeps until they are taken.
 const WAITING: i32 = 4096;
 
-/// A socket, and where what it gets shall go.
+/// A socket, and the port of the host that it is.
 struct Way {
     protocol: Protocol,
     socket: OwnedFd,
-    to: SocketAddr,
+    host: SocketAddr,
+}
+
+/// How long what was read of a port is believed by datagrams.
+const BELIEVED: Duration = Duration::from_millis(100);
+
+/// Where the ports lead, as it is now.
+struct Leading {
+    id: Id,
+    led: Mutex<Vec<Published>>,
+}
+
+impl Leading {
+    /// The container's side of a port; none while the container is on no network that the host reaches.
+    fn to(&self, protocol: Protocol, host: SocketAddr) -> Option<SocketAddr> {
+        let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+        // What cannot be read is as it was.
+        if let Ok(now) = crate::sweep::network().ports_of(self.id.as_str())
+            && now != *led
+        {
+            let gone: Vec<Published> = led.iter().filter(|port| !now.contains(port)).copied().collect();
+            // Who cannot be answered is not led there: the next one tries again.
+            network::take_answers(&now).ok()?;
+            let _ = network::leave_answers(&gone);
+            *led = now;
+        }
+        led.iter().find(|port| port.protocol == protocol && port.host == host).map(|port| port.container)
+    }
+
+    /// Takes back what was done for it.
+    fn end(&self) {
+        let _ = network::leave_answers(&self.led.lock().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// Passes on what comes to the ports that the network has claimed for this process's container. Nothing is to do for root.
-pub(crate) fn pass_on(network: &Network, ports: &[Published]) -> Result<(), Error> {
+pub(crate) fn pass_on(network: &Network, id: &Id, ports: &[Published]) -> Result<(), Error> {
     let Some(entered) = ENTERED.get().filter(|_| !ports.is_empty()) else { return Ok(()) };
     let what = || ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     step("pass-on-ports", "an ordinary user's rules do not see what comes to the host", what, || {
@@ -63,15 +99,16 @@ pub(crate) fn pass_on(network: &Network, ports: &[Published]) -> Result<(), Erro
         let ((told, ask), (number, say)) = pipes().map_err(|errno| failed(errno.into()))?;
         let kept = [told, say].into_iter();
         let (kinds, sockets): (Vec<_>, Vec<_>) =
-            ways.into_iter().map(|way| ((way.protocol, way.to), way.socket)).unzip();
+            ways.into_iter().map(|way| ((way.protocol, way.host), way.socket)).unzip();
+        let leading = Arc::new(Leading { id: id.clone(), led: Mutex::new(ports.to_vec()) });
         sys::detach::spawn_detached_with(c"mc-ports", kept.chain(sockets).collect(), &[], |mut kept| {
             let sockets = kept.split_off(2);
             let ways = kinds.into_iter().zip(sockets);
-            let ways = ways.map(|((protocol, to), socket)| Way { protocol, socket, to });
+            let ways = ways.map(|((protocol, host), socket)| Way { protocol, socket, host });
             if let Some(say) = kept.pop() {
                 let _ = rustix::io::write(&say, &std::process::id().to_ne_bytes());
             }
-            let _ = serve(entered, &kept, ways.collect());
+            let _ = serve(entered, &kept, ways.collect(), &leading);
             // Threads that still pass something on end with the process.
             sys::fork::exit_now(0)
         })
@@ -111,27 +148,28 @@ fn ways(sockets: Vec<OwnedFd>, ports: &[Published]) -> io::Result<Vec<Way>> {
             _ => continue,
         };
         if let Some(port) = ports.iter().find(|port| port.host == host && port.protocol == protocol) {
-            ways.push(Way { protocol, socket, to: port.container });
+            ways.push(Way { protocol, socket, host: port.host });
         }
     }
     Ok(ways)
 }
 
 /// The life of the process.
-fn serve(entered: &Entered, until: &[OwnedFd], ways: Vec<Way>) -> io::Result<()> {
+fn serve(entered: &Entered, until: &[OwnedFd], ways: Vec<Way>, leading: &Arc<Leading>) -> io::Result<()> {
     sys::fork::enter(entered.network.as_fd(), Namespaces::NETWORK)?;
-    for Way { protocol, socket, to } in ways {
+    for Way { protocol, socket, host } in ways {
+        let leading = leading.clone();
         match protocol {
             Protocol::Tcp => {
                 // Its connections have it from here, and what lingers of them (TIME_WAIT) is then in nobody's way.
                 rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
                 listen(&socket, WAITING)?;
                 let listener = TcpListener::from(socket);
-                std::thread::Builder::new().spawn(move || take_connections(&listener, to))?;
+                std::thread::Builder::new().spawn(move || take_connections(&listener, host, &leading))?;
             }
             Protocol::Udp => {
                 let socket = Arc::new(UdpSocket::from(socket));
-                std::thread::Builder::new().spawn(move || take_datagrams(&socket, to))?;
+                std::thread::Builder::new().spawn(move || take_datagrams(&socket, host, &leading))?;
             }
             Protocol::Sctp => {}
         }
@@ -139,17 +177,19 @@ fn serve(entered: &Entered, until: &[OwnedFd], ways: Vec<Way>) -> io::Result<()>
     if let Some(told) = until.first() {
         while let Err(Errno::INTR) = poll(&mut [PollFd::new(told, PollFlags::IN)], None) {}
     }
+    leading.end();
     Ok(())
 }
 
-fn take_connections(listener: &TcpListener, to: SocketAddr) {
+fn take_connections(listener: &TcpListener, host: SocketAddr, leading: &Leading) {
     loop {
         let Ok((client, from)) = listener.accept() else {
             // There are no more descriptors: some come back when a connection ends.
             std::thread::sleep(Duration::from_millis(10));
             continue;
         };
-        // Where no thread can be had, the client is told so by the end of its connection.
+        // The end of its connection tells a client that it leads nowhere, and that no thread can be had.
+        let Some(to) = leading.to(Protocol::Tcp, host) else { continue };
         let _ = std::thread::Builder::new().spawn(move || {
             if let Ok(server) = joined(SocketType::STREAM, from, to) {
                 both_ways(client, TcpStream::from(server));
@@ -203,13 +243,18 @@ fn speaks_for_itself(client: IpAddr, container: IpAddr) -> bool {
 }
 
 /// Each client has a socket of its own, from its own address, for as long as it or the container says something.
-fn take_datagrams(socket: &Arc<UdpSocket>, to: SocketAddr) {
+fn take_datagrams(socket: &Arc<UdpSocket>, host: SocketAddr, leading: &Leading) {
     let known: Arc<Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>> = Arc::default();
     let mut piece = vec![0u8; 1 << 16];
+    let mut led = (leading.to(Protocol::Udp, host), Instant::now());
     loop {
         let Ok((length, from)) = socket.recv_from(&mut piece) else { continue };
         let lock = || known.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = lock().get(&from).cloned();
+        if led.1.elapsed() > BELIEVED {
+            led = (leading.to(Protocol::Udp, host), Instant::now());
+        }
+        let Some(to) = led.0 else { continue };
+        let old = lock().get(&from).filter(|server| server.peer_addr().is_ok_and(|there| there == to)).cloned();
         let server = match old {
             Some(server) => server,
             None => {
@@ -219,7 +264,11 @@ fn take_datagrams(socket: &Arc<UdpSocket>, to: SocketAddr) {
                 lock().insert(from, server.clone());
                 let back = std::thread::Builder::new().spawn(move || {
                     give_answers(&answers, &socket, from);
-                    known.lock().unwrap_or_else(PoisonError::into_inner).remove(&from);
+                    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                    // Another one has its place when the port leads elsewhere.
+                    if known.get(&from).is_some_and(|server| Arc::ptr_eq(server, &answers)) {
+                        known.remove(&from);
+                    }
                 });
                 if back.is_err() {
                     lock().remove(&from);

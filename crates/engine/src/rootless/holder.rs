@@ -10,7 +10,7 @@
 
 use super::ids::Maps;
 use crate::error::Error;
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, ftruncate, openat};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, ftruncate, openat, stat};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -111,7 +111,7 @@ fn make(run: &Path) -> Result<Vec<String>, Error> {
     let emptied = ftruncate(&open(run, "holder")?, 0);
     emptied.map_err(Error::file("empty", directory(run).join("holder")))?;
     let (from, to) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed("make")(errno.into()))?;
-    let kept = survivor().into_iter().chain([to]).collect();
+    let kept = survivor(run).into_iter().chain([to]).collect();
     sys::detach::spawn_detached_with(c"mc-holder", kept, &[], |mut kept| {
         if let Some(to) = kept.pop() {
             begin(&maps, run, kept.pop(), to);
@@ -130,15 +130,23 @@ fn make(run: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// A process of ours that lives in the namespaces of a holder which was killed: the monitor of a container. By its name,
-/// and only if it is the user's: whose else it is cannot be entered.
-fn survivor() -> Option<OwnedFd> {
+/// and only if it is the user's (whose else it is cannot be entered) and has this run directory: with another
+/// `$XDG_RUNTIME_DIR`, or in another mount namespace, a user has another holder, which may well live.
+fn survivor(run: &Path) -> Option<OwnedFd> {
     let own = std::fs::read_link("/proc/self/ns/user").ok()?;
+    let users = directory(run).join("users");
+    let here = stat(&users).ok()?;
+    let is_same = |pid: i32| {
+        let there =
+            Path::new("/proc").join(pid.to_string()).join("root").join(users.strip_prefix("/").unwrap_or(&users));
+        stat(&there).is_ok_and(|there| (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino))
+    };
     let all = std::fs::read_dir("/proc").ok()?.flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter_map(|pid| {
         let is_ours = std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "mc-monitor\n");
         let is_inside = is_ours && std::fs::read_link(format!("/proc/{pid}/ns/user")).is_ok_and(|user| user != own);
-        if is_inside { pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok() } else { None }
+        if is_inside && is_same(pid) { pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok() } else { None }
     })
     .next()
 }

@@ -104,12 +104,19 @@ fn begin(netns: &Path, pid_file: &Path) -> Result<OwnedFd, String> {
         _ => format!("run pasta: {error}"),
     })?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+        let said = said(&output.stderr);
         return Err(format!("pasta: {}", if said.is_empty() { output.status.to_string() } else { said }));
     }
     let number = std::fs::read_to_string(pid_file).map_err(|e| format!("pasta's number: {e}"))?;
     let pid = number.trim().parse().ok().and_then(Pid::from_raw).ok_or("pasta told no number")?;
     pidfd_open(pid, PidfdFlags::empty()).map_err(|e| format!("pasta ended: {e}"))
+}
+
+/// Why pasta ended, on one line. Where there is no syslog it says that as well, once for each other line.
+fn said(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.ends_with("bytes to syslog"));
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 /// What the host says of name servers, as it is to be understood behind pasta: a server on the host's loopback is reached

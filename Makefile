@@ -1,5 +1,6 @@
 # make run     a root shell in a container, in one command (ROOTFS=DIR or TAR, CMD="ps -e"; SUDO=sudo to be root outside, too)
 # make test    installs what the tests need and runs all of them
+# make test-rootless   the black-box tests once more, all of them, as an ordinary user, with subordinate ids and without
 # make soak    what takes minutes: 300 kills at random, 50 clients at once, 200 MB of output, 509 containers (MYCONTAINER_SOAK_SEED=N repeats one)
 # make bench   times whole runs against a floor of bare system calls and against the peers, pulls, and networks
 # make build   the static binary; `make install` puts it into /usr/local/bin
@@ -16,7 +17,7 @@ TOOL := target/$(TARGET)/release/mycontainer
 ROOTFS ?= $(if $(wildcard rootfs),./rootfs,host)
 CMD ?=
 
-.PHONY: build run test test-binary test-vm soak lint bench install
+.PHONY: build run test test-binary test-some-rootless test-rootless test-vm soak lint bench install
 
 build:
 	@$(STATIC) $(CARGO) build -q --release --target $(TARGET) -p mycontainer
@@ -48,7 +49,20 @@ test: lint test-binary
 	scripts/setup-tests
 	scripts/setup-callers
 	$(AS_ROOT) $(CARGO) test -q --workspace --no-fail-fast
+	$(MAKE) --no-print-directory test-some-rootless
 	$(MAKE) --no-print-directory test-vm
+
+# The tool as a real user, made for it: tests/rootless/run. Here what a day needs, in two minutes.
+AS_USER := $(if $(SUDO),sudo -E) $(CURDIR)/tests/rootless/run
+A_DAYS := run exec logs create
+test-some-rootless: test-binary
+	$(RUNNER)="$(AS_USER) -q" $(CARGO) test -q -p mycontainer --no-fail-fast $(A_DAYS:%=--test %)
+	$(RUNNER)="$(AS_USER) -q -1" $(CARGO) test -q -p mycontainer --test logs
+
+# All of it, and whether what is listed in tests/rootless/reasons fails indeed.
+test-rootless: test-binary
+	$(RUNNER)="$(AS_USER)" $(CARGO) test -q -p mycontainer --no-fail-fast --test '*'
+	$(RUNNER)="$(AS_USER) -1" $(CARGO) test -q -p mycontainer --no-fail-fast --test '*'
 
 # The same limits on cgroup v2: another kernel, under QEMU, with these files under it.
 test-vm: test-binary

@@ -4,7 +4,7 @@
 mod common;
 
 use common::traces::unique;
-use common::{busybox_root, can_run, make_busybox_root, need, run, run_ok, stderr, stdout, tool};
+use common::{busybox_root, can_run, give, make_busybox_root, need, run, run_ok, stderr, stdout, tool};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ impl Scene {
         make_busybox_root(&dir.join("root"));
         std::fs::create_dir_all(dir.join("outside/pts")).unwrap();
         std::fs::write(dir.join("outside/secret"), "the host's\n").unwrap();
+        give(&dir);
         let mut scene = Scene { dir, before: Vec::new() };
         scene.before = scene.outside_now();
         scene
@@ -526,6 +527,7 @@ fn a_set_uid_program_gives_nothing_with_no_new_privileges() {
     let scene = Scene::new("setuid");
     let cat = scene.outside().join("cat");
     std::fs::copy("/bin/cat", &cat).unwrap();
+    give(&cat);
     std::fs::set_permissions(&cat, std::fs::Permissions::from_mode(0o4755)).unwrap();
     std::fs::set_permissions(scene.outside().join("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
     let volume = format!("{}:/v", scene.outside().display());

@@ -62,6 +62,25 @@ fn images_volumes_and_a_days_verbs() {
     assert!(owner("b") >= 100_000, "{}", owner("b"));
 }
 
+/// The words of a user's command are read on the host, and once more inside.
+#[test]
+fn what_can_be_read_once_is_not_lost() {
+    let Some(user) = User::new("what_can_be_read_once_is_not_lost", IDS) else { return };
+    let run = "echo A=piped | mycontainer run --rm --network none --env-file /dev/stdin ./root sh -c 'echo $A'";
+    assert_eq!(user.sh(run), "piped\n");
+    let create = "echo a=piped | mycontainer create --name one --label-file /dev/stdin ./root true > /dev/null";
+    assert_eq!(user.sh(&format!("{create}; mycontainer inspect -f '{{{{.Config.Labels.a}}}}' one")), "piped\n");
+}
+
+#[test]
+fn devices_are_left_out_of_what_is_copied() {
+    let Some(user) = User::new("devices_are_left_out_of_what_is_copied", IDS) else { return };
+    user.sh("mycontainer run -d --name one --network none ./root sh -c 'touch /dev/shm/x; exec sleep 100' > /dev/null");
+    let output = user.try_sh("mycontainer cp one:/dev out; test -e out/shm/x; test ! -e out/null");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("/null\" was left out: without root"), "{}", stderr(&output));
+}
+
 /// Podman's oldest complaint of containers without root.
 #[test]
 fn a_server_sees_who_asks() {

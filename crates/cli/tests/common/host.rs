@@ -4,7 +4,7 @@
 //! Both namespaces end with the test's process, however that ends. A test that passes has left this host's links,
 //! addresses, rules and firewall as its setup made them: [`Host`] asserts that when it goes out of scope.
 
-use super::{busybox_root, can_run, code, in_vm, need, stderr, stdout, tool, wait_until};
+use super::{busybox_root, can_run, code, in_vm, need, stderr, stdout, tool, user_of_tool, wait_until};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
@@ -92,6 +92,10 @@ impl Drop for Server {
     }
 }
 
+/// A way out, for pasta to stand in for; it leads nowhere.
+const WAY: &str = "ip link add way type veth peer name yaw; ip link set yaw up; ip link set way up
+                   ip addr add 198.51.100.2/24 dev way; ip addr add 2001:db8:77::2/64 dev way nodad; ip route add default via 198.51.100.1 metric 4000";
+
 /// The host, on which the tool runs.
 pub struct Host {
     place: Place,
@@ -117,7 +121,8 @@ impl Host {
         let own = "mount -t tmpfs -o size=1g none /run; mkdir -p /var/lib/mycontainer
                    mount -t tmpfs -o size=1g none /var/lib/mycontainer
                    ip link set lo up";
-        let place = Place::new(&["--net", "--mount", "--propagation", "private"], &format!("{own}\n{setup}"));
+        let way = if user_of_tool().is_some() { WAY } else { "" };
+        let place = Place::new(&["--net", "--mount", "--propagation", "private"], &format!("{own}\n{way}\n{setup}"));
         let mut host = Host { place, outside: None, before: String::new() };
         host.before = host.picture();
         Some(host)
@@ -145,7 +150,7 @@ impl Host {
         self.sh(
             "ip -o link | cut -d' ' -f2 | sort; ip -4 -o address; ip rule; ip -6 rule; ip -4 route show table all | sed 's/linkdown //' | sort
              nft -s -a list ruleset
-             ls -A /run/mycontainer/*/ /var/lib/mycontainer/containers /var/lib/mycontainer/names 2>/dev/null | grep -v -e '^$' -e : || true",
+             ls -A $(ls -d /run/mycontainer/*/ | grep -v /rootless/) /var/lib/mycontainer/containers /var/lib/mycontainer/names 2>/dev/null | grep -v -e '^$' -e : || true",
         )
     }
 
@@ -228,7 +233,8 @@ impl Host {
         let names = pids.filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok());
         names
             .map(|name| name.trim().to_owned())
-            .filter(|name| name.starts_with("mc-") || name.starts_with("myc"))
+            // A user's way out is there as long as the namespaces are.
+            .filter(|name| (name.starts_with("mc-") || name.starts_with("myc")) && name != "mc-uplink")
             .collect()
     }
 }
@@ -240,6 +246,10 @@ impl Drop for Host {
         if !std::thread::panicking() {
             assert!(swept.status.success(), "the last run: {}", stderr(&swept));
             self.until_idle();
+        }
+        if user_of_tool().is_some() {
+            // Nobody needs it any more, and five seconds are long.
+            let _ = self.try_sh("kill -9 $(cat /run/mycontainer/rootless/holder)");
         }
     }
 }

@@ -24,9 +24,32 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The binary under test.
+/// The binary under test; where the tests are tried without root (tests/rootless/run), a program that becomes it as an
+/// ordinary user.
 pub fn tool() -> &'static str {
-    env!("CARGO_BIN_EXE_mycontainer")
+    static TOOL: OnceLock<Option<String>> = OnceLock::new();
+    let as_user = TOOL.get_or_init(|| std::env::var("MYCONTAINER_TEST_TOOL").ok());
+    as_user.as_deref().unwrap_or(env!("CARGO_BIN_EXE_mycontainer"))
+}
+
+/// The ordinary user that the tool is run as, if it is.
+pub fn user_of_tool() -> Option<&'static str> {
+    static USER: OnceLock<Option<String>> = OnceLock::new();
+    USER.get_or_init(|| std::env::var("MYCONTAINER_TEST_USER").ok()).as_deref()
+}
+
+/// Gives what is root's, with all that is below, to the user that the tool is run as, if it is.
+pub fn give(path: &Path) {
+    if user_of_tool().is_some() {
+        let words = ["-Rh", "--from=0", &owner_of_root()];
+        let status = Command::new("chown").args(words).arg(path).status().expect("chown is there");
+        assert!(status.success(), "chown {words:?} {}", path.display());
+    }
+}
+
+/// Whose on the host the files of a container's root are: `0:0`, or `UID:GID` of the user that the tool is run as.
+pub fn owner_of_root() -> String {
+    std::env::var("MYCONTAINER_TEST_OWNER").unwrap_or_else(|_| "0:0".into())
 }
 
 /// Whether this test can run here: it needs root.
@@ -105,6 +128,7 @@ pub fn make_busybox_root(root: &Path) {
     std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nann:x:1000:100::/home/ann:/bin/sh\n")
         .unwrap();
     std::fs::write(root.join("etc/group"), "root:x:0:\nusers:x:100:\nvideo:x:44:ann\n").unwrap();
+    give(root);
 }
 
 /// What containers that are no more can leave on the host. Two snapshots are compared, so what was there before does

@@ -44,6 +44,7 @@ impl Session {
         unlockpt(&master).unwrap();
         set_size(&master, rows, columns);
         let name = PathBuf::from(ptsname(&master, Vec::new()).unwrap().into_string().unwrap());
+        super::give(&name);
         // O_NOCTTY, or the terminal becomes the test's own.
         let far = || OpenOptions::new().read(true).write(true).custom_flags(0o400).open(&name).unwrap();
         let script = LEADER.replacen(r#""$@""#, &format!(r#""$@" {after}"#), 1);

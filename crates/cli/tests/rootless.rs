@@ -72,6 +72,19 @@ fn what_can_be_read_once_is_not_lost() {
     assert_eq!(user.sh(&format!("{create}; mycontainer inspect -f '{{{{.Config.Labels.a}}}}' one")), "piped\n");
 }
 
+/// Only who is root over a namespace may mount what shows it: the host's is shown as it is mounted there.
+#[test]
+fn namespaces_can_be_the_hosts() {
+    let Some(user) = User::new("namespaces_can_be_the_hosts", IDS) else { return };
+    let ns = |kind: &str| user.sh(&format!("readlink /proc/self/ns/{kind}"));
+    let seen = |kind: &str| {
+        user.sh(&format!("mycontainer run --rm --network none --{kind} host ./root readlink /proc/self/ns/{kind}"))
+    };
+    assert_eq!((seen("pid"), seen("ipc")), (ns("pid"), ns("ipc")));
+    // And a user of the container's writes to what it was given.
+    assert_eq!(user.sh("mycontainer run --rm -u 1000 ./root sh -c 'echo out > /dev/stdout' | cat"), "out\n");
+}
+
 #[test]
 fn devices_are_left_out_of_what_is_copied() {
     let Some(user) = User::new("devices_are_left_out_of_what_is_copied", IDS) else { return };

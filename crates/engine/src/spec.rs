@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 
 /// Mounts of every container: path, type, options. `-v` or `--tmpfs` at the same path replaces one.
 const MOUNTS: &[(&str, &str, &[&str])] = &[
-    ("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+    (PROC, "proc", &["nosuid", "noexec", "nodev"]),
     ("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
     (TERMINALS, "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
     (SYS, "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
     ("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]),
-    ("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+    (QUEUES, "mqueue", &["nosuid", "noexec", "nodev"]),
     ("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777"]),
 ];
 
@@ -48,6 +48,8 @@ const MASKED: &[&str] = &[
 const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 const SYS: &str = "/sys";
+const PROC: &str = "/proc";
+const QUEUES: &str = "/dev/mqueue";
 const TERMINALS: &str = "/dev/pts";
 const SHM_SIZE: u64 = 64 << 20;
 
@@ -181,8 +183,9 @@ fn mounts(parts: &Parts<'_>) -> Result<Vec<Mount>, Error> {
             Some(_) => userns::is_network_of_others(options),
             None => rootless::is_rootless() && options.network == NetworkMode::Host,
         };
-        if *path == SYS && has_network_of_others {
-            return Some(host_sys(options));
+        let is_inside = parts.maps.is_some() || rootless::is_rootless();
+        if *path == SYS && has_network_of_others || is_inside && is_of_host(options, path) {
+            return Path::new(path).exists().then(|| hosts_own(options, path));
         }
         let has_terminals_group = parts.maps.map_or(!rootless::is_single_id(), |maps| maps.outside(0, 5).is_some());
         if *path == TERMINALS && !has_terminals_group {
@@ -198,11 +201,21 @@ fn mounts(parts: &Parts<'_>) -> Result<Vec<Mount>, Error> {
     Ok(all)
 }
 
-/// The host's own /sys: a new one shows the links of a network namespace, and only who is root over that may mount it.
-fn host_sys(options: &RunOptions) -> Mount {
-    let readonly = if options.privileged { None } else { Some("rro") };
+/// Whether it shows processes or queues of a namespace that the container has from the host: only who is root over that
+/// may mount a new one. (So it is with /sys, which shows links.)
+fn is_of_host(options: &RunOptions, path: &str) -> bool {
+    match path {
+        PROC => options.pid == NamespaceMode::Host,
+        QUEUES => options.ipc == NamespaceMode::Host,
+        _ => false,
+    }
+}
+
+/// The host's own, as it is mounted there.
+fn hosts_own(options: &RunOptions, path: &str) -> Mount {
+    let readonly = if path == SYS && !options.privileged { Some("rro") } else { None };
     let words = ["rbind", "rprivate", "rnosuid", "rnodev", "rnoexec"].into_iter().chain(readonly);
-    mount(SYS.as_ref(), "bind", SYS.as_ref(), words.map(str::to_owned).collect())
+    mount(path.as_ref(), "bind", path.as_ref(), words.map(str::to_owned).collect())
 }
 
 /// What is at /dev/shm: it belongs to the ipc namespace. Another container's comes over the others.

@@ -33,9 +33,9 @@ const CHANGES: &str = "echo new >/data/new; rm /data/gone; rm -r /replaced; mkdi
                        cp /bin/busybox /suid; chown ann /suid; chmod 4755 /suid; ln /data/new /data/twin; mkfifo /pipe; \
                        chmod 700 /home; mv /var /var2; truncate -s 5242880 /hole; ln -s new /data/link; ";
 
-const LOOK: &str = "cat /data/new /replaced/new; ls /replaced /data; stat -c %a-%u-%h /suid /data/twin /home; ls -d /var* /data/gone 2>&1; readlink /data/link; wc -c </hole; test -p /pipe && echo pipe";
+const LOOK: &str = "cat /data/new /replaced/new; ls /replaced /data; stat -c %a-%u-%h /suid /data/twin; stat -c %a-%u /home; ls -d /var* /data/gone 2>&1; readlink /data/link; wc -c </hole; test -p /pipe && echo pipe";
 
-const SEEN: &str = "new\nn\n/data:\nkept\nlink\nnew\ntwin\n\n/replaced:\nnew\n4755-1000-1\n644-0-2\n700-0-2\nls: /data/gone: No such file or directory\n/var2\nnew\n5242880\npipe\n";
+const SEEN: &str = "new\nn\n/data:\nkept\nlink\nnew\ntwin\n\n/replaced:\nnew\n4755-1000-1\n644-0-2\n700-0\nls: /data/gone: No such file or directory\n/var2\nnew\n5242880\npipe\n";
 
 #[test]
 fn what_a_running_container_changed_is_in_the_image() {

@@ -54,10 +54,10 @@ test: lint test-binary
 
 # The tool as a real user, made for it: tests/rootless/run. Here what a day needs, in two minutes.
 AS_USER := $(if $(SUDO),sudo -E) $(CURDIR)/tests/rootless/run
-A_DAYS := run exec logs create
+A_DAYS := run exec start create_rm logs ps attach inspect kill_stop images import save_load push pull volume publish
 test-some-rootless: test-binary
 	$(RUNNER)="$(AS_USER) -q" $(CARGO) test -q -p mycontainer --no-fail-fast $(A_DAYS:%=--test %)
-	$(RUNNER)="$(AS_USER) -q -1" $(CARGO) test -q -p mycontainer --test logs
+	$(RUNNER)="$(AS_USER) -q -1" $(CARGO) test -q -p mycontainer --no-fail-fast --test images --test logs --test volume
 
 # All of it, and whether what is listed in tests/rootless/reasons fails indeed.
 test-rootless: test-binary

@@ -52,12 +52,13 @@ test: lint test-binary
 	$(MAKE) --no-print-directory test-some-rootless
 	$(MAKE) --no-print-directory test-vm
 
-# The tool as a real user, made for it: tests/rootless/run. Here what a day needs, in two minutes.
+# The tool as a real user, made for it: tests/rootless/run. Here what a day needs, in two minutes. (By --workspace, here and
+# below: with a package of it alone cargo would build everything once more, with other features.)
 AS_USER := $(if $(SUDO),sudo -E) $(CURDIR)/tests/rootless/run
 A_DAYS := run exec start create_rm logs ps attach inspect kill_stop images import save_load push pull volume publish
 test-some-rootless: test-binary
-	$(RUNNER)="$(AS_USER) -q" $(CARGO) test -q -p mycontainer --no-fail-fast $(A_DAYS:%=--test %)
-	$(RUNNER)="$(AS_USER) -q -1" $(CARGO) test -q -p mycontainer --no-fail-fast --test images --test logs --test volume
+	$(RUNNER)="$(AS_USER) -q" $(CARGO) test -q --workspace --no-fail-fast $(A_DAYS:%=--test %)
+	$(RUNNER)="$(AS_USER) -q -1" $(CARGO) test -q --workspace --no-fail-fast --test images --test logs --test volume
 
 # All of it, and whether what is listed in tests/rootless/reasons fails indeed.
 test-rootless: test-binary
@@ -65,21 +66,17 @@ test-rootless: test-binary
 	$(RUNNER)="$(AS_USER) -1" $(CARGO) test -q -p mycontainer --no-fail-fast --test '*'
 
 # The same limits on cgroup v2: another kernel, under QEMU, with these files under it.
+IN_VM := $(SUDO) $(CURDIR)/tests/vm/run
 test-vm: test-binary
 	@if why=$$(tests/vm/available 2>&1); then \
-		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer-cgroup && \
-		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300 $(CURDIR)/tests/vm/systemd" \
-			$(CARGO) test -q -p mycontainer-cgroup --test systemd && \
-		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer --test limits --test inside --test cgroup_parent && \
-		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 600" $(CARGO) test -q -p mycontainer --test rootless_limits && \
-		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 600 $(CURDIR)/tests/vm/systemd" \
-			$(CARGO) test -q -p mycontainer --test rootless_limits systemd && \
-		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer --test rootless walk_through && \
-		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer-image --test image mounting && \
-		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 300" $(CARGO) test -q -p mycontainer --test image_mounts && \
-		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 600" $(CARGO) test -q -p mycontainer --test checkpoint && \
-		$(RUNNER)="$(SUDO) $(CURDIR)/tests/vm/run -t 600" \
-			$(CARGO) test -q -p mycontainer --test podman --test containerd checkpointed; \
+		$(RUNNER)="$(IN_VM) -t 300" $(CARGO) test -q --workspace \
+			--test groups --test steer --test limits --test inside --test cgroup_parent --test image_mounts && \
+		$(RUNNER)="$(IN_VM) -t 600" $(CARGO) test -q --workspace --test rootless_limits --test checkpoint && \
+		$(RUNNER)="$(IN_VM) -t 300 $(CURDIR)/tests/vm/systemd" $(CARGO) test -q --workspace --test systemd && \
+		$(RUNNER)="$(IN_VM) -t 600 $(CURDIR)/tests/vm/systemd" $(CARGO) test -q --workspace --test rootless_limits systemd && \
+		$(RUNNER)="$(IN_VM) -t 300" $(CARGO) test -q --workspace --test rootless walk_through && \
+		$(RUNNER)="$(IN_VM) -t 300" $(CARGO) test -q --workspace --test image mounting && \
+		$(RUNNER)="$(IN_VM) -t 600" $(CARGO) test -q --workspace --test podman --test containerd checkpointed; \
 	else \
 		echo "skipped the tests on cgroup v2: $$why"; [ "$${CI:-}" != true ]; \
 	fi

@@ -1,6 +1,6 @@
 //! `run --publish` and what belongs to it: forms, errors, and what `port`, `ps` and `inspect` show.
 //!
-//! Who reaches whom is tested where it is done, in `crates/network/tests/publish.rs`. Each test has a host of its own (see
+//! Who reaches whom is tested where it is done, in `crates/network/tests/publishing.rs`. Each test has a host of its own (see
 //! `common/host.rs`), which must be at the end as it was before.
 
 mod common;

@@ -68,6 +68,12 @@ fn a_killed_container_leaves_no_mount() {
     });
     assert!(is_gone);
     assert_eq!(std::fs::read_dir(l.path("/run/mycontainer/mounts")).unwrap().count(), 0);
+    // One that ended while it was mounted is no container any more.
+    let id = "a".repeat(64);
+    l.host.sh(&format!("mkdir /run/mycontainer/mounts/{id}; mount -t tmpfs none /run/mycontainer/mounts/{id}"));
+    assert_eq!(mounts(&l), 1);
+    l.ok(&["run", "--rm", "--network", "none", "small", "true"]);
+    assert_eq!(mounts(&l), 0);
     // A directory without a mount is what a killed `mount` leaves.
     let id = l.note(l.ok(&["create", "--name", "one", "small", "sh", "-c", SLEEPS]));
     l.host.sh(&format!("mkdir /run/mycontainer/mounts/{id}"));

@@ -70,6 +70,7 @@ fn sweep_part(own: Option<&Id>, part_of: impl Fn(usize) -> Part) -> Vec<Error> {
         errors.extend(sweep_layers(own, &records.into_iter().collect(), part_of));
     }
     errors.extend(crate::pods::sweep());
+    errors.extend(crate::containers::mount::sweep());
     errors.extend(network().sweep().into_iter().map(Error::from));
     match image::Images::existing(state::data_dir()) {
         Ok(Some(images)) => errors.extend(images.sweep().into_iter().map(Error::from)),

@@ -9,7 +9,7 @@ use crate::events;
 use crate::images;
 use crate::overlay;
 use crate::state::{self, RootKind};
-use crate::userns::Maps;
+use crate::userns::{self, Maps};
 use image::archive::{Change, Commit, NewLayer, diff_layer, export_tree, timestamp};
 use image::{Image, ImageConfig, Images, Making, RootfsConfig};
 use registry::{Descriptor, ImageManifest, Platform, media};
@@ -130,7 +130,7 @@ impl Source {
     fn layer(&self, making: &Making<'_>) -> Result<NewLayer, image::Error> {
         making.layer(|out| match self {
             Source::Upper(upper, lower, maps) => {
-                let inside = |uid, gid| maps.as_ref().map_or((uid, gid), |maps| maps.inside(uid, gid));
+                let inside = |uid, gid| userns::seen_by(maps.as_ref(), uid, gid);
                 diff_layer(upper.as_fd(), Some(lower.top.as_fd()), overlay::marks(), &inside, out)
             }
             Source::Tree(tree) => export_tree(tree.top.as_fd(), &|uid, gid| tree.inside(uid, gid), out),

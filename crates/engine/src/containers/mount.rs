@@ -9,11 +9,12 @@
 //! and whatever removes the container's layer, a sweep too, remove both.
 
 use super::{Found, all, ids, locked, tree};
+use crate::created;
 use crate::error::Error;
 use crate::overlay::Layer;
 use crate::rootfs::{self, OpenRoot, Opened};
 use crate::rootless;
-use crate::state::{self, Id};
+use crate::state::{self, Held, Id};
 use rustix::fs::{AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount as umount};
@@ -86,17 +87,31 @@ pub(crate) fn copy(id: &Id) -> Result<Option<OwnedFd>, Error> {
 /// Unmounts the root of a container that is removed, and removes where it was.
 pub(crate) fn forget(id: &Id) -> Result<(), Error> {
     let path = place(id);
-    if is_mounted(&path) {
-        umount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).map_err(Error::file("unmount", &path))?;
-    }
+    // Most have none, and pay for one call.
     match rustix::fs::rmdir(&path) {
+        Err(Errno::BUSY) => {
+            umount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).map_err(Error::file("unmount", &path))?;
+            rustix::fs::rmdir(&path).map_err(Error::file("remove", &path))
+        }
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(Error::file("remove", &path)(error)),
     }
 }
 
+/// Unmounts the roots of what is no container any more: one that ended while it was mounted had removed its own before.
+pub(crate) fn sweep() -> Vec<Error> {
+    let names = state::file_names(&directory());
+    let ids = names.iter().filter_map(|name| Id::from_file_name(name.as_encoded_bytes()));
+    let gone = ids.filter(|id| !created::is_there(id) && matches!(state::try_hold(id), Ok(Held::Gone)));
+    gone.filter_map(|id| forget(&id).err()).collect()
+}
+
+fn directory() -> PathBuf {
+    state::run_dir().join("mounts")
+}
+
 fn place(id: &Id) -> PathBuf {
-    state::run_dir().join("mounts").join(id.as_str())
+    directory().join(id.as_str())
 }
 
 fn is_mounted(path: &Path) -> bool {

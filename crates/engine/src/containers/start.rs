@@ -91,8 +91,7 @@ fn run_resolved(order: &RunOrder, events: &dyn Events, note: Note<'_>) -> Result
     // Before anything runs: a signal that comes now is for the program.
     let signals = if order.detach { None } else { Some(Signals::hold()?) };
     let (job, lock) = if options.auto_remove {
-        let (job, chosen) = passing(&order.create, &meant)?;
-        (job, chosen)
+        passing(&order.create, &meant)?
     } else {
         let Made { id, facts, lock } = make(&order.create, &meant)?;
         (Job { id, facts, stays: true, size: tty::size(), pid_file: None }, Some(lock))

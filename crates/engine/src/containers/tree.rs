@@ -35,7 +35,7 @@ impl OpenTree {
 
     /// As whom the container knows an owner.
     pub(super) fn inside(&self, uid: u32, gid: u32) -> (u32, u32) {
-        self.maps.as_ref().map_or((uid, gid), |maps| maps.inside(uid, gid))
+        userns::seen_by(self.maps.as_ref(), uid, gid)
     }
 }
 

@@ -197,8 +197,7 @@ fn remove_unpacked() -> Result<(u64, Vec<image::Error>), Error> {
         return Ok((0, Vec::new()));
     }
     let created = created::all().into_iter().filter_map(|(_, facts)| facts.ok()?.archive);
-    let needed: BTreeSet<String> =
-        created.map(|digest| format!("sha256:{}", digest.trim_start_matches("sha256:"))).collect();
+    let needed: BTreeSet<String> = created.collect();
     Ok(image::Store::open(state::data_dir())?.remove_unused(&|digest| needed.contains(digest)))
 }
 

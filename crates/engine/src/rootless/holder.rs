@@ -134,7 +134,7 @@ fn make(run: &Path) -> Result<Vec<String>, Error> {
 /// `$XDG_RUNTIME_DIR`, or in another mount namespace, a user has another holder, which may well live.
 fn survivor(run: &Path) -> Option<OwnedFd> {
     let own = std::fs::read_link("/proc/self/ns/user").ok()?;
-    let users = directory(run).join("users");
+    let users = directory(run).join(USERS);
     let here = stat(&users).ok()?;
     let is_same = |pid: i32| {
         let there =

@@ -30,7 +30,7 @@ pub(crate) fn of(tree: &str, maps: &Maps, open: &dyn Fn() -> Result<OwnedFd, Err
     step("copy-owners", "no mount can map them here; it is done once", what, || {
         Ok(store.made(&name, &|to| {
             let mut inserter = Inserter::new(to, Links::Refused, None);
-            let copy = |met: Met<'_>| match met {
+            let mut copy = |met: Met<'_>| match met {
                 Met::Entry { mut entry, file, .. } => {
                     match maps.outside(entry.uid, entry.gid) {
                         Some(owner) => (entry.uid, entry.gid) = owner,
@@ -44,7 +44,6 @@ pub(crate) fn of(tree: &str, maps: &Maps, open: &dyn Fn() -> Result<OwnedFd, Err
                 // A socket is of use to its maker only.
                 Met::Left(_) => Ok(()),
             };
-            let mut copy = copy;
             each_entry(top.as_fd(), &mut copy)?;
             inserter.finish()?;
             dress_top(&top, to, maps).map_err(|source| image::Error::Keep { path: "the copy's top".into(), source })

@@ -47,7 +47,7 @@ impl Maps {
     /// Those of the mounts that map its files' owners.
     pub(crate) fn of_mounts(&self) -> [Vec<Range>; 2] {
         [&self.uid, &self.gid].map(|ranges| {
-            let is_there = ranges.iter().any(|range| range.outside == 0) || inside_of(ranges, MOUNTER.inside);
+            let is_there = ranges.iter().any(|range| range.outside == 0) || outside(ranges, MOUNTER.inside).is_some();
             ranges.iter().copied().chain((!is_there).then_some(MOUNTER)).collect()
         })
     }
@@ -62,8 +62,9 @@ impl Maps {
 /// where root has no number it could make none, so it has one that no container has, until the file has its owner.
 const MOUNTER: Range = Range { inside: 4_294_967_000, outside: 0, size: 1 };
 
-fn inside_of(ranges: &[Range], id: u32) -> bool {
-    outside(ranges, id).is_some()
+/// As [`Maps::inside`]; without maps everybody is who they are.
+pub(crate) fn seen_by(maps: Option<&Maps>, uid: u32, gid: u32) -> (u32, u32) {
+    maps.map_or((uid, gid), |maps| maps.inside(uid, gid))
 }
 
 fn mapping(range: &Range) -> LinuxIdMapping {

@@ -4,7 +4,7 @@ use super::super::tree::OpenTree;
 use super::error::CopyError;
 use super::rules::There;
 use super::words;
-use crate::userns::Maps;
+use crate::userns::{self, Maps};
 use runtime::Root;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, openat, readlinkat, statx};
 use rustix::io::Errno;
@@ -59,7 +59,7 @@ impl Tree {
 
     /// As whom it knows an owner who is on disk.
     pub(super) fn inside(&self, uid: u32, gid: u32) -> (u32, u32) {
-        self.maps.as_ref().map_or((uid, gid), |maps| maps.inside(uid, gid))
+        userns::seen_by(self.maps.as_ref(), uid, gid)
     }
 
     /// Who an owner is on disk. Whom its user namespace leaves out its root stands for.

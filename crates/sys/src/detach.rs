@@ -19,7 +19,8 @@ pub fn keep_always(fds: Vec<OwnedFd>) -> &'static [OwnedFd] {
 ///
 /// Replaced and not closed, so that a number which other code still remembers (the recorder of steps) never names
 /// something else. It ends without a signal to its maker, and a `waitpid(-1)` of the maker does not see it; init reaps
-/// it. The caller must be single-threaded, as for every clone.
+/// it. The caller must be single-threaded, as for every clone, and goes on when the new process has let go of all that is
+/// not its own: so no lock of the maker's outlives it there.
 pub fn spawn_detached(name: &CStr, keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> io::Result<()> {
     let keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
     spawn(name, &keep, work)
@@ -48,6 +49,8 @@ pub fn let_go_of(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 fn spawn(name: &CStr, keep: &[RawFd], work: impl FnOnce()) -> io::Result<()> {
+    // The child's copy of the second end is closed when it has let go, with all the others; or when it has ended.
+    let (has_let_go, held) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     // SAFETY: an all-zero clone_args is valid: no flags, null pointers and zero lengths mean "not given", and exit
     // signal 0 means none.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -64,7 +67,11 @@ fn spawn(name: &CStr, keep: &[RawFd], work: impl FnOnce()) -> io::Result<()> {
             }));
             crate::fork::exit_now(i32::from(done.is_err()))
         }
-        _ => Ok(()),
+        _ => {
+            drop(held);
+            rustix::io::retry_on_intr(|| rustix::io::read(&has_let_go, &mut [0_u8]))?;
+            Ok(())
+        }
     }
 }
 

@@ -27,33 +27,3 @@ pub fn let_go_of_code() -> std::io::Result<()> {
         Err(error) => Err(error.into()),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    /// Bytes of the mappings of this program's code that are in memory.
-    fn in_memory() -> usize {
-        let code = format!("{:x}-", page_of_code());
-        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        let of_code = maps.lines().skip_while(|line| !line.starts_with(&code));
-        let rss = of_code.skip(1).find_map(|line| line.strip_prefix("Rss:")).unwrap();
-        rss.trim().trim_end_matches(" kB").parse().unwrap()
-    }
-
-    /// Where the mapping begins that this function is in.
-    fn page_of_code() -> usize {
-        let here = page_of_code as *const () as usize;
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let ranges = maps.lines().filter_map(|line| line.split_once(' ')?.0.split_once('-'));
-        let mut ranges = ranges.map(|(from, to)| [from, to].map(|end| usize::from_str_radix(end, 16).unwrap()));
-        ranges.find(|[from, to]| (*from..*to).contains(&here)).unwrap()[0]
-    }
-
-    #[test]
-    fn code_goes_and_comes_back() {
-        let before = in_memory();
-        super::let_go_of_code().unwrap();
-        let after = in_memory();
-        assert!(after < before, "{after} KB of {before}");
-        super::let_go_of_code().unwrap();
-    }
-}

@@ -378,6 +378,7 @@ fn killed_in_the_middle_it_can_be_done_again_and_undone() {
     let connect = [
         "ensure-bridge",
         "create-bridge",
+        "install-shortcut",
         "address-bridge",
         "start-names",
         "ensure-nat",
@@ -385,6 +386,7 @@ fn killed_in_the_middle_it_can_be_done_again_and_undone() {
         "lease-address",
         "make-veth",
         "configure-link",
+        "join-shortcut",
         "rewrite-file",
     ];
     let disconnect = ["remove-link", "lead-elsewhere", "install-rules", "start-janitor", "rewrite-file"];

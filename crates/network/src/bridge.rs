@@ -4,6 +4,7 @@ use crate::cidr::Cidr;
 use crate::config::{Config, Pool6};
 use crate::error::{Cause, Error};
 use crate::route::{self, Link, Net};
+use crate::shortcut;
 use crate::socket::Netlink;
 use crate::subnet::{self, Subnet};
 use crate::sysctl;
@@ -18,6 +19,8 @@ pub(crate) struct Plan {
     six: Option<Pool6>,
     /// What it gets when it is made.
     mtu: u32,
+    /// Its containers reach each other past it, where the kernel can.
+    has_shortcut: bool,
     pub(crate) found: Option<Link>,
     /// Up, with all its addresses.
     is_ready: bool,
@@ -47,6 +50,7 @@ pub(crate) fn plan(netlink: &Netlink, config: &Config, made: fn() -> Vec<Cidr>) 
         link.map(|link| if link.kind == "bridge" { Ok(link) } else { Err(Error::NotABridge { name: name.clone() }) });
     let found = found.transpose()?;
     let pool = config.ipv4;
+    let has_shortcut = !config.no_shortcut;
     // A bridge whose name a person chose may be another's, who would lose it when the network is idle.
     if let (Some(Link { mac, .. }), Some(_)) = (&found, &config.bridge)
         && *mac != mac_of(pool.gateway)
@@ -61,7 +65,7 @@ pub(crate) fn plan(netlink: &Netlink, config: &Config, made: fn() -> Vec<Cidr>) 
     // Who sets it down takes this one away, and who sets it up again does not bring it back.
     let has_six = config.ipv6.is_none_or(|six| addresses6().contains(&six.gateway));
     if let (true, true, Some(subnet)) = (is_up, has_six, own) {
-        return Ok(Plan { name, subnet, six: config.ipv6, mtu: ETHERNET_MTU, found, is_ready: true });
+        return Ok(Plan { name, subnet, six: config.ipv6, mtu: ETHERNET_MTU, has_shortcut, found, is_ready: true });
     }
     let (addresses, routes) = (route::addresses(netlink)?, route::routes(netlink)?);
     let subnet = match own.or(fixed) {
@@ -78,7 +82,7 @@ pub(crate) fn plan(netlink: &Netlink, config: &Config, made: fn() -> Vec<Cidr>) 
         Some(mtu) => mtu,
         None => uplink_mtu(netlink, &routes)?,
     };
-    Ok(Plan { name, subnet, six: config.ipv6, mtu, found, is_ready: false })
+    Ok(Plan { name, subnet, six: config.ipv6, mtu, has_shortcut, found, is_ready: false })
 }
 
 /// This host's addresses of IPv6. [proc_net(5), if_inet6]
@@ -114,9 +118,9 @@ pub(crate) fn make(netlink: &Netlink, plan: &Plan) -> Result<Bridge, Error> {
 }
 
 fn create(netlink: &Netlink, plan: &Plan) -> Result<Link, Error> {
-    let Plan { name, subnet, six, mtu, .. } = plan;
+    let Plan { name, subnet, six, mtu, has_shortcut, .. } = plan;
     let fail = |errno| Error::Bridge { name: name.clone(), source: Cause::of(errno, "bridge") };
-    step(
+    let link = step(
         "create-bridge",
         "the containers' switch, and their way to the host",
         || format!("bridge {name}, MTU {mtu}"),
@@ -130,7 +134,11 @@ fn create(netlink: &Netlink, plan: &Plan) -> Result<Link, Error> {
             }
             route::link(netlink, name).map_err(fail)?.ok_or(fail(rustix::io::Errno::NODEV))
         },
-    )
+    )?;
+    if *has_shortcut {
+        shortcut::install(netlink, &link);
+    }
+    Ok(link)
 }
 
 fn address(netlink: &Netlink, link: &Link, plan: &Plan) -> Result<(), Error> {

@@ -45,6 +45,9 @@ pub struct Config {
     pub attachable: bool,
     /// No names are told on it.
     pub no_names: bool,
+    /// What its containers send each other all goes through the bridge, where rules of the host's may see it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_shortcut: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// The options of the driver as they were typed, for `inspect`.

@@ -5,6 +5,7 @@ use crate::error::{Cause, Error};
 use crate::lease::{Cable, Lease};
 use crate::network::Network;
 use crate::route::{self, Link, Net};
+use crate::shortcut;
 use crate::socket::Netlink;
 use crate::sysctl;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -47,7 +48,11 @@ impl Network {
         let Cable::Veth { link, bridge, .. } = &lease.cable else { return Ok(()) };
         let fail = |errno| Error::Veth { link: link.clone(), source: Cause::of(errno, "veth") };
         // In this order: the bridge has a carrier when a port of it has one.
-        route::settle_carriers(self.route()?, [link, bridge]).map_err(fail)
+        let settled = route::settle_carriers(self.route()?, [link, bridge]).map_err(fail)?;
+        if let [cable, bridge] = &settled[..] {
+            shortcut::join(self.route()?, bridge, cable, lease.mac);
+        }
+        Ok(())
     }
 
     fn make_veth(&self, cable: &Cable, peer: &Peer<'_>) -> Result<(), Error> {

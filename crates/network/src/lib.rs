@@ -83,6 +83,7 @@ mod rule;
 mod rules;
 mod rundir;
 mod shared;
+mod shortcut;
 mod socket;
 mod subnet;
 mod sweep;

@@ -9,6 +9,7 @@ pub(super) struct DriverOptions {
     pub(super) mtu: Option<u32>,
     pub(super) bridge: Option<String>,
     pub(super) routed: bool,
+    pub(super) no_shortcut: bool,
     pub(super) parent: Option<String>,
     pub(super) mode: Option<String>,
 }
@@ -23,6 +24,10 @@ const KNOWN: &[(&str, &[Driver], Set)] = &[
     }),
     ("com.docker.network.bridge.enable_ip_masquerade", &[Driver::Bridge], |options, value| {
         options.routed = !parse::boolean(value)?;
+        Ok(())
+    }),
+    ("shortcut", &[Driver::Bridge], |options, value| {
+        options.no_shortcut = !parse::boolean(value)?;
         Ok(())
     }),
     ("parent", &[Driver::Macvlan, Driver::Ipvlan], |options, name| {
@@ -142,6 +147,9 @@ mod tests {
             ("com.docker.network.bridge.enable_ip_masquerade", "false", with(|o| o.routed = true)),
             ("com.docker.network.bridge.enable_ip_masquerade", "true", with(|_| ())),
             ("com.docker.network.bridge.enable_ip_masquerade", "maybe", None),
+            ("shortcut", "false", with(|o| o.no_shortcut = true)),
+            ("shortcut", "true", with(|_| ())),
+            ("shortcut", "short", None),
             ("parent", "eth0", with(|o| o.parent = Some("eth0".into()))),
             ("mode", "l3s", with(|o| o.mode = Some("l3s".into()))),
             ("macvlan_mode", "vepa", with(|o| o.mode = Some("vepa".into()))),

@@ -109,6 +109,7 @@ fn drivers_part(order: &CreateOrder, around: &Around<'_>) -> Result<Config, Erro
     Ok(Config {
         driver,
         routed: options.routed,
+        no_shortcut: options.no_shortcut,
         mtu: options.mtu,
         mode: options.mode.clone(),
         options: order.typed.clone(),

@@ -35,7 +35,7 @@ fn a_host_that_is_well() {
         std::fs::write(&file, WELL).unwrap();
         let said = host.ok(&format!("doctor {} '{NET}'", file.display()));
         assert!(
-            said.lines().count() == 14
+            said.lines().count() == 16
                 && said.lines().all(|line| line.starts_with("ok ") || line.contains("bridge-netfilter")),
             "{said}"
         );

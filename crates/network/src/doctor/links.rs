@@ -42,6 +42,25 @@ pub(super) fn mtu(around: &Around<'_>) -> Finding {
     }
 }
 
+/// Whether another container finds a port on the bridge that has most.
+pub(super) fn ports(around: &Around<'_>) -> Finding {
+    room(around.fullest.as_ref().map(|(bridge, count)| (bridge.as_str(), *count)))
+}
+
+fn room(fullest: Option<(&str, usize)>) -> Finding {
+    const NAME: &str = "bridge-ports";
+    // [net/bridge/br_private.h, BR_MAX_PORTS]
+    const MOST: usize = 1023;
+    let Some((bridge, count)) = fullest else { return Finding::ok(NAME, "no network is in use") };
+    let seen = format!("the bridge {bridge} has {count} containers, and the kernel lets it have {MOST}");
+    let remedy = "put further containers on another network, of `mycontainer network create`";
+    match count {
+        ..800 => Finding::ok(NAME, seen),
+        800..MOST => Finding::note(NAME, seen, remedy),
+        _ => Finding::broken(NAME, seen, remedy),
+    }
+}
+
 /// Whether a container can ask whom the host asks.
 pub(super) fn resolver(around: &Around<'_>) -> Finding {
     const NAME: &str = "resolver";
@@ -87,4 +106,19 @@ fn clash(around: &Around<'_>, network: &Config) -> Option<Finding> {
             format!("`mycontainer network rm {0}`, and make it again with another --subnet", network.name),
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bridge_that_is_nearly_full_is_told_of() {
+        use super::super::State;
+        for (count, expected) in
+            [(0, State::Ok), (799, State::Ok), (800, State::Note), (1022, State::Note), (1023, State::Broken)]
+        {
+            assert_eq!(room(Some(("br0", count))).state, expected, "{count}");
+        }
+    }
 }

@@ -92,6 +92,8 @@ struct Around<'a> {
     uses: Vec<Use>,
     /// Bridges of those of them on which names shall be told, and nobody does.
     silent: Vec<String>,
+    /// How many containers are on the network that has most, by the name of its bridge.
+    fullest: Option<(String, usize)>,
     links: Vec<Link>,
     routes: Vec<Net>,
     host: Vec<Used>,
@@ -116,12 +118,13 @@ impl Around<'_> {
 /// Looks at everything.
 pub fn examine(patient: Patient<'_>) -> Result<Vec<Finding>, Error> {
     let netlink = Netlink::route()?;
-    let (uses, silent) = uses(patient.run_dir)?;
+    let (uses, silent, fullest) = uses(patient.run_dir)?;
     let around = Around {
         patient,
         netfilter: Netlink::netfilter()?,
         uses,
         silent,
+        fullest,
         links: route::links(&netlink)?,
         routes: route::routes(&netlink)?,
         host: used_by_host()?,
@@ -137,6 +140,8 @@ pub fn examine(patient: Patient<'_>) -> Result<Vec<Finding>, Error> {
         settings::bridge_packets6(&around),
         settings::ipv6(&around),
         settings::connections(),
+        settings::neighbours(),
+        links::ports(&around),
         links::default_route(&around),
         links::mtu(&around),
         links::resolver(&around),
@@ -162,7 +167,9 @@ fn names(around: &Around<'_>) -> Option<Finding> {
     })
 }
 
-fn uses(run_dir: &Path) -> Result<(Vec<Use>, Vec<String>), Error> {
+type InUse = (Vec<Use>, Vec<String>, Option<(String, usize)>);
+
+fn uses(run_dir: &Path) -> Result<InUse, Error> {
     let Some(lock) = Locked::new(run_dir, false)? else { return Ok(Default::default()) };
     let Some(leases) = Leases::open(lock.as_fd(), run_dir, false)? else { return Ok(Default::default()) };
     let Some(files) = Uses::open(lock.as_fd(), run_dir, false)? else { return Ok(Default::default()) };
@@ -175,5 +182,7 @@ fn uses(run_dir: &Path) -> Result<(Vec<Use>, Vec<String>), Error> {
             silent.push(one.bridge.clone());
         }
     }
-    Ok((uses, silent))
+    let counted = uses.iter().map(|one| (one.bridge.clone(), leases.of(one.tag).count()));
+    let fullest = counted.max_by_key(|(_, count)| *count);
+    Ok((uses, silent, fullest))
 }

@@ -60,7 +60,7 @@ pub(super) fn bridge_packets() -> Finding {
     match text("/proc/sys/net/bridge/bridge-nf-call-iptables").as_deref() {
         Some("1") => Finding::note(
             NAME,
-            "bridge-nf-call-iptables is 1: what containers of one network send each other passes this host's rules, too",
+            "bridge-nf-call-iptables is 1: what containers of one network send each other passes this host's rules, too, unless by the shortcut",
             "`sysctl -w net.bridge.bridge-nf-call-iptables=0`, if a rule drops it (Kubernetes wants it to be 1)",
         ),
         _ => Finding::ok(NAME, "what containers of one network send each other passes no rules"),
@@ -120,21 +120,44 @@ pub(super) fn ipv6(around: &Around<'_>) -> Finding {
 pub(super) fn connections() -> Finding {
     let of = |name: &str| number(&format!("/proc/sys/net/netfilter/nf_conntrack_{name}"));
     match (of("count"), of("max")) {
-        (Some(count), Some(most)) => fullness(count, most),
+        (Some(count), Some(most)) => fullness(&CONNECTIONS, count, most),
         // Nothing has asked for connections yet.
         _ => Finding::ok("connections", "the kernel keeps track of none yet"),
     }
 }
 
-fn fullness(count: u64, most: u64) -> Finding {
-    const NAME: &str = "connections";
-    let seen = format!("the kernel knows {count} connections and has room for {most}");
-    let remedy = format!("`sysctl -w net.netfilter.nf_conntrack_max={}`", most.saturating_mul(2));
+/// Whether the kernel has room for the hardware addresses of all that containers and host talk to, of which the table is one
+/// for all network namespaces. [arp(7), gc_thresh3]
+pub(super) fn neighbours() -> Finding {
+    let table = std::fs::read_to_string("/proc/net/stat/arp_cache").unwrap_or_default();
+    // The whole table's are on each processor's line. [net/core/neighbour.c, neigh_stat_seq_show]
+    let count = table.lines().nth(1).and_then(|line| u64::from_str_radix(line.split_whitespace().next()?, 16).ok());
+    match (count, number("/proc/sys/net/ipv4/neigh/default/gc_thresh3")) {
+        (Some(count), Some(most)) => fullness(&NEIGHBOURS, count, most),
+        _ => Finding::ok(NEIGHBOURS.name, "the table's limit cannot be seen from this network namespace"),
+    }
+}
+
+/// A table of the kernel's that can be full.
+struct Table {
+    name: &'static str,
+    of: &'static str,
+    setting: &'static str,
+}
+
+const CONNECTIONS: Table = Table { name: "connections", of: "connections", setting: "net.netfilter.nf_conntrack_max" };
+const NEIGHBOURS: Table =
+    Table { name: "neighbours", of: "neighbours' hardware addresses", setting: "net.ipv4.neigh.default.gc_thresh3" };
+
+fn fullness(table: &Table, count: u64, most: u64) -> Finding {
+    let Table { name, of, setting } = *table;
+    let seen = format!("the kernel knows {count} {of} and has room for {most}");
+    let remedy = format!("`sysctl -w {setting}={}`", most.saturating_mul(2));
     match count.saturating_mul(100).checked_div(most) {
         // 0 is no limit.
-        None | Some(..80) => Finding::ok(NAME, seen),
-        Some(80..95) => Finding::note(NAME, seen, remedy),
-        Some(95..) => Finding::broken(NAME, format!("{seen}: new ones are dropped"), remedy),
+        None | Some(..80) => Finding::ok(name, seen),
+        Some(80..95) => Finding::note(name, seen, remedy),
+        Some(95..) => Finding::broken(name, format!("{seen}: new ones are dropped"), remedy),
     }
 }
 
@@ -154,8 +177,8 @@ mod tests {
             (2000, 1000, State::Broken),
             (5, 0, State::Ok),
         ] {
-            assert_eq!(fullness(count, most).state, expected, "{count} of {most}");
+            assert_eq!(fullness(&CONNECTIONS, count, most).state, expected, "{count} of {most}");
         }
-        assert!(fullness(1000, 1000).remedy.contains("nf_conntrack_max=2000"));
+        assert!(fullness(&CONNECTIONS, 1000, 1000).remedy.contains("nf_conntrack_max=2000"));
     }
 }

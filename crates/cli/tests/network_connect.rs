@@ -8,7 +8,7 @@ mod common;
 use common::host::Host;
 use common::{Scratch, busybox_root, stderr, wait_until};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Serves the page `a page` at port 80, for ever.
 const SERVE: &str = "mkdir -p /tmp/$$; echo a page > /tmp/$$/page; exec httpd -f -p 80 -h /tmp/$$";
@@ -118,22 +118,60 @@ fn names_are_told_again_when_who_told_them_was_killed() {
     create(&host, &["net"]);
     let _web = detached(&host, "web", &["--network", "net"], SLEEP);
     assert_eq!(resolved(&host, "web", "web").len(), 1);
-    let telling = || {
-        let netns = std::fs::read_link(format!("/proc/{}/ns/net", host.keeper())).unwrap();
-        let is_it = |pid: &i32| {
-            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "mc-names\n")
-                && std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|of| of == netns)
-        };
-        let pids = std::fs::read_dir("/proc").unwrap().flatten();
-        pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_it)
-    };
-    let killed = telling().expect("a process mc-names");
-    common::kill("KILL", u32::try_from(killed).unwrap());
-    assert!(wait_until(5, || telling().is_none()));
+    let killed = telling(&host).expect("a process mc-names");
+    common::kill("KILL", killed);
+    assert!(wait_until(5, || telling(&host).is_none()));
     assert_eq!(resolved(&host, "web", "web"), Vec::<String>::new());
     let _db = detached(&host, "db", &["--network", "net"], SLEEP);
     assert_eq!(resolved(&host, "web", "db"), [address(&host, "db", "net")]);
     assert_eq!(resolved(&host, "web", "web").len(), 1, "those that were there before are told, too");
+}
+
+/// The process of a host that tells names.
+fn telling(host: &Host) -> Option<u32> {
+    let netns = std::fs::read_link(format!("/proc/{}/ns/net", host.keeper())).unwrap();
+    let is_it = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "mc-names\n")
+            && std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|of| of == netns)
+    };
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_it)
+}
+
+/// A control group of this machine's, for a test.
+struct Group(String);
+
+impl Group {
+    fn new(name: &str) -> Group {
+        let base = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].into_iter().find(|base| Path::new(base).is_dir()).unwrap();
+        let path = format!("{base}/{name}-{}", std::process::id());
+        std::fs::create_dir(&path).unwrap();
+        Group(path)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        assert!(wait_until(10, || std::fs::remove_dir(&self.0).is_ok()), "somebody is left in {}", self.0);
+    }
+}
+
+/// Who started the first container of a network may be killed with all that is in its control group (as a unit of systemd
+/// is): the others of the network go on finding each other.
+#[test]
+fn who_tells_names_is_in_nobodys_control_group() {
+    let Some(host) = Host::new("who_tells_names_is_in_nobodys_control_group", "") else { return };
+    create(&host, &["net"]);
+    let group = Group::new("mycontainer-test-names");
+    let _web = Detached(&host, "web");
+    let run = format!("{} run -d --ephemeral --name web --network net {} sleep 1000", common::tool(), root());
+    host.sh(&format!("echo 0 >{}/cgroup.procs; {run}", group.0));
+    let is_in_it = |pid: u32| {
+        let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        own.contains("mycontainer-test-names")
+    };
+    assert!(wait_until(5, || telling(&host).is_some_and(|pid| !is_in_it(pid))));
+    host.ours_ok(&["rm", "-f", "web"]);
 }
 
 #[test]

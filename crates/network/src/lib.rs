@@ -66,6 +66,7 @@ pub mod doctor;
 mod error;
 mod forwarding;
 mod free;
+mod groups;
 mod host;
 mod janitor;
 mod lease;

@@ -17,7 +17,7 @@ TOOL := target/$(TARGET)/release/mycontainer
 ROOTFS ?= $(if $(wildcard rootfs),./rootfs,host)
 CMD ?=
 
-.PHONY: build run test test-binary test-some-rootless test-rootless test-vm soak lint bench install
+.PHONY: build run test test-some-rootless test-rootless test-vm setup soak lint bench install
 
 build:
 	@$(STATIC) $(CARGO) build -q --release --target $(TARGET) -p mycontainer
@@ -39,44 +39,50 @@ lint:
 RUNNER := CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 AS_ROOT := $(if $(SUDO),$(RUNNER)="sudo -E")
 
-# The fault tests need a binary that can be made to fail. Cargo runs one test program after the other, so that one is alone.
-export MYCONTAINER_FAULT_BIN := $(CURDIR)/target/fault/debug/mycontainer
+# The fault tests need a binary that can be made to fail: the one that all tests are of can. (By --workspace, here and below:
+# with a package of it alone cargo would build everything once more, with other features.)
+TESTS := $(CARGO) test -q --workspace --features mycontainer/fault-injection
+export MYCONTAINER_FAULT_BIN := $(CURDIR)/target/debug/mycontainer
+# What is counted of it is counted of the one that people get.
+export MYCONTAINER_RELEASE := $(CURDIR)/$(TOOL)
 
-test-binary:
-	@$(CARGO) build -q -p mycontainer --features fault-injection --target-dir target/fault
-
-test: lint test-binary
-	scripts/setup-tests
-	scripts/setup-callers
-	$(AS_ROOT) $(CARGO) test -q --workspace --no-fail-fast
+# What the tests need is installed while the lints are at work.
+test:
+	$(MAKE) --no-print-directory -j2 lint setup
+	$(MAKE) --no-print-directory build
+	$(AS_ROOT) $(TESTS) --no-fail-fast
 	$(MAKE) --no-print-directory test-some-rootless
 	$(MAKE) --no-print-directory test-vm
 
-# The tool as a real user, made for it: tests/rootless/run. Here what a day needs, in two minutes. (By --workspace, here and
-# below: with a package of it alone cargo would build everything once more, with other features.)
+# The tool as a real user, made for it: tests/rootless/run. Here what a day needs, in two minutes.
 AS_USER := $(if $(SUDO),sudo -E) $(CURDIR)/tests/rootless/run
 A_DAYS := run exec start create_rm logs ps attach inspect kill_stop images import save_load push pull volume publish
-test-some-rootless: test-binary
-	$(RUNNER)="$(AS_USER) -q" $(CARGO) test -q --workspace --no-fail-fast $(A_DAYS:%=--test %)
-	$(RUNNER)="$(AS_USER) -q -1" $(CARGO) test -q --workspace --no-fail-fast --test images --test logs --test volume
+test-some-rootless:
+	$(RUNNER)="$(AS_USER) -q" $(TESTS) --no-fail-fast $(A_DAYS:%=--test %)
+	$(RUNNER)="$(AS_USER) -q -1" $(TESTS) --no-fail-fast --test images --test logs --test volume
 
 # All of it, and whether what is listed in tests/rootless/reasons fails indeed.
-test-rootless: test-binary
-	$(RUNNER)="$(AS_USER)" $(CARGO) test -q -p mycontainer --no-fail-fast --test '*'
-	$(RUNNER)="$(AS_USER) -1" $(CARGO) test -q -p mycontainer --no-fail-fast --test '*'
+test-rootless:
+	$(RUNNER)="$(AS_USER)" $(CARGO) test -q -p mycontainer --features fault-injection --no-fail-fast --test '*'
+	$(RUNNER)="$(AS_USER) -1" $(CARGO) test -q -p mycontainer --features fault-injection --no-fail-fast --test '*'
+
+# What the tests need of this machine.
+setup:
+	scripts/setup-tests
+	scripts/setup-callers
 
 # The same limits on cgroup v2: another kernel, under QEMU, with these files under it.
 IN_VM := $(SUDO) $(CURDIR)/tests/vm/run
-test-vm: test-binary
+test-vm:
 	@if why=$$(tests/vm/available 2>&1); then \
-		$(RUNNER)="$(IN_VM) -t 300" $(CARGO) test -q --workspace \
+		$(RUNNER)="$(IN_VM) -t 300" $(TESTS) \
 			--test groups --test steer --test limits --test inside --test cgroup_parent --test image_mounts && \
-		$(RUNNER)="$(IN_VM) -t 600" $(CARGO) test -q --workspace --test rootless_limits --test checkpoint && \
-		$(RUNNER)="$(IN_VM) -t 300 $(CURDIR)/tests/vm/systemd" $(CARGO) test -q --workspace --test systemd && \
-		$(RUNNER)="$(IN_VM) -t 600 $(CURDIR)/tests/vm/systemd" $(CARGO) test -q --workspace --test rootless_limits systemd && \
-		$(RUNNER)="$(IN_VM) -t 300" $(CARGO) test -q --workspace --test rootless walk_through && \
-		$(RUNNER)="$(IN_VM) -t 300" $(CARGO) test -q --workspace --test image mounting && \
-		$(RUNNER)="$(IN_VM) -t 600" $(CARGO) test -q --workspace --test podman --test containerd checkpointed; \
+		$(RUNNER)="$(IN_VM) -t 600" $(TESTS) --test rootless_limits --test checkpoint && \
+		$(RUNNER)="$(IN_VM) -t 300 $(CURDIR)/tests/vm/systemd" $(TESTS) --test systemd && \
+		$(RUNNER)="$(IN_VM) -t 600 $(CURDIR)/tests/vm/systemd" $(TESTS) --test rootless_limits systemd && \
+		$(RUNNER)="$(IN_VM) -t 300" $(TESTS) --test rootless walk_through && \
+		$(RUNNER)="$(IN_VM) -t 300" $(TESTS) --test image mounting && \
+		$(RUNNER)="$(IN_VM) -t 600" $(TESTS) --test podman --test containerd checkpointed; \
 	else \
 		echo "skipped the tests on cgroup v2: $$why"; [ "$${CI:-}" != true ]; \
 	fi

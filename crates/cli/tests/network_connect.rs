@@ -407,7 +407,7 @@ fn killed_in_the_middle_it_can_be_done_again_and_undone() {
     let Some(host) = Host::new(test, "") else { return };
     let Some(tool) = std::env::var_os("MYCONTAINER_FAULT_BIN").map(PathBuf::from) else {
         assert!(std::env::var("CI").is_err(), "MYCONTAINER_FAULT_BIN is not set");
-        eprintln!("skipped: {test}: MYCONTAINER_FAULT_BIN is not set (make test-binary)");
+        eprintln!("skipped: {test}: MYCONTAINER_FAULT_BIN is not set");
         return;
     };
     create(&host, &["one", "two"]);
@@ -512,7 +512,7 @@ fn killed_on_a_link_of_the_hosts_it_can_be_done_again_and_undone() {
     let Some(host) = Host::new(test, PARENT) else { return };
     let Some(tool) = std::env::var_os("MYCONTAINER_FAULT_BIN").map(PathBuf::from) else {
         assert!(std::env::var("CI").is_err(), "MYCONTAINER_FAULT_BIN is not set");
-        eprintln!("skipped: {test}: MYCONTAINER_FAULT_BIN is not set (make test-binary)");
+        eprintln!("skipped: {test}: MYCONTAINER_FAULT_BIN is not set");
         return;
     };
     create(&host, &["net"]);

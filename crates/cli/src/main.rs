@@ -30,6 +30,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use verbs::Asked;
 
+#[global_allocator]
+static ALLOCATOR: sys::arena::Arena = sys::arena::Arena;
+
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();

@@ -61,6 +61,7 @@ fn spawn(name: &CStr, keep: &[RawFd], work: impl FnOnce()) -> io::Result<()> {
         0 => {
             // A panic must not unwind into the frames of the maker, of which this process has a copy.
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                crate::arena::close();
                 if let_go(name, keep).is_ok() {
                     work();
                 }

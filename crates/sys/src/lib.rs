@@ -3,6 +3,7 @@
 //! Everything here is a thin, safe function over one system call; no policy, no state. Whatever rustix offers is used
 //! from rustix directly, by whoever needs it. (`large_window` is the exception: a library in C works in memory that we map.)
 
+pub mod arena;
 pub mod bpf;
 pub mod detach;
 pub mod exec;

@@ -3,10 +3,50 @@
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 
+#[global_allocator]
+static ALLOCATOR: sys::arena::Arena = sys::arena::Arena;
+
 fn main() {
+    pieces_overlap_nowhere();
     code_goes_and_comes_back();
     no_lock_goes_on_in_a_detached_process();
 }
+
+/// Whatever is taken, grown, cut and given back, also beyond the arena's end: each piece has what was written to it.
+fn pieces_overlap_nowhere() {
+    let mut pieces: Vec<Vec<u64>> = Vec::new();
+    let mut random = 1_u64;
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) as usize % below
+    };
+    for round in 0..20_000_u64 {
+        match next(4) {
+            0 | 1 => pieces.push(vec![round; next(200)]),
+            _ if pieces.is_empty() => {}
+            2 => {
+                let at = next(pieces.len());
+                let piece = pieces.swap_remove(at);
+                assert!(piece.iter().all(|word| Some(word) == piece.first()), "{piece:?}");
+            }
+            _ => {
+                let at = next(pieces.len());
+                let length = pieces[at].len().saturating_sub(20) + next(40);
+                let word = pieces[at].first().copied().unwrap_or(round);
+                let more = length.saturating_sub(pieces[at].len());
+                pieces[at].reserve_exact(more);
+                pieces[at].resize(length, word);
+                pieces[at].shrink_to_fit();
+            }
+        }
+    }
+    assert!(pieces.iter().all(|piece| piece.iter().all(|word| Some(word) == piece.first())));
+    let aligned: Vec<Box<Aligned>> = (0..10).map(|n| Box::new(Aligned(n))).collect();
+    assert!(aligned.iter().all(|piece| std::ptr::from_ref(&**piece).addr() % 512 == 0 && piece.0 < 10));
+}
+
+#[repr(align(512))]
+struct Aligned(u8);
 
 /// How often this process has had a page mapped. [proc_pid_stat(5), minflt]
 fn page_faults() -> u64 {

@@ -1,6 +1,7 @@
 //! Words become a request, by a verb's flags.
 
 use crate::report::{Failure, suggestion};
+use crate::run::elsewhere;
 use crate::verb::{About, Entry, Face, Flags, Newest, Place};
 use engine::ParseError;
 use lexopt::{Arg, Parser};
@@ -142,6 +143,9 @@ impl Reader<'_> {
             let what = format!("{} has no flag --{name}", self.about.name);
             if let Some(failure) = self.not_yet(&what, &|face| face.long == name || face.also.contains(&name)) {
                 return failure;
+            }
+            if let Some((why, instead)) = elsewhere::told(self.about.name, name) {
+                return Failure::misuse(format!("{what}: {why}"), instead);
             }
             match suggestion(name, known.into_iter(), "--") {
                 Some(hint) => Failure::misuse(what, hint),

@@ -88,6 +88,7 @@ fn options_of_logs_are_held_against_the_driver() {
     for (words, said) in [
         (&["--log-driver", "syslog"][..], "json-file, k8s-file, journald and none"),
         (&["--log-opt", "compress=true"], "max-size=SIZE, max-file=NUMBER and tag=TEXT"),
+        (&["--log-opt", "env-regex=a("], "it is no regular expression"),
         (&["--log-opt", "max-file=3"], "does nothing without max-size"),
         (&["--log-driver=none", "--log-opt=max-size=1m"], "nothing that the log driver none can do"),
     ] {
@@ -125,6 +126,11 @@ fn labels_and_variables_stand_beside_each_line() {
         let record: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(record["attrs"], serde_json::json!({"A": "1", "OF_IMAGE": "1", "role": "a db"}), "{line}");
     }
+    let options =
+        ["--log-opt", "labels-regex=^(role|other)", "--log-opt", "env-regex=^OF_", "--log-opt", "tag={{.Name}}!"];
+    let words = [&["run", "--name", "means"], &flags[..], &options, &["./layout", "echo", "out"]].concat();
+    peers.ours_ok(&words);
+    assert_eq!(peers.ours_ok(&["logs", "--details", "means"]), "OF_IMAGE=1,role=a+db,tag=means%21 out\n");
     // There is no place for them in a kubelet's format.
     let said = peers.ours_fails(125, &["create", "--log-driver=k8s-file", "--log-opt=labels=role", "./layout"]);
     assert!(said.contains("labels is nothing that the log driver k8s-file can do"), "{said}");

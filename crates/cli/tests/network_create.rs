@@ -311,6 +311,12 @@ fn an_address_of_somebody_outside_is_given_to_nobody() {
         assert!(said.contains(why), "{flags:?}: {said}");
     }
     host.ours_ok(&["rm", "-f", "one", "two", "three"]);
+    for network in ["net:ip6=fd00:9::6", "name=net,ip6=fd00:9::6"] {
+        host.ours_ok(&["run", "-d", "--rm", "--name", "six", "--network", network, root, "sleep", "1000"]);
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}";
+        assert_eq!(host.ours_ok(&["inspect", "-f", format, "six"]), "10.9.0.6 fd00:9::6\n", "{network}");
+        host.ours_ok(&["rm", "-f", "six"]);
+    }
     // One that is put there later.
     host.ours_ok(&["run", "-d", "--rm", "--name", "late", root, "sleep", "1000"]);
     host.ours_ok(&["network", "connect", "--ip6", "fd00:9::4", "net", "late"]);

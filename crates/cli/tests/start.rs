@@ -341,3 +341,33 @@ fn of_two_that_run_with_one_name_one_does() {
         life.assert_at_rest(&id);
     }
 }
+
+/// What killed commands leave is looked for by every command; where there are many containers, once a second.
+#[test]
+fn where_there_are_many_not_every_start_looks_for_dead_ones() {
+    let Some(life) = Life::new("where_there_are_many_not_every_start_looks_for_dead_ones") else { return };
+    let (records, swept) = ("/run/mycontainer/containers", "/run/mycontainer/swept");
+    life.host.sh(&format!("mkdir -p {records}; for i in $(seq 200); do : >{records}/$(printf %064d $i); done"));
+    let run = || {
+        life.ok(&life.words(&["run", "--rm"], &[], "true"));
+        life.names(records).len()
+    };
+    let mut left = vec![run()];
+    assert!((1..200).contains(&left[0]), "a part of them is looked at: {left:?}");
+    assert!(life.path(swept).exists());
+    left.extend((0..4).map(|_| run()));
+    // A machine that is busy may take a second for one of them.
+    assert!(left.windows(2).any(|pair| pair[0] == pair[1]), "every one looks: {left:?}");
+    std::thread::sleep(Duration::from_millis(1100));
+    assert!(run() < left[4], "nobody ever looks again: {left:?}");
+    for _ in 0..40 {
+        if life.names(records).is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1100));
+        run();
+    }
+    assert_eq!(life.names(records), [""; 0]);
+    run();
+    assert!(!life.path(swept).exists(), "it stays where there are few");
+}

@@ -52,6 +52,12 @@ fn words_that_are_not_understood() {
         (&["--readonly", root], 125, &["--readonly", "did you mean --read-only?"]),
         (&["--xyzzy", root], 125, &["--xyzzy", "mycontainer help run"]),
         (&["-Z", root], 125, &["-Z"]),
+        (&["--runtime", "runc", root], 125, &["run has no flag --runtime: this is the runtime itself", "leave it out"]),
+        (
+            &["--storage-opt=size=1g", root],
+            125,
+            &["no flag --storage-opt: layers are directories", "--tmpfs PATH:size="],
+        ),
         (&["--memory"], 125, &["--memory", "needs a value"]),
         (&["-v"], 125, &["-v", "needs a value"]),
         (&["--rm=maybe", root], 125, &["--rm", "maybe"]),

@@ -27,7 +27,8 @@ use crate::tag::Tag;
 use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::{Errno, pread, pwrite};
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,10 @@ use std::path::{Path, PathBuf};
 /// The file's name in the run directory.
 pub(crate) const NAME: &str = "leases";
 const LINE: usize = 128;
+/// So long is a container's id.
+const ID: usize = 64;
+/// So much is read at once: less than what memory is asked of the kernel for.
+const CHUNK: usize = 64 * LINE;
 /// More than a /16 has addresses; whatever is longer was not written by us.
 const MOST_LINES: usize = 65_536;
 const TITLE: &str = "mycontainer leases:";
@@ -44,9 +49,37 @@ const FREE: &str = "free";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) address: Ipv4Addr,
-    pub(crate) container: String,
+    pub(crate) container: Holder,
     pub(crate) owner: Owner,
     pub(crate) network: Tag,
+}
+
+/// The id of the container that has a lease. In place: who wants one lease reads those of all, and a piece of memory for
+/// each of a thousand would take longer than the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holder([u8; ID]);
+
+impl Holder {
+    /// None of what is no id.
+    pub(crate) fn of(id: &[u8]) -> Option<Holder> {
+        if is_id(id) { id.try_into().ok().map(Holder) } else { None }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl PartialEq<&str> for Holder {
+    fn eq(&self, id: &&str) -> bool {
+        self.0 == id.as_bytes()
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// The first line.
@@ -86,10 +119,7 @@ impl Leases {
             Err(Errno::NOENT) if !create => return Ok(None),
             Err(errno) => return Err(fail("open", errno)),
         };
-        let text = read_all(&file).map_err(|errno| fail("read", errno))?;
-        let mut lines = text.chunks_exact(LINE);
-        let head = lines.next().map(parse_head).unwrap_or_default();
-        let lines = lines.map(parse_entry).collect();
+        let (head, lines) = read_all(&file).map_err(|errno| fail("read", errno))?;
         Ok(Some(Leases { file, path, head, lines, can_tell: OnceCell::new() }))
     }
 
@@ -153,6 +183,7 @@ impl Leases {
         pool: &Pool,
         wish: Option<Ipv4Addr>,
     ) -> Result<Ipv4Addr, Error> {
+        let holder = Holder::of(container.as_bytes()).ok_or_else(|| Error::BadId { id: container.to_owned() })?;
         self.note_namespace()?;
         let network = pool.network;
         let had = self.find(container, network);
@@ -164,7 +195,7 @@ impl Leases {
         };
         let at = had.or_else(|| self.lines.iter().position(Option::is_none)).unwrap_or(self.lines.len());
         // The lease before the head: a crash between the two leaves a taken address that the next search steps over.
-        self.put(at, Some(Entry { address, container: container.to_owned(), owner, network }))?;
+        self.put(at, Some(Entry { address, container: holder, owner, network }))?;
         self.head = Head { given: self.head.given.wrapping_add(1), last: Some(address), ..self.head };
         self.write_head()?;
         self.find(container, Tag::NOWHERE).map_or(Ok(()), |waiting| self.free(waiting))?;
@@ -200,7 +231,7 @@ impl Leases {
         }
         let has_it = |entry: &Entry| entry.address == wish && entry.container != container;
         let other = self.of(pool.network).find(|(_, entry)| has_it(entry));
-        match other.map(|(at, entry)| (at, self.is_gone(&entry.owner), entry.container.clone())) {
+        match other.map(|(at, entry)| (at, self.is_gone(&entry.owner), entry.container.to_string())) {
             None => Ok(wish),
             Some((at, true, _)) => self.free(at).map(|()| wish),
             Some((_, false, other)) => Err(Error::AddressTaken { address: wish, container: other }),
@@ -223,14 +254,15 @@ impl Leases {
     }
 
     fn search(&self, pool: &Pool) -> Option<Ipv4Addr> {
-        let taken: HashSet<Ipv4Addr> = self.of(pool.network).map(|(_, entry)| entry.address).collect();
+        let mut taken: Vec<Ipv4Addr> = self.of(pool.network).map(|(_, entry)| entry.address).collect();
+        taken.sort_unstable();
         let (first, end) = pool.bounds();
         // Of another network than the last lease: after those that are there, for they were given last.
         let is_within = |last: &Ipv4Addr| (first..=end).contains(&last.to_bits());
         let last = self.head.last.filter(is_within).or_else(|| taken.iter().copied().filter(is_within).max());
         let start = last.map_or(first, |last| last.to_bits().saturating_add(1));
         let addresses = (start..=end).chain(first..start).map(Ipv4Addr::from_bits);
-        addresses.into_iter().find(|address| pool.offers(*address) && !taken.contains(address))
+        addresses.into_iter().find(|address| pool.offers(*address) && taken.binary_search(address).is_err())
     }
 
     fn put(&mut self, at: usize, entry: Option<Entry>) -> Result<(), Error> {
@@ -257,29 +289,32 @@ impl Leases {
     }
 }
 
-fn read_all(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
-    // One more than there is, by which the end is seen.
+/// The first line and the others.
+fn read_all(file: &OwnedFd) -> Result<(Head, Vec<Option<Entry>>), Errno> {
     let size = usize::try_from(fstat(file)?.st_size).unwrap_or(0).min(MOST_LINES * LINE);
-    let mut text = vec![0; size + LINE];
-    let mut length = 0;
+    // One more, for the lease that is about to be given.
+    let (mut head, mut lines) = (None, Vec::with_capacity(size / LINE + 1));
+    let mut space = [0; CHUNK];
+    let (mut read, mut begun) = (0, 0);
     loop {
-        match pread(file, &mut text[length..], length as u64) {
+        let got = match pread(file, &mut space[begun..], read) {
             Ok(0) => break,
-            Ok(read) => length += read,
+            Ok(got) => got,
             Err(Errno::INTR) => continue,
             Err(errno) => return Err(errno),
+        };
+        read += got as u64;
+        if read >= (MOST_LINES * LINE) as u64 {
+            return Err(Errno::FBIG);
         }
-        if length == text.len() {
-            if length >= MOST_LINES * LINE {
-                return Err(Errno::FBIG);
-            }
-            text.resize(length * 2, 0);
-        } else {
-            break;
+        let filled = begun + got;
+        begun = filled % LINE;
+        for line in space[..filled].chunks_exact(LINE) {
+            if head.is_none() { head = Some(parse_head(line)) } else { lines.push(parse_entry(line)) }
         }
+        space.copy_within(filled - begun..filled, 0);
     }
-    text.truncate(length);
-    Ok(text)
+    Ok((head.unwrap_or_default(), lines))
 }
 
 fn line_of(entry: &Entry) -> String {
@@ -289,10 +324,13 @@ fn line_of(entry: &Entry) -> String {
 }
 
 fn parse_entry(line: &[u8]) -> Option<Entry> {
-    // Most of a line is padding, and who wants one lease reads those of all.
-    let mut words = std::str::from_utf8(line.trim_ascii_end()).ok()?.split(' ').filter(|word| !word.is_empty());
-    let address = words.next()?.parse().ok()?;
-    let container = words.next().filter(|id| is_id(id))?.to_owned();
+    // Most of a line is padding.
+    let line = line.trim_ascii_end();
+    let (address, rest) = line.split_at(line.iter().position(|byte| *byte == b' ')?);
+    let address = str::from_utf8(address).ok()?.parse().ok()?;
+    let (container, rest) = rest.trim_ascii_start().split_at_checked(ID)?;
+    let container = Holder::of(container)?;
+    let mut words = str::from_utf8(rest).ok()?.strip_prefix(' ')?.split(' ').filter(|word| !word.is_empty());
     let owner = Owner { pid: words.next()?.parse().ok()?, start_time: words.next()?.parse().ok()? };
     let network = words.next().map_or(Some(Tag::DEFAULT), Tag::parse)?;
     words.next().is_none().then_some(Entry { address, container, owner, network })
@@ -316,8 +354,10 @@ fn parse_head(line: &[u8]) -> Head {
 }
 
 /// True for a container's id: 64 lower-case hex digits.
-pub(crate) fn is_id(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+pub(crate) fn is_id(text: &[u8]) -> bool {
+    // All of it in any case, which the processor does several bytes at a time.
+    let is_hex = |byte: &u8| byte.is_ascii_digit() | (b'a'..=b'f').contains(byte);
+    text.len() == ID && text.iter().fold(true, |all, byte| all & is_hex(byte))
 }
 
 #[cfg(test)]
@@ -463,7 +503,7 @@ mod tests {
         assert_eq!(dir.open().head, leases.head);
         let longest = Entry {
             address: Ipv4Addr::BROADCAST,
-            container: id(u32::MAX),
+            container: Holder::of(id(u32::MAX).as_bytes()).unwrap(),
             owner: Owner { pid: i32::MAX, start_time: u64::MAX },
             network: Tag::parse("ffffffffffff").unwrap(),
         };

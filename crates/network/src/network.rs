@@ -50,7 +50,7 @@ impl Network {
     /// Makes sure that bridge and rules are there and leases an address to the container, for as long as the owner lives
     /// or until it is released. The same container gets the address again that it has.
     pub(crate) fn lease_here(&self, request: &Request<'_>) -> Result<Lease, Error> {
-        if !is_id(request.container) {
+        if !is_id(request.container.as_bytes()) {
             return Err(Error::BadId { id: request.container.to_owned() });
         }
         let lock = Locked::new(&self.run_dir, true)?.ok_or_else(|| self.vanished())?;
@@ -228,7 +228,7 @@ impl Network {
         let Some(mut leases) = Leases::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(()) };
         self.lead_elsewhere(&lock, &mut leases, container, others)?;
         if let Some(at) = leases.find(container, lease.network) {
-            let is_last = leases.entries().filter(|(_, entry)| entry.container == *container).count() == 1;
+            let is_last = leases.entries().filter(|(_, entry)| entry.container == container.as_str()).count() == 1;
             if is_last && self.has_ports(&lock, container)? {
                 self.forget_name(&lock, container, lease.network)?;
                 leases.wait(at)?;

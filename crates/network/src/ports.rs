@@ -161,7 +161,7 @@ impl Ports {
 
     /// The containers that have a file.
     pub(crate) fn containers(&self) -> Result<Vec<String>, Error> {
-        Ok(self.names()?.into_iter().filter(|name| is_id(name)).collect())
+        Ok(self.names()?.into_iter().filter(|name| is_id(name.as_bytes())).collect())
     }
 
     /// Every port that is published, by any container but this one.

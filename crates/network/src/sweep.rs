@@ -151,11 +151,11 @@ pub(crate) fn gone(leases: &Leases) -> Vec<Gone> {
         (is_turn_of(at, CLOSELY) && owner.is_gone()) || (is_turn_of(at, LOOKED_AT) && owner.has_vanished())
     };
     let gone = leases.entries().filter(|(at, entry)| is_gone(*at, &entry.owner));
-    gone.map(|(at, entry)| (at, entry.container.clone(), entry.network)).collect()
+    gone.map(|(at, entry)| (at, entry.container.to_string(), entry.network)).collect()
 }
 
 /// Every lease whose process is gone.
 pub(crate) fn every_gone(leases: &Leases) -> Vec<Gone> {
     let gone = leases.entries().filter(|(_, entry)| leases.can_tell_owners() && entry.owner.is_gone());
-    gone.map(|(at, entry)| (at, entry.container.clone(), entry.network)).collect()
+    gone.map(|(at, entry)| (at, entry.container.to_string(), entry.network)).collect()
 }

@@ -71,7 +71,7 @@ const LOG_DRIVER: Flag<Request> = value(
 );
 
 const LOG_OPT: Flag<Request> =
-    value("log-opt", None, "NAME=VALUE", "labels and env; of files max-size, max-file; of journald tag", |r, v| {
+    value("log-opt", None, "NAME=VALUE", "labels, env, -regex of both, tag; of files max-size, max-file", |r, v| {
         r.options.log.add_option(v)
     });
 
@@ -502,7 +502,7 @@ mod tests {
         ("platform", &["linux/arm64/v8"]),
         ("label", &["a=b", "c"]),
         ("log-driver", &["k8s-file", "journald", "none"]),
-        ("log-opt", &["max-size=1m", "max-file=3", "tag={{.ID}}"]),
+        ("log-opt", &["max-size=1m", "max-file=3", "tag={{.ID}}", "env-regex=^A", "labels-regex=^b"]),
         ("restart", &["always", "on-failure", "on-failure:3", "unless-stopped"]),
         ("stop-signal", &["RTMIN+3", "15"]),
         ("stop-timeout", &["3", "-1"]),

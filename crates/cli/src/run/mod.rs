@@ -1,5 +1,6 @@
 //! `mycontainer run` and `mycontainer create`.
 
+pub(crate) mod elsewhere;
 pub(crate) mod flags;
 mod more;
 

@@ -4,12 +4,13 @@
 //! looked for that could be cleaned up: a list has to be fast. But what a killed tool has left of one that would be listed
 //! goes first, so that nothing runs that is shown as ended.
 
-use super::{Found, all, port, running};
+use super::{Found, each, each_running, port};
 use crate::endpoints;
 use crate::error::Error;
 use crate::given::Given;
 use crate::health;
 use crate::life::{self, Life};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 /// A container in a list.
@@ -97,11 +98,18 @@ pub fn list(every: bool) -> Result<Vec<Listed>, Error> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::NotRoot);
     }
-    let found = if every { all() } else { running() };
-    let host = if found.iter().any(|found| found.is_running) { cgroup::Host::detect().ok() } else { None };
-    let mut listed: Vec<Listed> = found.into_iter().map(|found| listed(found, host.as_ref())).collect();
-    listed.sort_unstable_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
-    Ok(listed)
+    let (host, mut all) = (OnceCell::new(), Vec::new());
+    let mut take = |found: Found| {
+        let host = if found.is_running { host.get_or_init(|| cgroup::Host::detect().ok()).as_ref() } else { None };
+        all.push(listed(found, host));
+    };
+    if every {
+        each(&mut take)
+    } else {
+        each_running(&mut take)
+    }
+    all.sort_unstable_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    Ok(all)
 }
 
 /// The id of the container that was made last.

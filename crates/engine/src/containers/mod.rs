@@ -263,10 +263,19 @@ fn ids() -> BTreeSet<Id> {
 
 /// Every container.
 fn all() -> Vec<Found> {
-    let mut all = running();
-    let known: BTreeSet<Id> = all.iter().map(|found| found.id.clone()).collect();
-    all.extend(created::ids().iter().filter(|id| !known.contains(id)).filter_map(Found::load));
+    let mut all = Vec::new();
+    each(&mut |found| all.push(found));
     all
+}
+
+/// Every container, one after the other: who holds all at once, with all that each was made with, pays for the memory.
+fn each(take: &mut dyn FnMut(Found)) {
+    let mut known = BTreeSet::new();
+    each_running(&mut |found| {
+        known.insert(found.id.clone());
+        take(found);
+    });
+    created::ids().iter().filter(|id| !known.contains(id)).filter_map(Found::load).for_each(take);
 }
 
 /// What every container can be called by.
@@ -276,12 +285,19 @@ pub fn names() -> Vec<String> {
 
 /// Those that run.
 fn running() -> Vec<Found> {
+    let mut running = Vec::new();
+    each_running(&mut |found| running.push(found));
+    running
+}
+
+/// Those that run, one after the other.
+fn each_running(take: &mut dyn FnMut(Found)) {
     let found = |id: Id| {
         let (said, held) = state::said_and_held(&id)?;
         let is_running = is_held(&id, held);
         Found::of(&id, Some(said), is_running).filter(|found| found.is_running)
     };
-    state::all().into_iter().filter_map(found).collect()
+    state::all().into_iter().filter_map(found).for_each(take);
 }
 
 /// What a record of a container says.

@@ -34,7 +34,7 @@ mod testing;
 mod writer;
 
 pub use fuzzing::{texts_of_log, through_log};
-pub(crate) use options::Attributes;
+pub(crate) use options::{Attributes, Subject};
 pub use options::{LogDriver, LogOptions};
 pub use read::LogQuery;
 pub(crate) use read::{Source, read};

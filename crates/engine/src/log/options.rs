@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::parse::{self, ParseError};
+use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -43,9 +44,9 @@ impl LogDriver {
     /// The names of its options.
     fn options(self) -> &'static [&'static str] {
         match self {
-            LogDriver::JsonFile => &["max-size", "max-file", "labels", "env"],
+            LogDriver::JsonFile => &["max-size", "max-file", "labels", "labels-regex", "env", "env-regex", "tag"],
             LogDriver::K8sFile => &["max-size", "max-file"],
-            LogDriver::Journald => &["tag", "labels", "env"],
+            LogDriver::Journald => &["tag", "labels", "labels-regex", "env", "env-regex"],
             LogDriver::None => &[],
         }
     }
@@ -63,7 +64,8 @@ pub struct LogOptions {
     /// `--log-opt max-file`: how many files there are, with the one that is written; 1 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_file: Option<u32>,
-    /// `--log-opt tag`: what the journal calls it; by default the first digits of the id.
+    /// `--log-opt tag`: what the journal calls it, by default the first digits of the id; in a json-file it stands beside
+    /// each line, if it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     /// `--log-opt labels`: the container's labels that every record has.
@@ -72,9 +74,25 @@ pub struct LogOptions {
     /// `--log-opt env`: the container's variables that every record has.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
+    /// `--log-opt labels-regex`: every record has the labels whose names have this in them, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels_regex: Option<String>,
+    /// `--log-opt env-regex`: the same of variables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env_regex: Option<String>,
 }
 
-/// What every record of a container's log has beside its text: labels and variables, by their names.
+/// Who has a log, as far as a record may tell it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) labels: &'a BTreeMap<String, String>,
+    /// `NAME=VALUE`.
+    pub(crate) env: &'a [String],
+}
+
+/// What every record of a container's log has beside its text: labels, variables and a tag, by their names.
 pub(crate) type Attributes = BTreeMap<String, String>;
 
 /// What a tag may have in it, to be replaced.
@@ -108,9 +126,12 @@ impl LogOptions {
             Some(("tag", value)) => self.tag = Some(tag(text, value)?),
             Some(("labels", value)) => self.labels = names(value),
             Some(("env", value)) => self.env = names(value),
+            Some(("labels-regex", value)) => self.labels_regex = Some(expression(text, value)?),
+            Some(("env-regex", value)) => self.env_regex = Some(expression(text, value)?),
             _ => {
                 return wrong(
-                    "the options of log drivers are labels=NAME,... env=NAME,... max-size=SIZE, max-file=NUMBER and tag=TEXT",
+                    "the options of log drivers are labels=NAME,... labels-regex=EXPRESSION, env=NAME,... \
+                     env-regex=EXPRESSION, max-size=SIZE, max-file=NUMBER and tag=TEXT",
                 );
             }
         }
@@ -125,6 +146,8 @@ impl LogOptions {
             ("tag", self.tag.is_some()),
             ("labels", !self.labels.is_empty()),
             ("env", !self.env.is_empty()),
+            ("labels-regex", self.labels_regex.is_some()),
+            ("env-regex", self.env_regex.is_some()),
         ];
         let known = self.driver.options();
         if let Some((name, _)) = given.into_iter().find(|(name, is_given)| *is_given && !known.contains(name)) {
@@ -140,15 +163,28 @@ impl LogOptions {
         Ok(())
     }
 
-    /// What every record has: of these labels and variables those that the container has.
-    pub(crate) fn attributes(&self, labels: &BTreeMap<String, String>, env: &[String]) -> Attributes {
-        let labels = self.labels.iter().filter_map(|name| Some((name.clone(), labels.get(name)?.clone())));
-        let variable = |name: &String| {
-            let is_it = |line: &&String| line.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('='));
-            let line = env.iter().rfind(is_it)?;
-            Some((name.clone(), line[name.len() + 1..].to_owned()))
+    /// What every record has: of the container's labels and variables those that are named, or whose names are meant, and
+    /// in a json-file the tag.
+    pub(crate) fn attributes(&self, subject: &Subject<'_>) -> Attributes {
+        let is_meant = |names: &[String], expression: Option<&String>| {
+            let names = names.to_vec();
+            // It was read before, when it was given.
+            let expression = expression.and_then(|text| Regex::new(text).ok());
+            move |name: &str| {
+                names.iter().any(|one| one == name) || expression.as_ref().is_some_and(|meant| meant.is_match(name))
+            }
         };
-        labels.chain(self.env.iter().filter_map(variable)).collect()
+        let is_label = is_meant(&self.labels, self.labels_regex.as_ref());
+        let is_variable = is_meant(&self.env, self.env_regex.as_ref());
+        let labels = subject.labels.iter().filter(|(name, _)| is_label(name));
+        let variables =
+            subject.env.iter().filter_map(|line| line.split_once('=')).filter(|(name, _)| is_variable(name));
+        let mut all: Attributes = labels.map(|(name, value)| (name.clone(), value.clone())).collect();
+        all.extend(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        if self.driver == LogDriver::JsonFile && self.tag.is_some() {
+            all.insert("tag".to_owned(), self.tag_of(subject.id, subject.name));
+        }
+        all
     }
 
     /// The tag, with what is to be replaced in it.
@@ -162,6 +198,16 @@ impl LogOptions {
 /// Names with commas between them.
 fn names(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// A regular expression that can be read.
+fn expression(text: &str, value: &str) -> Result<String, ParseError> {
+    let wrong = |why: &dyn std::fmt::Display| ParseError::new(text, format!("it is no regular expression: {why}"));
+    if value.is_empty() {
+        return Err(wrong(&"it is empty"));
+    }
+    Regex::new(value).map_err(|error| wrong(&error))?;
+    Ok(value.to_owned())
 }
 
 fn tag(text: &str, value: &str) -> Result<String, ParseError> {
@@ -192,11 +238,16 @@ mod tests {
             ("journald", &["env=a", "labels= b"], Ok(())),
             ("json-file", &["max-file=1"], Ok(())),
             ("json-file", &["max-file=3", "max-size=-1"], Err("max-file does nothing without max-size")),
+            ("json-file", &["tag={{.Name}}", "labels-regex=^com[.]", "env-regex=^(A|B)$"], Ok(())),
+            ("journald", &["labels-regex=x", "env-regex=y"], Ok(())),
+            ("json-file", &["env-regex=("], Err("it is no regular expression")),
+            ("json-file", &["labels-regex="], Err("it is empty")),
             (
-                "json-file",
+                "k8s-file",
                 &["tag=x"],
-                Err("tag is nothing that the log driver json-file can do: it has max-size, max-file"),
+                Err("tag is nothing that the log driver k8s-file can do: it has max-size, max-file"),
             ),
+            ("k8s-file", &["env-regex=x"], Err("env-regex is nothing that the log driver k8s-file can do")),
             ("k8s-file", &["max-size=1k"], Ok(())),
             ("journald", &["tag={{.Name}}/{{.ID}}"], Ok(())),
             ("journald", &["max-size=1k"], Err("max-size is nothing that the log driver journald can do: it has tag")),
@@ -243,9 +294,28 @@ mod tests {
         let labels = [("role", "db"), ("com.example/x", ""), ("other", "y")];
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let env = ["A=1=2", "AB=x", "B=", "A=3"].map(str::to_owned);
-        let attributes: Vec<(String, String)> = options.attributes(&labels, &env).into_iter().collect();
-        let expected = [("A", "3"), ("B", ""), ("com.example/x", ""), ("role", "db")];
-        assert_eq!(attributes, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let subject = Subject { id: "0123456789abcdef", name: "web", labels: &labels, env: &env };
+        let of = |options: &LogOptions| options.attributes(&subject).into_iter().collect::<Vec<(String, String)>>();
+        let owned = |all: &[(&str, &str)]| -> Vec<(String, String)> {
+            all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!(of(&options), owned(&[("A", "3"), ("B", ""), ("com.example/x", ""), ("role", "db")]));
+        for (given, expected) in [
+            (&["labels-regex=^(role|other)$"][..], &[("other", "y"), ("role", "db")][..]),
+            (
+                &["labels-regex=^(role|other)$", "labels=com.example/x"],
+                &[("com.example/x", ""), ("other", "y"), ("role", "db")],
+            ),
+            (&["env-regex=^A"], &[("A", "3"), ("AB", "x")]),
+            (&["tag=of {{.Name}}"], &[("tag", "of web")]),
+        ] {
+            let mut options = LogOptions::default();
+            given.iter().for_each(|option| options.add_option(option).unwrap());
+            assert_eq!(of(&options), owned(expected), "{given:?}");
+            // The journal has a field of its own for that.
+            options.driver = LogDriver::Journald;
+            assert!(of(&options).iter().all(|(name, _)| name != "tag"));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::events;
 use crate::health::Check;
 use crate::image_config;
 use crate::life::{self, Life};
-use crate::log::{Stream, Writer};
+use crate::log::{Stream, Subject, Writer};
 use crate::names;
 use crate::options::{Limits, NetworkMode, RunOptions};
 use crate::passing;
@@ -180,7 +180,8 @@ impl<'a> Monitor<'a> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::openat(CWD, &dir, flags, Mode::empty()).map_err(Error::file("open", &dir))?;
         let name = job.facts.name.as_deref().unwrap_or_default();
-        let attributes = options.log.attributes(&job.facts.labels, &job.facts.config.env);
+        let Facts { labels, config, .. } = &job.facts;
+        let attributes = options.log.attributes(&Subject { id: job.id.as_str(), name, labels, env: &config.env });
         let log = Writer::open(dir.as_fd(), &options.log, job.id.as_str(), name, &attributes)?;
         let signals = hold_signals().map_err(|source| Error::Terminal { what: "hold signals back", source })?;
         let clients = Clients::new(&job.id)?;

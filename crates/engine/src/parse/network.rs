@@ -63,12 +63,11 @@ fn set(endpoint: &mut Endpoint, text: &str, key: &str, value: &str) -> Result<()
         "ip" => endpoint.address = Some(ipv4(value).map_err(wrong)?),
         "mac" | "mac-address" => endpoint.mac = Some(mac(value).map_err(wrong)?),
         "alias" => endpoint.aliases.push(alias(value).map_err(wrong)?),
-        "ip6" => {
-            let why = "an address of IPv6 cannot be chosen: it goes with that of IPv4, the nth with the nth";
-            return Err(ParseError::new(text, why));
-        }
+        "ip6" => endpoint.set_address6(value).map_err(wrong)?,
         _ => {
-            let why = format!("there is no option {key:?}: they are ip=ADDRESS, mac-address=ADDRESS and alias=NAME");
+            let why = format!(
+                "there is no option {key:?}: they are ip=ADDRESS, ip6=ADDRESS, mac-address=ADDRESS and alias=NAME"
+            );
             return Err(ParseError::new(text, why));
         }
     }
@@ -167,7 +166,9 @@ mod tests {
             ("name=none,alias=db", None),
             ("host:ip=10.9.0.5", None),
             ("net:ip=fd00::5", None),
-            ("net:ip6=fd00::5", None),
+            ("net:ip6=fd00::5", Some(Asked::In(Endpoint { address6: "fd00::5".parse().ok(), ..endpoint("net") }))),
+            ("name=net,ip6=fd00::5", Some(Asked::In(Endpoint { address6: "fd00::5".parse().ok(), ..endpoint("net") }))),
+            ("net:ip6=10.9.0.5", None),
             ("net:ip", None),
             ("net:dns=1", None),
             ("name=net,driver-opt=x=y", None),
@@ -180,7 +181,7 @@ mod tests {
         let said = network("net:dns=1").unwrap_err().to_string();
         assert_eq!(
             said,
-            "\"net:dns=1\": there is no option \"dns\": they are ip=ADDRESS, mac-address=ADDRESS and alias=NAME"
+            "\"net:dns=1\": there is no option \"dns\": they are ip=ADDRESS, ip6=ADDRESS, mac-address=ADDRESS and alias=NAME"
         );
     }
 

@@ -81,6 +81,12 @@ fn namespaces_can_be_the_hosts() {
         user.sh(&format!("mycontainer run --rm --network none --{kind} host ./root readlink /proc/self/ns/{kind}"))
     };
     assert_eq!((seen("pid"), seen("ipc")), (ns("pid"), ns("ipc")));
+    // Who has the host's is joined as well, where nothing is to be entered that the user may not enter.
+    for flags in ["--network none --pid host", "--network host --ipc host --uts host --cgroupns host"] {
+        user.sh(&format!("mycontainer run -d --name shares {flags} ./root sleep 100 > /dev/null"));
+        assert_eq!(user.sh("mycontainer exec shares echo joined"), "joined\n", "{flags}");
+        user.sh("mycontainer rm -f shares > /dev/null");
+    }
     // And a user of the container's writes to what it was given.
     assert_eq!(user.sh("mycontainer run --rm -u 1000 ./root sh -c 'echo out > /dev/stdout' | cat"), "out\n");
 }

@@ -189,6 +189,27 @@ fn without_subordinate_ids_there_is_one_user() {
     assert!(said.contains("no subordinate ids") && said.contains("usermod"), "{said}");
 }
 
+/// Of such a user the kernel says "invalid argument".
+#[test]
+fn a_user_whom_nobody_set_aside_is_told_with_those_there_are() {
+    let Some(user) = User::new("a_user_whom_nobody_set_aside_is_told_with_those_there_are", IDS) else { return };
+    user.sh("mycontainer run -d --name one --network none ./root sleep 100 > /dev/null");
+    for (words, id) in [
+        ("run --rm --network none -u 2147483647 ./root true", "user 2147483647"),
+        ("run --rm --network none -u 0:65537 ./root true", "group 65537"),
+        ("run --rm --network none --group-add 65538 ./root true", "group 65538"),
+        ("exec -u 65537 one true", "user 65537"),
+    ] {
+        let said = user.fails(125, &format!("mycontainer {words}"));
+        assert!(said.contains(&format!("the {id} there: its user namespace has 0 to 65536")), "{words}: {said}");
+        assert!(said.contains("usermod --add-subuids"), "{said}");
+    }
+    user.sh("mycontainer run --rm --network none -u 65536:65536 ./root true; mycontainer exec -u 65536 one true");
+    user.sh("tar -C root -c . | mycontainer import - small > /dev/null");
+    let said = user.fails(125, "mycontainer run --rm --network none --userns auto:size=10 -u 10 small true");
+    assert!(said.contains("has 0 to 9, and no others") && said.contains("auto:size=N"), "{said}");
+}
+
 /// Who has no program that leads out has containers that reach each other, and is told.
 #[test]
 fn without_pasta_containers_still_meet() {

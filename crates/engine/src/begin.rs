@@ -15,7 +15,7 @@ use crate::rootless;
 use crate::run;
 use crate::spec::{self, Parts};
 use crate::state::{self, Id};
-use crate::userns::Maps;
+use crate::userns::{self, Maps};
 use crate::{user, volumes};
 use network::{Lease, Network, Wish};
 use oci_spec::runtime::Spec;
@@ -204,6 +204,7 @@ fn configuration(
 ) -> Result<Spec, Error> {
     let identity = user::resolve(root, options.user.as_deref())?;
     let identity = user::with_groups(identity, root, &options.group_add)?;
+    userns::check_identity(&identity, maps)?;
     spec::spec(Parts {
         options,
         confines,

@@ -15,7 +15,7 @@ use crate::parse::{self, ParseError};
 use crate::relay::{Left, Signals};
 use crate::state::{Facts, Id};
 use crate::streams::{self, Streams};
-use crate::{tty, user};
+use crate::{tty, user, userns};
 use oci_spec::runtime::Process;
 use runtime::{First, Newcomer, Root, Stdio};
 use rustix::fs::FlockOperation;
@@ -204,6 +204,7 @@ fn described(
     let identity = user::resolve(&root, options.user.as_deref().or(of_container))?;
     let more = facts.options.as_ref().map_or(&[][..], |options| &options.group_add);
     let identity = user::with_groups(identity, &root, more)?;
+    userns::check_identity(&identity, facts.maps.as_ref())?;
     let wanted = config.env.iter().chain(&options.env_of_files).chain(&options.env);
     let is_kept = |variable: &str| facts.options.as_ref().is_none_or(|options| options.keeps_env(variable));
     let of_container = Path::new("/").join(&config.working_dir);

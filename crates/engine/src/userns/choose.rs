@@ -38,7 +38,7 @@ pub(crate) fn choose(options: &RunOptions) -> Result<Chosen, Error> {
     if !is_asked_for(options) {
         return Ok(Chosen::default());
     }
-    let own = [own("/proc/self/uid_map")?, own("/proc/self/gid_map")?];
+    let own = own()?;
     let mut held = None;
     let [uid, gid] = match options.userns {
         UserMode::Host => asked(options, &own)?,
@@ -59,8 +59,13 @@ pub(crate) fn choose(options: &RunOptions) -> Result<Chosen, Error> {
     Ok(Chosen { maps: Some(maps), held })
 }
 
-/// The ids that this process may give, as the kernel lists them: in its own user namespace, and outside of it.
-fn own(path: &'static str) -> Result<Vec<Range>, Error> {
+/// The ids that this process may give, users and groups.
+pub(super) fn own() -> Result<[Vec<Range>; 2], Error> {
+    Ok([own_of("/proc/self/uid_map")?, own_of("/proc/self/gid_map")?])
+}
+
+/// Those of one kind, as the kernel lists them: in its own user namespace, and outside of it.
+fn own_of(path: &'static str) -> Result<Vec<Range>, Error> {
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|source| Error::File { what: "read", path: path.into(), source })?;
     let range = |line: &str| {
@@ -72,7 +77,8 @@ fn own(path: &'static str) -> Result<Vec<Range>, Error> {
 
 /// Who the user of this namespace is outside: user and group.
 pub(super) fn own_ids() -> Result<(u32, u32), Error> {
-    Ok((outside_of_zero(&own("/proc/self/uid_map")?), outside_of_zero(&own("/proc/self/gid_map")?)))
+    let [users, groups] = own()?;
+    Ok((outside_of_zero(&users), outside_of_zero(&groups)))
 }
 
 fn count(own: &[Range]) -> u32 {

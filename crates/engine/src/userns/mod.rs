@@ -14,7 +14,7 @@ pub(crate) mod mounts;
 pub(crate) mod root;
 
 pub(crate) use choose::choose;
-pub(crate) use maps::{Maps, Range, seen_by};
+pub(crate) use maps::{Maps, Range, check as check_identity, seen_by};
 
 use crate::containers::CreateOptions;
 use crate::error::Error;

@@ -77,6 +77,15 @@ fn programs(user: &User, name: &str) -> Vec<i32> {
 fn pasta_leads_to_the_world() {
     let Some(user) = user("pasta_leads_to_the_world") else { return };
     reaches_the_world(&user, "");
+    // Its owner killed, it stays, and is in nobody's way.
+    user.host.sh(&format!("kill -9 {}", programs(&user, "mc-uplink")[0]));
+    let page = std::fs::read_to_string("/etc/hostname").unwrap();
+    let _four = user.host.outside().serve("busybox", &["httpd", "-f", "-p", "8000", "-h", "/etc"], "203.0.113.9", 8000);
+    assert_eq!(user.sh("mycontainer run --rm ./root wget -q -O - http://203.0.113.9:8000/hostname"), page);
+    assert_eq!(programs(&user, "pas").len(), 1);
+    user.host.sh(&format!("kill -9 {}", programs(&user, "mc-uplink")[0]));
+    user.sh("mycontainer rm -f one two");
+    assert!(wait_until(15, || programs(&user, "pas").is_empty()), "{:?}", user.processes());
     assert!(programs(&user, "slirp4netns").is_empty());
 }
 

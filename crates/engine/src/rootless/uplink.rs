@@ -15,7 +15,7 @@
 
 use super::{ENTERED, Entered, holder};
 use crate::error::Error;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{Errno, FdFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -32,6 +32,10 @@ use step::step;
 pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 3);
 /// The network of slirp4netns. Its own choice, 10.0.2.0/24, is also that of QEMU, and so of many a host.
 const SLIRPS: &str = "169.254.1.0/24";
+/// Where pasta writes its number.
+pub(super) const PID_FILE: &str = "pasta.pid";
+/// How long the end of one is waited for.
+const ENDING: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// The link that it makes.
 const SLIRPS_LINK: &str = "tap0";
 
@@ -61,7 +65,7 @@ fn start(entered: &Entered, lock: OwnedFd) -> Result<(), String> {
     let pid = Pid::from_raw(entered.holder).ok_or("the holder of the namespaces has no number")?;
     let of_holder = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| format!("the holder of the namespaces: {e}"))?;
     let (from, to) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| e.to_string())?;
-    let pid_file = holder::directory(&entered.run).join("pasta.pid");
+    let pid_file = holder::directory(&entered.run).join(PID_FILE);
     let netns = holder::directory(&entered.run).join(holder::NETWORK);
     let kept = vec![lock, of_holder, to];
     sys::detach::spawn_detached_with(c"mc-uplink", kept, &[], |kept| {
@@ -113,8 +117,7 @@ fn begin(netns: &Path, pid_file: &Path) -> Result<Program, String> {
 
 /// Starts pasta, which goes into the background when it is ready. None where there is none.
 fn begin_pasta(netns: &Path, pid_file: &Path) -> Result<Option<Program>, String> {
-    // What an earlier one left says nothing.
-    let _ = std::fs::remove_file(pid_file);
+    end_left(pid_file);
     let resolver = RESOLVER.to_string();
     let mut command = Command::new("pasta");
     command.args(["--config-net", "--quiet", "--no-map-gw", "--dns-forward", &resolver, "--netns-only"]);
@@ -135,6 +138,21 @@ fn begin_pasta(netns: &Path, pid_file: &Path) -> Result<Option<Program>, String>
     let pid = number.trim().parse().ok().and_then(Pid::from_raw).ok_or("pasta told no number")?;
     let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| format!("pasta ended: {e}"))?;
     Ok(Some(Program { process, _held: None }))
+}
+
+/// Ends a pasta that lost the process which it belongs to: in the background it does not end with that, and no other can
+/// have its link. slirp4netns ends by itself.
+pub(super) fn end_left(pid_file: &Path) {
+    let number = std::fs::read_to_string(pid_file).unwrap_or_default();
+    let _ = std::fs::remove_file(pid_file);
+    let Some(pid) = number.trim().parse().ok().and_then(Pid::from_raw) else { return };
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    // The number may be another's by now: ours was given this very file.
+    let words = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    if words.split(|byte| *byte == 0).any(|word| word == pid_file.as_os_str().as_encoded_bytes()) {
+        let _ = pidfd_send_signal(&process, Signal::KILL);
+        let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&ENDING));
+    }
 }
 
 /// Starts slirp4netns, and waits until it is ready. None where there is none.

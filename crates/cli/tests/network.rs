@@ -95,7 +95,7 @@ fn network_host_is_the_hosts_own() {
     let (links, resolv_conf) = said.split_once('\n').unwrap();
     let links: Value = serde_json::from_str(links).unwrap();
     assert_eq!(links, host.json("ip -j address"));
-    assert_eq!(names(&links), ["lo", "dummy7"]);
+    assert!(names(&links).contains(&"dummy7".to_owned()));
     assert_eq!(resolv_conf, std::fs::read_to_string(&file).unwrap());
 }
 

@@ -165,7 +165,8 @@ fn free_name(others: &[Config]) -> String {
 /// A bridge that is to be ours must not be there; a parent must.
 fn check_links(config: &Config) -> Result<(), Error> {
     if let Some(bridge) = &config.bridge
-        && rootless::on_host(|| network::has_link(bridge))?
+        // The way out of an ordinary user's bridges is called as the host's is.
+        && (rootless::on_host(|| network::has_link(bridge))? || network::has_link(bridge)?)
     {
         let reason = "this host has a link of that name, which is not ours to use".into();
         return Err(Error::BadValue { flag: "com.docker.network.bridge.name", value: bridge.clone(), reason });

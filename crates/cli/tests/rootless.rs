@@ -418,6 +418,45 @@ fn users_of_containers_are_told_apart_from_the_user() {
     user.sh("mycontainer rm -f -t 0 one other > /dev/null; mycontainer volume rm vol > /dev/null");
 }
 
+/// As Podman's.
+#[test]
+fn the_users_of_an_image_are_there_and_who_keeps_a_number_has_a_name() {
+    let Some(user) = User::new("the_users_of_an_image_are_there_and_who_keeps_a_number_has_a_name", IDS) else {
+        return;
+    };
+    user.sh(
+        "mkdir -p root/etc; printf 'root:x:0:0::/:/bin/sh\\nfar:x:3000:7::/:\\nnobody:x:65534:65534::/:' > root/etc/passwd
+         printf 'root:x:0:\\nlast:x:4999:\\nnogroup:x:65534:\\n' > root/etc/group
+         tar -C root -c . | mycontainer import - many > /dev/null",
+    );
+    let run = |flags: &str, script: &str| {
+        user.sh(&format!("mycontainer run --rm --network none {flags} many sh -c '{script}'"))
+    };
+    let map = "cat /proc/self/uid_map | tr -s \" \"";
+    assert_eq!(run("--userns auto", map), " 0 1 5000\n");
+    assert_eq!(run("--userns auto -u 6000", map), " 0 1 6001\n");
+    assert_eq!(run("--userns auto:size=50", map), " 0 1 50\n");
+    assert_eq!(run("--userns auto -u far:last", "id -u; id -g"), "3000\n4999\n");
+    // The user is called as on the host, by the whole container, and its files are as they were.
+    let (name, uid, gid) = (&user.name, user.uid, user.sh("id -g"));
+    let who = "id -un; id -gn; wc -l < /etc/passwd; tail -n 1 /etc/passwd; grep -c nogroup /etc/group";
+    assert_eq!(
+        run("--userns keep-id", who),
+        format!("{name}\n{name}\n4\n{name}:*:{uid}:{}::/:/bin/sh\n1\n", gid.trim())
+    );
+    assert_eq!(run("--userns keep-id:uid=77,gid=78", "id -un; id -gn"), format!("{name}\n{name}\n"));
+    assert_eq!(run("--userns keep-id:uid=3000,gid=4999", "id -un; id -gn"), "far\nlast\n");
+    assert_eq!(run("--userns auto", "wc -l < /etc/passwd"), "2\n");
+    user.sh("echo mine:x:1:1::/: > passwd");
+    assert_eq!(run("--userns keep-id -v ./passwd:/etc/passwd", "cat /etc/passwd"), "mine:x:1:1::/:\n");
+    // One that stays has it again each time, and a program that joins it knows them, too.
+    user.sh("mycontainer run -d --name one --network none --userns keep-id many sleep 100 > /dev/null");
+    for _ in 0..2 {
+        assert_eq!(user.sh(&format!("mycontainer exec -u {name} one id -un")), format!("{name}\n"));
+        user.sh("mycontainer restart -t 0 one > /dev/null");
+    }
+}
+
 #[test]
 fn one_id_is_no_user_namespace() {
     let Some(user) = User::new("one_id_is_no_user_namespace", 0) else { return };

@@ -79,6 +79,7 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
     // A view of the host that is made piece by piece has its programs and users in none of the pieces alone.
     let host = if is_host && rootless::is_rootless() { Some(rootfs::host()?) } else { None };
     let looked_in = host.as_ref().unwrap_or(root.tree());
+    files.extend(userns::accounts::files(options, looked_in)?);
     let spec = configuration(options, confines, looked_in, is_host, hostname, &shared, maps)?;
     let cgroup = match rootless::groups::enter() {
         Ok(()) => id.cgroup(options.cgroup_parent.as_deref())?,

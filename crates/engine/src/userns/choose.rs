@@ -5,10 +5,11 @@
 //! leave taken.
 
 use super::maps::{Maps, Range};
-use super::{AskedRange, UserMode, is_asked_for, mounts};
+use super::{AskedRange, UserMode, accounts, is_asked_for, mounts};
 use crate::created;
 use crate::error::Error;
 use crate::options::RunOptions;
+use crate::rootfs::Meant;
 use crate::rootless;
 use crate::state;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -24,7 +25,7 @@ pub(crate) struct Chosen {
 }
 
 /// How many ids `auto` gives: to root's containers all that programs of one system have ever used, and to those of a user,
-/// who has as many for all of them, as Podman does.
+/// who has as many for all of them, as Podman does: so many, or as many as the image has users.
 const ROOTS: u32 = 65536;
 const USERS: u32 = 1024;
 
@@ -34,7 +35,7 @@ const UNCLAIMED: (u32, u32) = (0x7000_0000, 0x0fff_0000);
 const SET_ASIDE_FOR: &str = "containers";
 
 /// Finds out which ids a container shall have.
-pub(crate) fn choose(options: &RunOptions) -> Result<Chosen, Error> {
+pub(crate) fn choose(options: &RunOptions, meant: &Meant) -> Result<Chosen, Error> {
     if !is_asked_for(options) {
         return Ok(Chosen::default());
     }
@@ -48,8 +49,12 @@ pub(crate) fn choose(options: &RunOptions) -> Result<Chosen, Error> {
         }
         UserMode::NoMap => [&own[0], &own[1]].map(|own| vec![all_but_the_first(own)]),
         UserMode::Auto { size } => {
+            let size = match size {
+                Some(size) => size,
+                None if rootless::is_rootless() => accounts::needed(options, meant)?.max(USERS),
+                None => ROOTS,
+            };
             held = Some(lock()?);
-            let size = size.unwrap_or(if rootless::is_rootless() { USERS } else { ROOTS });
             let range = free(&pool(&own), &taken(), size).ok_or(Error::NoFreeIds { size })?;
             [vec![range], vec![range]]
         }

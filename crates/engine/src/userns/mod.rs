@@ -7,6 +7,7 @@
 //! of its image with other owners, made once for each image and map ([`copies`]).
 //! [user_namespaces(7); Documentation/filesystems/idmappings.rst; podman-run(1), --userns]
 
+pub(crate) mod accounts;
 mod choose;
 pub(crate) mod copies;
 mod maps;

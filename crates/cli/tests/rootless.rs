@@ -458,6 +458,30 @@ fn the_users_of_an_image_are_there_and_who_keeps_a_number_has_a_name() {
 }
 
 #[test]
+fn a_user_namespace_can_be_that_of_others() {
+    let Some(user) = User::new("a_user_namespace_can_be_that_of_others", IDS) else { return };
+    user.sh("tar -C root -c . | mycontainer import - small > /dev/null");
+    let start = |flags: &str| user.sh(&format!("mycontainer run -d {flags} small sleep 100 > /dev/null"));
+    start("--name one --userns auto --network none");
+    start("--name two --userns container:one --network container:one --pid container:one");
+    user.sh("mycontainer pod create --userns keep-id web > /dev/null");
+    start("--name three --pod web");
+    start("--name four --pod web");
+    let look = |name: &str| {
+        user.sh(&format!(
+            "mycontainer exec {name} sh -c 'readlink /proc/self/ns/user; readlink /proc/self/ns/net; id -u; id -un; touch /tmp/x'"
+        ))
+    };
+    assert_eq!(look("one"), look("two"));
+    assert_eq!(look("three"), look("four"));
+    // Also in a pod the user keeps number and name.
+    assert!(look("four").ends_with(&format!("\n{}\n{}\n", user.uid, user.name)), "{}", look("four"));
+    user.sh("mycontainer restart -t 0 two > /dev/null; mycontainer pod restart web > /dev/null");
+    assert_eq!(look("one"), look("two"));
+    assert_eq!(look("three"), look("four"));
+}
+
+#[test]
 fn one_id_is_no_user_namespace() {
     let Some(user) = User::new("one_id_is_no_user_namespace", 0) else { return };
     let said = user.fails(125, "mycontainer run --rm --network none --userns keep-id ./root true");

@@ -17,6 +17,7 @@ use crate::namespaces::{self, NamespaceMode};
 use crate::options::{NetworkMode, RunOptions};
 use crate::pods;
 use crate::state::Id;
+use crate::userns::{Maps, UserMode};
 use oci_spec::runtime::LinuxNamespaceType;
 use runtime::{First, Root, Tree};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -66,6 +67,7 @@ fn others(options: &RunOptions) -> impl Iterator<Item = (Kind, &str)> {
         (Kind::Uts, options.uts.other()),
         (Kind::Pid, options.pid.other()),
         (Kind::Cgroup, options.cgroupns.other()),
+        (Kind::User, options.userns.other()),
     ];
     all.into_iter().filter_map(|(kind, other)| Some((kind, other?)))
 }
@@ -94,6 +96,9 @@ fn resolve(options: &mut RunOptions) -> Result<(), Error> {
             find(words)?;
         }
     }
+    if let UserMode::Container(words) = &mut options.userns {
+        find(words)?;
+    }
     options.hostname = hostname.or(options.hostname.take());
     Ok(())
 }
@@ -103,6 +108,14 @@ fn find(words: &mut String) -> Result<Found, Error> {
     let other = get(words)?;
     *words = other.id.as_str().to_owned();
     Ok(other)
+}
+
+/// The ids of another container's user namespace, and what was said of that.
+pub(crate) fn users_of(words: &str) -> Result<(Option<Maps>, UserMode), Error> {
+    let other = get(words)?;
+    let facts = other.facts()?;
+    let said = facts.options.as_ref().map(|options| options.userns.clone());
+    Ok((facts.maps.clone(), said.unwrap_or_default()))
 }
 
 fn hostname_of(other: &Found) -> Result<String, Error> {
@@ -120,6 +133,7 @@ enum Kind {
     Pid,
     /// Of a pod only.
     Cgroup,
+    User,
 }
 
 impl Kind {
@@ -130,6 +144,7 @@ impl Kind {
             Kind::Ipc => (Namespaces::IPC, "ipc", "ipc", LinuxNamespaceType::Ipc),
             Kind::Uts => (Namespaces::UTS, "uts", "uts", LinuxNamespaceType::Uts),
             Kind::Pid => (Namespaces::PID, "pid", "pid", LinuxNamespaceType::Pid),
+            Kind::User => (Namespaces::USER, "user", "user", LinuxNamespaceType::User),
             Kind::Cgroup => (Namespaces::CGROUP, "cgroup", "cgroup", LinuxNamespaceType::Cgroup),
         }
     }
@@ -175,12 +190,15 @@ pub(crate) fn open(options: &RunOptions) -> Result<Shared, Error> {
             // Before it is seen that the other lives still: who ends it finds the mark.
             crate::sweep::network().share(id, other.namespace(kind)?.as_fd())?;
         }
+        if kind == Kind::User && other.found.facts()?.maps.is_none() {
+            continue;
+        }
         let of_specification = kind.facts().3;
         shared.namespaces.push((of_specification, other.namespace(kind)?));
         match kind {
             Kind::Network => shared.trees.extend(other.files(options)?),
             Kind::Ipc => shared.trees.extend(other.shared_memory(options)?),
-            Kind::Uts | Kind::Pid | Kind::Cgroup => {}
+            Kind::Uts | Kind::Pid | Kind::Cgroup | Kind::User => {}
         }
     }
     Ok(shared)

@@ -24,7 +24,7 @@ const NOBODY: u32 = 65534;
 
 /// The two files with the user whom `keep-id` keeps, where the container does not know them.
 pub(crate) fn files(options: &RunOptions, root: &Root) -> Result<Vec<File>, Error> {
-    let UserMode::KeepId { uid, gid } = options.userns else { return Ok(Vec::new()) };
+    let UserMode::KeepId { uid, gid } = super::said(options)? else { return Ok(Vec::new()) };
     let (own_uid, own_gid) = choose::own_ids()?;
     let (uid, gid) = (uid.unwrap_or(own_uid), gid.unwrap_or(own_gid));
     let Some(name) = rootless::name_of(own_uid) else { return Ok(Vec::new()) };

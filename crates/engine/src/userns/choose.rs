@@ -6,6 +6,7 @@
 
 use super::maps::{Maps, Range};
 use super::{AskedRange, UserMode, accounts, is_asked_for, mounts};
+use crate::containers;
 use crate::created;
 use crate::error::Error;
 use crate::options::RunOptions;
@@ -39,10 +40,13 @@ pub(crate) fn choose(options: &RunOptions, meant: &Meant) -> Result<Chosen, Erro
     if !is_asked_for(options) {
         return Ok(Chosen::default());
     }
+    if let UserMode::Container(other) = &options.userns {
+        return Ok(Chosen { maps: containers::users_of(other)?.0, held: None });
+    }
     let own = own()?;
     let mut held = None;
     let [uid, gid] = match options.userns {
-        UserMode::Host => asked(options, &own)?,
+        UserMode::Host | UserMode::Container(_) => asked(options, &own)?,
         UserMode::KeepId { uid, gid } => {
             let kept = |id: Option<u32>, own: &[Range]| keep(id.unwrap_or(outside_of_zero(own)), count(own));
             [kept(uid, &own[0]), kept(gid, &own[1])]

@@ -161,7 +161,7 @@ fn what_cannot_be_says_why() {
         (
             &["--userns", "private"][..],
             125,
-            "it is host, auto[:size=N], keep-id[:uid=N,gid=N], nomap or container:NAME",
+            "it is host, auto[:size=N], keep-id[:uid=N,gid=N], nomap, container:NAME or ns:PATH",
         ),
         (&["--userns", "auto:size=0"], 125, "above 0"),
         (&["--uidmap", "0:1"], 0, ""),
@@ -238,5 +238,40 @@ fn another_containers_is_joined() {
             "{flags:?}: {}",
             common::stderr(&output)
         );
+    }
+}
+
+#[test]
+fn one_at_a_path_is_joined() {
+    let Some(l) = with_image("one_at_a_path_is_joined") else { return };
+    let make = |file: &str, users: &str| {
+        l.host.sh(&format!(
+            "touch {file}; unshare --user sleep 100 & pid=$!; until [ $(readlink /proc/$pid/ns/user) != $(readlink /proc/self/ns/user) ]; do sleep 0.05; done
+             echo '{users}' > /proc/$pid/uid_map; echo '{users}' > /proc/$pid/gid_map; mount --bind /proc/$pid/ns/user {file}; kill $pid"
+        ));
+    };
+    make("/mnt/users", "0 400000 3000");
+    let ns = ["--userns", "ns:/mnt/users"];
+    l.note(l.ok(&[&["run", "-d", "--name", "one"][..], &ns, &["small", "sh", "-c", SLEEPS]].concat()));
+    let is_in = |pid: u32| std::fs::metadata(format!("/proc/{pid}/ns/user")).unwrap().ino();
+    assert_eq!(is_in(l.pid("one")), std::fs::metadata(l.path("/mnt/users")).unwrap().ino());
+    assert_eq!(map_of(l.pid("one")), [[0, 400_000, 3000]]);
+    let look = "touch /new; chown 5:6 /new; stat -c %u:%g /new /data /suid; ping -c 1 127.0.0.1 > /dev/null && echo up";
+    assert_eq!(l.ok(&["exec", "one", "sh", "-c", look]), "5:6\n1000:1000\n0:0\nup");
+    l.ok(&["restart", "-t", "0", "one"]);
+    assert_eq!(map_of(l.pid("one")), [[0, 400_000, 3000]]);
+    // Another one at the same path would give its files away.
+    l.ok(&["stop", "-t", "0", "one"]);
+    l.host.sh("umount /mnt/users");
+    make("/mnt/users", "0 500000 3000");
+    let said = l.fails(1, &["start", "one"]);
+    assert!(said.contains("another one than when the container was made"), "{said}");
+    for (path, why) in [
+        ("/proc/self/ns/user", "that is --userns host"),
+        ("/proc/self/ns/net", "it is no user namespace"),
+        ("/mnt/nothing", "No such file"),
+    ] {
+        let said = l.fails(125, &["run", "--rm", "--userns", &format!("ns:{path}"), "small", "true"]);
+        assert!(said.contains(why), "{path}: {said}");
     }
 }

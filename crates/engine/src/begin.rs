@@ -15,7 +15,7 @@ use crate::rootless;
 use crate::run;
 use crate::spec::{self, Parts};
 use crate::state::{self, Id};
-use crate::userns::{self, Maps};
+use crate::userns::{self, Maps, UserMode};
 use crate::{user, volumes};
 use network::{Lease, Network, Wish};
 use oci_spec::runtime::Spec;
@@ -67,7 +67,10 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
     let with_volumes = with_volumes(beginning, root.tree(), &mut trees)?;
     let options = with_volumes.as_ref().unwrap_or(options);
     let mut shared = containers::open_shared(options)?;
-    let host_resolver = files::host_resolver();
+    if let UserMode::Namespace(path) = &options.userns {
+        userns::check_joined(path, maps)?;
+    }
+    let host_resolver = files::resolver_for(options);
     let asking = Asking { id, options, name, host: &host_resolver };
     let leases = endpoints::lease(network, &asking)?;
     if !leases.is_empty() {

@@ -175,7 +175,10 @@ impl Shared {
 pub(crate) fn open(options: &RunOptions) -> Result<Shared, Error> {
     let mut shared = Shared::default();
     if let NetworkMode::Namespace(path) = &options.network {
-        shared.namespaces.push((LinuxNamespaceType::Network, at_path(path)?));
+        shared.namespaces.push((LinuxNamespaceType::Network, at_path(path, Kind::Network)?));
+    }
+    if let UserMode::Namespace(path) = &options.userns {
+        shared.namespaces.push((LinuxNamespaceType::User, user_namespace_at(path)?));
     }
     let mut known: Vec<Other> = Vec::new();
     for (kind, id) in others(options) {
@@ -303,14 +306,20 @@ fn clone_of(root: &Root, place: &Path, kind: FileType) -> Result<Option<OwnedFd>
 /// Nothing that is mounted below it in one container shows in the other. [mount(2)]
 const MS_PRIVATE: u64 = 1 << 18;
 
-/// The network namespace at a path of the host. First by path alone: to open a fifo would wait, and a device might act.
-fn at_path(path: &Path) -> Result<OwnedFd, Error> {
+/// The user namespace at a path of the host.
+pub(crate) fn user_namespace_at(path: &Path) -> Result<OwnedFd, Error> {
+    at_path(path, Kind::User)
+}
+
+/// The namespace at a path of the host. First by path alone: to open a fifo would wait, and a device might act.
+fn at_path(path: &Path, kind: Kind) -> Result<OwnedFd, Error> {
+    let (bit, _, what, _) = kind.facts();
     let wrong = || Error::BadValue {
-        flag: "--network",
+        flag: if kind == Kind::User { "--userns" } else { "--network" },
         value: format!("ns:{}", path.display()),
-        reason: "it is no network namespace".into(),
+        reason: format!("it is no {what} namespace"),
     };
-    let failed = || Error::file("open the network namespace", path);
+    let failed = || Error::file("open the namespace", path);
     let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed())?;
     if !sys::namespace::is_of_nsfs(file.as_fd()).unwrap_or(false) {
         return Err(wrong());
@@ -318,7 +327,7 @@ fn at_path(path: &Path) -> Result<OwnedFd, Error> {
     let same = format!("/proc/self/fd/{}", file.as_raw_fd());
     let namespace = rustix::fs::openat(CWD, same, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed())?;
     match sys::namespace::kind(namespace.as_fd()) {
-        Ok(Namespaces::NETWORK) => Ok(namespace),
+        Ok(found) if found == bit => Ok(namespace),
         _ => Err(wrong()),
     }
 }

@@ -5,7 +5,7 @@
 //! leave taken.
 
 use super::maps::{Maps, Range};
-use super::{AskedRange, UserMode, accounts, is_asked_for, mounts};
+use super::{AskedRange, UserMode, accounts, is_asked_for, joined, mounts};
 use crate::containers;
 use crate::created;
 use crate::error::Error;
@@ -46,6 +46,7 @@ pub(crate) fn choose(options: &RunOptions, meant: &Meant) -> Result<Chosen, Erro
     let own = own()?;
     let mut held = None;
     let [uid, gid] = match options.userns {
+        UserMode::Namespace(ref path) => joined::ranges(path)?,
         UserMode::Host | UserMode::Container(_) => asked(options, &own)?,
         UserMode::KeepId { uid, gid } => {
             let kept = |id: Option<u32>, own: &[Range]| keep(id.unwrap_or(outside_of_zero(own)), count(own));

@@ -10,11 +10,13 @@
 pub(crate) mod accounts;
 mod choose;
 pub(crate) mod copies;
+mod joined;
 mod maps;
 pub(crate) mod mounts;
 pub(crate) mod root;
 
 pub(crate) use choose::choose;
+pub(crate) use joined::check as check_joined;
 pub(crate) use maps::{Maps, Range, check as check_identity, seen_by};
 
 use crate::containers::{self, CreateOptions};
@@ -24,6 +26,7 @@ use crate::parse::ParseError;
 use crate::rootless;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::PathBuf;
 
 /// Whose user namespace a container is in, as typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +50,8 @@ pub enum UserMode {
     NoMap,
     /// Another container's: by its id, once this one is made. Where that one has none of its own, this one has none.
     Container(String),
+    /// The one at a path of the host.
+    Namespace(PathBuf),
 }
 
 impl UserMode {
@@ -58,6 +63,9 @@ impl UserMode {
         let wrong = |why: &'static str| ParseError::new(text, why);
         if let Some(other) = text.strip_prefix("container:").filter(|other| !other.is_empty()) {
             return Ok(UserMode::Container(other.to_owned()));
+        }
+        if let Some(path) = text.strip_prefix("ns:").filter(|path| path.starts_with('/')) {
+            return Ok(UserMode::Namespace(path.into()));
         }
         let (word, options) = text.split_once(':').unwrap_or((text, ""));
         let mut given = [None; 3];
@@ -80,7 +88,7 @@ impl UserMode {
             // Docker takes an empty word, too.
             "host" | "" => Ok(UserMode::Host),
             "nomap" => Ok(UserMode::NoMap),
-            _ => Err(wrong("it is host, auto[:size=N], keep-id[:uid=N,gid=N], nomap or container:NAME")),
+            _ => Err(wrong("it is host, auto[:size=N], keep-id[:uid=N,gid=N], nomap, container:NAME or ns:PATH")),
         }
     }
 }
@@ -101,6 +109,7 @@ impl fmt::Display for UserMode {
             UserMode::Host => f.write_str("host"),
             UserMode::NoMap => f.write_str("nomap"),
             UserMode::Container(other) => write!(f, "container:{other}"),
+            UserMode::Namespace(path) => write!(f, "ns:{}", path.display()),
             UserMode::Auto { size: None } => f.write_str("auto"),
             UserMode::Auto { size: Some(size) } => write!(f, "auto:size={size}"),
             UserMode::KeepId { uid, gid } => {
@@ -239,13 +248,22 @@ mod tests {
 
     #[test]
     fn a_mode_is_written_as_it_is_typed() {
-        let right =
-            ["host", "auto", "auto:size=5", "keep-id", "keep-id:uid=7", "keep-id:uid=7,gid=8", "nomap", "container:a"];
+        let right = [
+            "host",
+            "auto",
+            "auto:size=5",
+            "keep-id",
+            "keep-id:uid=7",
+            "keep-id:uid=7,gid=8",
+            "nomap",
+            "container:a",
+            "ns:/a",
+        ];
         for text in right {
             assert_eq!(UserMode::parse(text).unwrap().to_string(), text);
         }
         let wrong = ["private", "auto:size=0", "auto:uid=1", "keep-id:size=1", "keep-id:uid", "keep-id:uid=-1"];
-        for text in wrong.iter().chain(&["host:", "nomap:x=1", "auto:size=4294967296", "container:", "ns:"]) {
+        for text in wrong.iter().chain(&["host:", "nomap:x=1", "auto:size=4294967296", "container:", "ns:a"]) {
             assert!(UserMode::parse(text).is_err(), "{text}");
         }
     }

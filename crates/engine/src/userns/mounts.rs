@@ -19,7 +19,13 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) struct Mapper(OwnedFd);
 
 /// The last one, with the process that made it: another process that began as its copy may have let go of the descriptor.
-static LAST: Mutex<Option<(u32, [Vec<Range>; 2], OwnedFd)>> = Mutex::new(None);
+static LAST: Mutex<Option<Made>> = Mutex::new(None);
+
+struct Made {
+    maker: u32,
+    ranges: [Vec<Range>; 2],
+    namespace: OwnedFd,
+}
 
 impl Mapper {
     /// For the files of a container, of which all parts are mapped by one: it takes 0.25 ms to make. For a process of one
@@ -27,17 +33,14 @@ impl Mapper {
     pub(crate) fn of(maps: &Maps) -> Result<Mapper, Error> {
         let (own, ranges) = (std::process::id(), maps.of_mounts());
         let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((maker, known, namespace)) = &*last
-            && *maker == own
-            && *known == ranges
-            && let Ok(copy) = namespace.try_clone()
-        {
+        let known = last.as_ref().filter(|made| made.maker == own && made.ranges == ranges);
+        if let Some(copy) = known.and_then(|made| made.namespace.try_clone().ok()) {
             return Ok(Mapper(copy));
         }
         let namespace: OwnedFd = runtime::user_namespace(&id_maps(&ranges[0]), &id_maps(&ranges[1]))?;
         if let Ok(copy) = namespace.try_clone()
-            && let Some((maker, _, old)) = last.replace((own, ranges, copy))
-            && maker != own
+            && let Some(old) = last.replace(Made { maker: own, ranges, namespace: copy })
+            && old.maker != own
         {
             // By now the number may be another file's.
             std::mem::forget(old);

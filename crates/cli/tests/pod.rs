@@ -138,7 +138,7 @@ fn the_infra_container_is_no_way_out() {
 #[test]
 fn a_pod_can_have_users_of_its_own() {
     let Some(l) = Pods::new("a_pod_can_have_users_of_its_own") else { return };
-    l.host.sh(&format!("tar -C {} -c . > /run/small.tar", busybox_root().display()));
+    l.host.sh(&format!("tar --owner 0 --group 0 -C {} -c . > /run/small.tar", busybox_root().display()));
     l.ok(&["import", "/run/small.tar", "small"]);
     l.ok(&["pod", "create", "--userns", "auto:size=2000", "--share", "net,ipc,pid", "web"]);
     let start = |flags: &[&str]| {

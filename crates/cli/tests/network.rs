@@ -95,7 +95,7 @@ fn network_host_is_the_hosts_own() {
     let (links, resolv_conf) = said.split_once('\n').unwrap();
     let links: Value = serde_json::from_str(links).unwrap();
     assert_eq!(links, host.json("ip -j address"));
-    assert_eq!(names(&links), ["lo", "dummy7"]);
+    assert!(names(&links).contains(&"dummy7".to_owned()));
     assert_eq!(resolv_conf, std::fs::read_to_string(&file).unwrap());
 }
 
@@ -431,12 +431,14 @@ fn the_default_network_leaves_nothing_on_this_machine_either() {
 
 // --- what the tests share --------------------------------------------------------------------------------------------
 
-/// Asks the outside machine who it sees. Not with wget, for that of a static busybox wants glibc's shared libraries.
-const PEER: &str = "printf 'GET /cgi-bin/peer HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 1 203.0.113.9 8000 | tail -n 1";
+/// Asks the outside machine who it sees. Not with wget, for that of a static busybox wants glibc's shared libraries. With an
+/// end, for some versions of pasta forget the end of a connection of which one half was closed before.
+const PEER: &str =
+    "printf 'GET /cgi-bin/peer HTTP/1.0\\r\\n\\r\\n' | busybox timeout 2 busybox nc -w 1 203.0.113.9 8000 | tail -n 1";
 
 /// Asks such a server for a page.
 fn fetch(address: &str) -> String {
-    format!("printf 'GET /page HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 1 {address} 8000 | tail -n 1")
+    format!("printf 'GET /page HTTP/1.0\\r\\n\\r\\n' | busybox timeout 2 busybox nc -w 1 {address} 8000 | tail -n 1")
 }
 
 /// A script that tells whether another says what is expected.

@@ -134,6 +134,36 @@ fn the_infra_container_is_no_way_out() {
     assert_eq!(l.tool(&["exec", "holder", "sh"]).status.code(), Some(127));
 }
 
+/// What a pod shares belongs to its user namespace, and so do all of its containers.
+#[test]
+fn a_pod_can_have_users_of_its_own() {
+    let Some(l) = Pods::new("a_pod_can_have_users_of_its_own") else { return };
+    l.host.sh(&format!("tar --owner 0 --group 0 -C {} -c . > /run/small.tar", busybox_root().display()));
+    l.ok(&["import", "/run/small.tar", "small"]);
+    l.ok(&["pod", "create", "--userns", "auto:size=2000", "--share", "net,ipc,pid", "web"]);
+    let start = |flags: &[&str]| {
+        l.note(l.ok(&[&["run", "-d"][..], flags, &["small", "sh", "-c", SLEEPS]].concat()));
+    };
+    start(&["--pod", "web", "--name", "one"]);
+    start(&["--pod", "web", "--name", "two"]);
+    start(&["--pod", "new:other", "--userns", "auto:size=3000", "--name", "three"]);
+    for kind in ["user", "net", "ipc", "pid"] {
+        assert_eq!(namespace(l.pid("one"), kind), namespace(l.pid("two"), kind), "{kind}");
+    }
+    let map = |name: &str| {
+        l.ok(&["exec", name, "sh", "-c", "cat /proc/self/uid_map | tr -s ' '; touch /x; stat -c %u /x /bin"])
+    };
+    assert!(map("one").contains(" 2000\n0\n0") && map("one") == map("two"), "{} {}", map("one"), map("two"));
+    assert!(map("three").contains(" 3000\n0\n0"), "{}", map("three"));
+    assert!(l.ok(&["exec", "two", "ping", "-c", "1", "127.0.0.1"]).contains("1 packets received"));
+    l.ok(&["pod", "restart", "web"]);
+    assert_eq!(map("one"), map("two"));
+    let said = l.fails(125, &["run", "--rm", "--pod", "web", "--userns", "auto", "small", "true"]);
+    assert!(said.contains("--userns is the pod's"), "{said}");
+    let said = l.fails(125, &["pod", "create", "--infra=false", "--userns", "auto"]);
+    assert!(said.contains("nothing is shared"), "{said}");
+}
+
 #[test]
 fn a_pod_lives_as_a_whole() {
     let Some(l) = Pods::new("a_pod_lives_as_a_whole") else { return };

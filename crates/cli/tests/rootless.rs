@@ -81,6 +81,12 @@ fn namespaces_can_be_the_hosts() {
         user.sh(&format!("mycontainer run --rm --network none --{kind} host ./root readlink /proc/self/ns/{kind}"))
     };
     assert_eq!((seen("pid"), seen("ipc")), (ns("pid"), ns("ipc")));
+    // Who has the host's is joined as well, where nothing is to be entered that the user may not enter.
+    for flags in ["--network none --pid host", "--network host --ipc host --uts host --cgroupns host"] {
+        user.sh(&format!("mycontainer run -d --name shares {flags} ./root sleep 100 > /dev/null"));
+        assert_eq!(user.sh("mycontainer exec shares echo joined"), "joined\n", "{flags}");
+        user.sh("mycontainer rm -f shares > /dev/null");
+    }
     // And a user of the container's writes to what it was given.
     assert_eq!(user.sh("mycontainer run --rm -u 1000 ./root sh -c 'echo out > /dev/stdout' | cat"), "out\n");
 }
@@ -181,6 +187,27 @@ fn without_subordinate_ids_there_is_one_user() {
     assert_eq!(user.sh("mycontainer run --rm small stat -c %u /bin/busybox"), "0\n");
     let said = user.fails(125, "mycontainer run --rm -u 7 ./root id");
     assert!(said.contains("no subordinate ids") && said.contains("usermod"), "{said}");
+}
+
+/// Of such a user the kernel says "invalid argument".
+#[test]
+fn a_user_whom_nobody_set_aside_is_told_with_those_there_are() {
+    let Some(user) = User::new("a_user_whom_nobody_set_aside_is_told_with_those_there_are", IDS) else { return };
+    user.sh("mycontainer run -d --name one --network none ./root sleep 100 > /dev/null");
+    for (words, id) in [
+        ("run --rm --network none -u 2147483647 ./root true", "user 2147483647"),
+        ("run --rm --network none -u 0:65537 ./root true", "group 65537"),
+        ("run --rm --network none --group-add 65538 ./root true", "group 65538"),
+        ("exec -u 65537 one true", "user 65537"),
+    ] {
+        let said = user.fails(125, &format!("mycontainer {words}"));
+        assert!(said.contains(&format!("the {id} there: its user namespace has 0 to 65536")), "{words}: {said}");
+        assert!(said.contains("usermod --add-subuids"), "{said}");
+    }
+    user.sh("mycontainer run --rm --network none -u 65536:65536 ./root true; mycontainer exec -u 65536 one true");
+    user.sh("tar -C root -c . | mycontainer import - small > /dev/null");
+    let said = user.fails(125, "mycontainer run --rm --network none --userns auto:size=10 -u 10 small true");
+    assert!(said.contains("has 0 to 9, and no others") && said.contains("auto:size=N"), "{said}");
 }
 
 /// Who has no program that leads out has containers that reach each other, and is told.
@@ -389,6 +416,69 @@ fn users_of_containers_are_told_apart_from_the_user() {
     let said = user.fails(125, "mycontainer run --rm -v ./mine:/m:idmap --userns auto small true");
     assert!(said.contains("only root can"), "{said}");
     user.sh("mycontainer rm -f -t 0 one other > /dev/null; mycontainer volume rm vol > /dev/null");
+}
+
+/// As Podman's.
+#[test]
+fn the_users_of_an_image_are_there_and_who_keeps_a_number_has_a_name() {
+    let Some(user) = User::new("the_users_of_an_image_are_there_and_who_keeps_a_number_has_a_name", IDS) else {
+        return;
+    };
+    user.sh(
+        "mkdir -p root/etc; printf 'root:x:0:0::/:/bin/sh\\nfar:x:3000:7::/:\\nnobody:x:65534:65534::/:' > root/etc/passwd
+         printf 'root:x:0:\\nlast:x:4999:\\nnogroup:x:65534:\\n' > root/etc/group
+         tar -C root -c . | mycontainer import - many > /dev/null",
+    );
+    let run = |flags: &str, script: &str| {
+        user.sh(&format!("mycontainer run --rm --network none {flags} many sh -c '{script}'"))
+    };
+    let map = "cat /proc/self/uid_map | tr -s \" \"";
+    assert_eq!(run("--userns auto", map), " 0 1 5000\n");
+    assert_eq!(run("--userns auto -u 6000", map), " 0 1 6001\n");
+    assert_eq!(run("--userns auto:size=50", map), " 0 1 50\n");
+    assert_eq!(run("--userns auto -u far:last", "id -u; id -g"), "3000\n4999\n");
+    // The user is called as on the host, by the whole container, and its files are as they were.
+    let (name, uid, gid) = (&user.name, user.uid, user.sh("id -g"));
+    let who = "id -un; id -gn; wc -l < /etc/passwd; tail -n 1 /etc/passwd; grep -c nogroup /etc/group";
+    assert_eq!(
+        run("--userns keep-id", who),
+        format!("{name}\n{name}\n4\n{name}:*:{uid}:{}::/:/bin/sh\n1\n", gid.trim())
+    );
+    assert_eq!(run("--userns keep-id:uid=77,gid=78", "id -un; id -gn"), format!("{name}\n{name}\n"));
+    assert_eq!(run("--userns keep-id:uid=3000,gid=4999", "id -un; id -gn"), "far\nlast\n");
+    assert_eq!(run("--userns auto", "wc -l < /etc/passwd"), "2\n");
+    user.sh("echo mine:x:1:1::/: > passwd");
+    assert_eq!(run("--userns keep-id -v ./passwd:/etc/passwd", "cat /etc/passwd"), "mine:x:1:1::/:\n");
+    // One that stays has it again each time, and a program that joins it knows them, too.
+    user.sh("mycontainer run -d --name one --network none --userns keep-id many sleep 100 > /dev/null");
+    for _ in 0..2 {
+        assert_eq!(user.sh(&format!("mycontainer exec -u {name} one id -un")), format!("{name}\n"));
+        user.sh("mycontainer restart -t 0 one > /dev/null");
+    }
+}
+
+#[test]
+fn a_user_namespace_can_be_that_of_others() {
+    let Some(user) = User::new("a_user_namespace_can_be_that_of_others", IDS) else { return };
+    user.sh("tar -C root -c . | mycontainer import - small > /dev/null");
+    let start = |flags: &str| user.sh(&format!("mycontainer run -d {flags} small sleep 100 > /dev/null"));
+    start("--name one --userns auto --network none");
+    start("--name two --userns container:one --network container:one --pid container:one");
+    user.sh("mycontainer pod create --userns keep-id web > /dev/null");
+    start("--name three --pod web");
+    start("--name four --pod web");
+    let look = |name: &str| {
+        user.sh(&format!(
+            "mycontainer exec {name} sh -c 'readlink /proc/self/ns/user; readlink /proc/self/ns/net; id -u; id -un; touch /tmp/x'"
+        ))
+    };
+    assert_eq!(look("one"), look("two"));
+    assert_eq!(look("three"), look("four"));
+    // Also in a pod the user keeps number and name.
+    assert!(look("four").ends_with(&format!("\n{}\n{}\n", user.uid, user.name)), "{}", look("four"));
+    user.sh("mycontainer restart -t 0 two > /dev/null; mycontainer pod restart web > /dev/null");
+    assert_eq!(look("one"), look("two"));
+    assert_eq!(look("three"), look("four"));
 }
 
 #[test]

@@ -158,7 +158,11 @@ fn it_has_no_power_over_what_is_not_its_own() {
 fn what_cannot_be_says_why() {
     let Some(l) = with_image("what_cannot_be_says_why") else { return };
     for (flags, expected, why) in [
-        (&["--userns", "private"][..], 125, "it is host, auto[:size=N], keep-id[:uid=N,gid=N] or nomap"),
+        (
+            &["--userns", "private"][..],
+            125,
+            "it is host, auto[:size=N], keep-id[:uid=N,gid=N], nomap, container:NAME or ns:PATH",
+        ),
         (&["--userns", "auto:size=0"], 125, "above 0"),
         (&["--uidmap", "0:1"], 0, ""),
         (&["--uidmap", "0:1:x"], 125, "CONTAINER:FROM[:AMOUNT]"),
@@ -177,4 +181,97 @@ fn what_cannot_be_says_why() {
     }
     let said = l.fails(125, &["run", "--rm", "--userns", "auto", "host", "true"]);
     assert!(said.contains("a view of the host"), "{said}");
+}
+
+/// As two of a pod are, with files that belong to the same users in both.
+#[test]
+fn another_containers_is_joined() {
+    let Some(l) = with_image("another_containers_is_joined") else { return };
+    l.note(l.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "one",
+        "--userns",
+        "auto",
+        "--ipc",
+        "shareable",
+        "small",
+        "sh",
+        "-c",
+        SLEEPS,
+    ]));
+    l.note(l.ok(&["run", "-d", "--name", "plain", "small", "sh", "-c", SLEEPS]));
+    let user = |name: &str| std::fs::read_link(format!("/proc/{}/ns/user", l.pid(name))).unwrap();
+    let join = ["--userns", "container:one", "-v", "vol:/vol"];
+    let shared = ["--pid", "container:one", "--ipc", "container:one", "--network", "container:one"];
+    for (name, more) in [("two", &[][..]), ("three", &shared)] {
+        let words = [&["run", "-d", "--name", name][..], &join, more, &["small", "sh", "-c", SLEEPS]].concat();
+        l.note(l.ok(&words));
+        assert_eq!(user(name), user("one"), "{name}");
+        assert_eq!(map_of(l.pid(name)), map_of(l.pid("one")), "{name}");
+        let look = "touch /new /vol/x; chown 5:6 /new /vol/x; stat -c %u:%g /new /vol/x /data /suid";
+        assert_eq!(l.ok(&["exec", name, "sh", "-c", look]), "5:6\n5:6\n1000:1000\n0:0", "{name}");
+    }
+    assert_eq!(l.field("two", "HostConfig.UsernsMode"), format!("container:{}", l.field("one", "Id")));
+    // Root of one may do to the other what root may.
+    assert!(l.ok(&["exec", "three", "sh", "-c", "kill -0 1 && echo may"]).contains("may"));
+    // Whoever has none of its own gives none, and who does not run cannot be joined.
+    l.note(l.ok(&["run", "-d", "--name", "four", "--userns", "container:plain", "small", "sh", "-c", SLEEPS]));
+    assert_eq!(user("four"), user("plain"));
+    l.ok(&["stop", "-t", "0", "two"]);
+    l.ok(&["start", "two"]);
+    l.ok(&["rm", "-f", "three"]);
+    l.ok(&["stop", "-t", "0", "one", "two"]);
+    let said = l.fails(1, &["start", "two"]);
+    assert!(said.contains("cannot join the user namespace of the container one: it is not running"), "{said}");
+    l.ok(&["start", "one", "two"]);
+    assert_eq!(user("two"), user("one"));
+    for (flags, why) in [
+        (&["--userns", "container:nobody"][..], "there is no container"),
+        (&["--userns", "container:one", "--pid", "container:plain"], "it is of another user namespace"),
+        (&["--userns", "container:one", "--uidmap", "0:5:5"], "cannot be used with --userns container:"),
+    ] {
+        let output = l.tool(&[&["run", "--rm"], flags, &["small", "true"]].concat());
+        assert!(
+            !output.status.success() && common::stderr(&output).contains(why),
+            "{flags:?}: {}",
+            common::stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn one_at_a_path_is_joined() {
+    let Some(l) = with_image("one_at_a_path_is_joined") else { return };
+    let make = |file: &str, users: &str| {
+        l.host.sh(&format!(
+            "touch {file}; unshare --user sleep 100 & pid=$!; until [ $(readlink /proc/$pid/ns/user) != $(readlink /proc/self/ns/user) ]; do sleep 0.05; done
+             echo '{users}' > /proc/$pid/uid_map; echo '{users}' > /proc/$pid/gid_map; mount --bind /proc/$pid/ns/user {file}; kill $pid"
+        ));
+    };
+    make("/mnt/users", "0 400000 3000");
+    let ns = ["--userns", "ns:/mnt/users"];
+    l.note(l.ok(&[&["run", "-d", "--name", "one"][..], &ns, &["small", "sh", "-c", SLEEPS]].concat()));
+    let is_in = |pid: u32| std::fs::metadata(format!("/proc/{pid}/ns/user")).unwrap().ino();
+    assert_eq!(is_in(l.pid("one")), std::fs::metadata(l.path("/mnt/users")).unwrap().ino());
+    assert_eq!(map_of(l.pid("one")), [[0, 400_000, 3000]]);
+    let look = "touch /new; chown 5:6 /new; stat -c %u:%g /new /data /suid; ping -c 1 127.0.0.1 > /dev/null && echo up";
+    assert_eq!(l.ok(&["exec", "one", "sh", "-c", look]), "5:6\n1000:1000\n0:0\nup");
+    l.ok(&["restart", "-t", "0", "one"]);
+    assert_eq!(map_of(l.pid("one")), [[0, 400_000, 3000]]);
+    // Another one at the same path would give its files away.
+    l.ok(&["stop", "-t", "0", "one"]);
+    l.host.sh("umount /mnt/users");
+    make("/mnt/users", "0 500000 3000");
+    let said = l.fails(1, &["start", "one"]);
+    assert!(said.contains("another one than when the container was made"), "{said}");
+    for (path, why) in [
+        ("/proc/self/ns/user", "that is --userns host"),
+        ("/proc/self/ns/net", "it is no user namespace"),
+        ("/mnt/nothing", "No such file"),
+    ] {
+        let said = l.fails(125, &["run", "--rm", "--userns", &format!("ns:{path}"), "small", "true"]);
+        assert!(said.contains(why), "{path}: {said}");
+    }
 }

@@ -15,7 +15,7 @@ use crate::rootless;
 use crate::run;
 use crate::spec::{self, Parts};
 use crate::state::{self, Id};
-use crate::userns::Maps;
+use crate::userns::{self, Maps, UserMode};
 use crate::{user, volumes};
 use network::{Lease, Network, Wish};
 use oci_spec::runtime::Spec;
@@ -67,7 +67,10 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
     let with_volumes = with_volumes(beginning, root.tree(), &mut trees)?;
     let options = with_volumes.as_ref().unwrap_or(options);
     let mut shared = containers::open_shared(options)?;
-    let host_resolver = files::host_resolver();
+    if let UserMode::Namespace(path) = &options.userns {
+        userns::check_joined(path, maps)?;
+    }
+    let host_resolver = files::resolver_for(options);
     let asking = Asking { id, options, name, host: &host_resolver };
     let leases = endpoints::lease(network, &asking)?;
     if !leases.is_empty() {
@@ -79,6 +82,7 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
     // A view of the host that is made piece by piece has its programs and users in none of the pieces alone.
     let host = if is_host && rootless::is_rootless() { Some(rootfs::host()?) } else { None };
     let looked_in = host.as_ref().unwrap_or(root.tree());
+    files.extend(userns::accounts::files(options, looked_in)?);
     let spec = configuration(options, confines, looked_in, is_host, hostname, &shared, maps)?;
     let cgroup = match rootless::groups::enter() {
         Ok(()) => id.cgroup(options.cgroup_parent.as_deref())?,
@@ -204,6 +208,7 @@ fn configuration(
 ) -> Result<Spec, Error> {
     let identity = user::resolve(root, options.user.as_deref())?;
     let identity = user::with_groups(identity, root, &options.group_add)?;
+    userns::check_identity(&identity, maps)?;
     spec::spec(Parts {
         options,
         confines,

@@ -55,6 +55,18 @@ pub enum Error {
         /// The group.
         gid: u32,
     },
+    /// A program's user or one of its groups, which the user namespace that it is to be in does not know.
+    #[error("no program can run with the {kind} {id} there: its user namespace has {ids}, and no others")]
+    NotMapped {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// Which.
+        id: u32,
+        /// Those that it has.
+        ids: String,
+        /// It is the container's own.
+        is_containers: bool,
+    },
     /// Limits without a group to set them on.
     #[error("limits need a control group, and you have none here: {0}")]
     NoLimits(cgroup::Error),
@@ -543,6 +555,13 @@ impl Error {
             Error::OwnersInPlace(_) => "`mycontainer import` makes an image of it, or leave --userns away",
             Error::OneId { .. } | Error::NoRanges => {
                 "`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER` sets some aside"
+            }
+            Error::NotMapped { is_containers: true, .. } => {
+                "`--userns auto:size=N` gives it as many as that, `--uidmap` and `--gidmap` those that you name"
+            }
+            Error::NotMapped { .. } => {
+                "`sudo usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST $USER` sets more aside for you; they are there \
+                 when none of your containers has run for five seconds"
             }
             Error::NoLimits(error) => return error.hint(),
             Error::DataDir { .. } => {

@@ -163,6 +163,14 @@ fn own_names(options: &RunOptions, hostname: &str) -> String {
     format!("{hostname}{name}")
 }
 
+/// As [`host_resolver`], for a container that begins: one that has the host's network asks as the host does.
+pub(crate) fn resolver_for(options: &RunOptions) -> HostResolver {
+    match options.network {
+        NetworkMode::Host => HostResolver::parse(&std::fs::read("/etc/resolv.conf").unwrap_or_default()),
+        _ => host_resolver(),
+    }
+}
+
 /// The host's resolver configuration; an unreadable one counts as empty, which means 127.0.0.1.
 pub(crate) fn host_resolver() -> HostResolver {
     let text = std::fs::read("/etc/resolv.conf").unwrap_or_default();

@@ -170,13 +170,16 @@ fn ids() -> Looked {
 fn way_out() -> Looked {
     let name = "pasta";
     let may_open = accessat(CWD, "/dev/net/tun", Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS);
-    match (in_path("pasta"), may_open) {
-        (Some(path), Ok(())) => good(name, path.display().to_string()),
+    let found = in_path(name).map(|path| path.display().to_string());
+    let stands_in =
+        || in_path("slirp4netns").map(|path| format!("none in PATH; {} does the same, slower", path.display()));
+    match (found.or_else(stands_in), may_open) {
+        (Some(found), Ok(())) => good(name, found),
         (None, _) => bad(
             name,
             Verdict::Lacking,
-            "there is none in PATH: networks of containers lead nowhere",
-            "install the package passt",
+            "there is none in PATH, and no slirp4netns: networks of containers lead nowhere",
+            "install the package passt, or slirp4netns",
         ),
         (_, Err(error)) => {
             let remedy = "sudo modprobe tun; sudo chmod 666 /dev/net/tun";

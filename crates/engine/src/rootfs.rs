@@ -154,7 +154,7 @@ pub(crate) fn open(
         Meant::Host => open_host(&layer()?),
         Meant::Directory if options.ephemeral => over(vec![directory(path)?], path, &layer()?),
         Meant::Directory => in_place(path),
-        Meant::Empty => empty(),
+        Meant::Empty => empty((0, 0)),
         Meant::Archive => {
             let unpacked = image::Store::open(data_dir())?.archive(path)?;
             let mut open = over(vec![unpacked.dir], &unpacked.path, &layer()?)?;
@@ -186,7 +186,8 @@ fn open_mapped(
     let path = Path::new(&options.root);
     let of_archive = |unpacked: image::Unpacked| (unpacked.digest, vec![unpacked.dir], vec![unpacked.guard]);
     let (tree, lower, held) = match meant {
-        Meant::Host | Meant::Empty => return open(meant, options, layer, None),
+        Meant::Host => return open(meant, options, layer, None),
+        Meant::Empty => return empty(maps.outside(0, 0).unwrap_or_default()),
         Meant::Directory if !options.ephemeral => {
             let open = in_place(path)?;
             userns::root::in_place(open.root.tree(), path, maps)?;
@@ -230,12 +231,15 @@ fn in_place(path: &Path) -> Result<OpenRoot, Error> {
 }
 
 /// Room for the places that are mounted on, and for nothing else.
-fn empty() -> Result<OpenRoot, Error> {
+/// Of the container's root.
+fn empty(owner: (u32, u32)) -> Result<OpenRoot, Error> {
     let make = || {
         let fs = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
         for (name, value) in [(c"size", c"64k"), (c"nr_inodes", c"64"), (c"mode", c"755")] {
             fsconfig_set_string(&fs, name, value)?;
         }
+        fsconfig_set_string(&fs, c"uid", owner.0.to_string())?;
+        fsconfig_set_string(&fs, c"gid", owner.1.to_string())?;
         fsconfig_create(&fs)?;
         let sealed =
             MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;

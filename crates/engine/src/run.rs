@@ -44,7 +44,7 @@ pub(crate) fn run(options: &RunOptions, meant: &Meant) -> Result<Outcome, Error>
     };
     let id = Id::random()?;
     let confines = Confines::of(options)?;
-    let chosen = userns::choose(options)?;
+    let chosen = userns::choose(options, meant)?;
     let facts = Facts { maps: chosen.maps, ..containers::facts(options, meant, &id, confines.clone()) };
     let options = of_image.as_ref().unwrap_or(options);
     let record = step(

@@ -106,7 +106,8 @@ fn linux(parts: &Parts<'_>, nodes: Vec<LinuxDevice>, rules: Vec<LinuxDeviceCgrou
     let options = parts.options;
     let mut linux = Linux::default();
     linux.set_namespaces(Some(namespaces(options, parts.shared, parts.maps.is_some())));
-    if let Some(maps) = parts.maps {
+    // One of another container's is mapped.
+    if let Some(maps) = parts.maps.filter(|_| parts.shared.path(LinuxNamespaceType::User).is_none()) {
         let [uid, gid] = maps.mappings();
         linux.set_uid_mappings(Some(uid));
         linux.set_gid_mappings(Some(gid));

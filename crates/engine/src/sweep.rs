@@ -125,7 +125,9 @@ fn sweep_part(own: Option<&Id>, part_of: impl Fn(usize) -> Part) -> Vec<Error> {
 
 /// The networks.
 pub(crate) fn network() -> network::Network {
-    network::Network::open(&network_dir()).at(crate::rootless::network())
+    let host = crate::rootless::network();
+    let loopback = host.map(|_| crate::rootless::uplink::RESOLVER.into());
+    network::Network::open(&network_dir()).at(host, loopback)
 }
 
 /// Where it keeps what it knows.

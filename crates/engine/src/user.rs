@@ -130,6 +130,19 @@ fn find_group(groups: &str, name: &str) -> Option<u32> {
     groups.lines().filter_map(parse_group).find(|(known, ..)| *known == name).map(|(_, gid, _)| gid)
 }
 
+/// Whether a group has this number.
+pub(crate) fn has_group(groups: &str, gid: u32) -> bool {
+    groups.lines().filter_map(parse_group).any(|(_, known, _)| known == gid)
+}
+
+/// All ids that a passwd file names, or a group file.
+pub(crate) fn ids_in(text: &str, is_passwd: bool) -> Vec<u32> {
+    if is_passwd {
+        return text.lines().filter_map(parse_user).flat_map(|user| [user.uid, user.gid]).collect();
+    }
+    text.lines().filter_map(parse_group).map(|(_, gid, _)| gid).collect()
+}
+
 fn groups_of(groups: &str, user: &str, primary: u32) -> Vec<u32> {
     let member = |(_, gid, members): (&str, u32, &str)| {
         (gid != primary && members.split(',').any(|member| member == user)).then_some(gid)
@@ -146,7 +159,7 @@ fn parse_group(line: &str) -> Option<(&str, u32, &str)> {
 }
 
 /// The text of a small file inside the root; empty when it is not there.
-fn read(root: &Root, path: &str) -> Result<String, Error> {
+pub(crate) fn read(root: &Root, path: &str) -> Result<String, Error> {
     let failed = |errno| Error::file("read the container's", Path::new("/").join(path))(errno);
     // First by O_PATH: opening a FIFO would hold us up, and opening a device can do things.
     let place = match root.open(Path::new(path), OFlags::PATH) {

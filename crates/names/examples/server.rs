@@ -29,6 +29,7 @@ fn run(words: &[String]) -> Result<(), Failure> {
         names: std::fs::File::open(dir)?.into(),
         network: network.clone(),
         subnets: subnets.iter().map(|subnet| parse(subnet)).collect::<Result<_, _>>()?,
+        loopback: None,
         is_over: Box::new(input_has_ended),
     };
     println!("ready");

@@ -35,6 +35,8 @@ pub struct Server {
     pub network: String,
     /// The network's subnets: names of their addresses are asked of nobody else.
     pub subnets: Vec<Subnet>,
+    /// What is asked in place of the host's loopback, where that is not this process's.
+    pub loopback: Option<IpAddr>,
     /// Whether it is to end; asked each second.
     pub is_over: Box<dyn FnMut() -> bool>,
 }
@@ -101,7 +103,7 @@ impl Running {
         Ok(Running {
             epoll,
             reader: Reader::new(names),
-            upstreams: Upstreams::new(&server.network, own.ip().to_canonical()),
+            upstreams: Upstreams::new(&server.network, own.ip().to_canonical(), server.loopback),
             server,
             cache: Cache::default(),
             flights: Flights::default(),

@@ -3,8 +3,9 @@
 //! The lines `nameserver ADDRESS` of `upstreams` in the network's directory of names, when there is such a file (one
 //! without such lines: nobody, so that nothing leads out), else those of the host's /etc/resolv.conf, where none at all
 //! means 127.0.0.1, as in the C library. The file is looked at before each question that is passed on, and read again
-//! when it has changed. The server runs in the host's network namespace, so that one on the host's loopback will do. Its
-//! own address is left out, for it would ask itself. [resolv.conf(5)]
+//! when it has changed. The server runs in the host's network namespace, so that one on the host's loopback will do; where
+//! it does not, as for an ordinary user's networks, another address stands in for those. Its own address is left out, for it
+//! would ask itself. [resolv.conf(5)]
 //!
 //! One that does not answer is remembered for some seconds, in which the others are asked first.
 
@@ -33,6 +34,8 @@ const REMEMBERED: Duration = Duration::from_secs(5);
 pub(crate) struct Upstreams {
     /// The server's own address.
     own: IpAddr,
+    /// What is asked in place of the host's loopback.
+    loopback: Option<IpAddr>,
     /// The network's file.
     file: String,
     read: Option<(&'static str, Stamp)>,
@@ -46,8 +49,8 @@ struct Upstream {
 }
 
 impl Upstreams {
-    pub(crate) fn new(network: &str, own: IpAddr) -> Upstreams {
-        Upstreams { own, file: format!("{network}/{FILE}"), read: None, servers: Vec::new() }
+    pub(crate) fn new(network: &str, own: IpAddr, loopback: Option<IpAddr>) -> Upstreams {
+        Upstreams { own, loopback, file: format!("{network}/{FILE}"), read: None, servers: Vec::new() }
     }
 
     /// Reads them again when they have changed; true when the servers are others than before.
@@ -78,6 +81,14 @@ impl Upstreams {
         let mut servers = parse(text);
         if servers.is_empty() && which == HOST_FILE {
             servers.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT));
+        }
+        if let Some(instead) = self.loopback.filter(|_| which == HOST_FILE) {
+            let is_on_loopback = |server: &SocketAddr| server.ip().to_canonical().is_loopback();
+            let first = servers.iter().position(is_on_loopback);
+            if let Some(first) = first {
+                servers[first] = SocketAddr::new(instead, PORT);
+                servers.retain(|server| !is_on_loopback(server));
+            }
         }
         servers.retain(|server| server.ip().to_canonical() != self.own);
         if servers.iter().eq(self.servers.iter().map(|server| &server.address)) {
@@ -174,7 +185,7 @@ mod tests {
         let scratch = Scratch::new();
         std::fs::create_dir(scratch.path().join(NET)).unwrap();
         let file = scratch.path().join(NET).join(FILE);
-        let mut upstreams = Upstreams::new(NET, "10.0.0.1".parse().unwrap());
+        let mut upstreams = Upstreams::new(NET, "10.0.0.1".parse().unwrap(), None);
         let now = Instant::now();
         for (content, expected) in [
             ("nameserver 10.0.0.1\nnameserver 10.0.0.2\n", "10.0.0.2:53"),
@@ -196,8 +207,21 @@ mod tests {
     }
 
     #[test]
+    fn away_from_the_host_another_address_stands_in_for_its_loopback() {
+        for (file, expected) in [
+            ("", "169.254.1.3:53"),
+            ("nameserver 9.9.9.9\nnameserver 127.0.0.53\nnameserver ::1\n", "9.9.9.9:53 169.254.1.3:53"),
+            ("nameserver 9.9.9.9", "9.9.9.9:53"),
+        ] {
+            let mut upstreams = Upstreams::new(NET, "10.0.0.1".parse().unwrap(), Some("169.254.1.3".parse().unwrap()));
+            upstreams.put(HOST_FILE, file.as_bytes());
+            assert_eq!(text(&upstreams.in_order(Instant::now())), expected, "{file}");
+        }
+    }
+
+    #[test]
     fn who_was_silent_is_asked_last_for_a_while() {
-        let mut upstreams = Upstreams::new(NET, "10.0.0.1".parse().unwrap());
+        let mut upstreams = Upstreams::new(NET, "10.0.0.1".parse().unwrap(), None);
         upstreams.put(FILE, b"nameserver 10.0.0.2\nnameserver 10.0.0.3");
         let now = Instant::now();
         let [first, second] = upstreams.in_order(now)[..] else { panic!() };

@@ -3,6 +3,7 @@
 use crate::cidr::Cidr;
 use crate::config::{Config, Pool6};
 use crate::error::{Cause, Error};
+use crate::free;
 use crate::route::{self, Link, Net};
 use crate::shortcut;
 use crate::socket::Netlink;
@@ -71,11 +72,12 @@ pub(crate) fn plan(netlink: &Netlink, config: &Config, made: fn() -> Vec<Cidr>) 
     let subnet = match own.or(fixed) {
         Some(subnet) => subnet,
         None => {
-            let used: Vec<Net> = addresses.iter().chain(&routes).copied().collect();
+            let used: Vec<Net> = addresses.iter().chain(&routes).copied().chain(free::beyond()).collect();
             subnet::choose(&name, found.as_ref().map(|link| link.index), &used, &made())?
         }
     };
     if found.is_none() && fixed.is_some() {
+        // Not `beyond`: there it is in the way of one network only, and root may have come there later.
         is_free(config, subnet, addresses.iter().chain(&routes))?;
     }
     let mtu = match config.mtu {

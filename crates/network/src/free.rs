@@ -6,7 +6,7 @@
 use crate::cidr::Cidr;
 use crate::config::Pool4;
 use crate::error::Error;
-use crate::route::{self, Link};
+use crate::route::{self, Link, Net};
 use crate::socket::Netlink;
 use crate::subnet::{self, Subnet};
 use crate::wire::{self, Batch, DUMP, read_u32};
@@ -103,11 +103,41 @@ pub fn default_pool(made: fn() -> Vec<Cidr>) -> Result<Pool4, Error> {
     let subnet = match own {
         Some(net) => Subnet { gateway: net.address, prefix: net.prefix },
         None => {
-            let used = [route::addresses(&netlink)?, route::routes(&netlink)?].concat();
+            let used = [route::addresses(&netlink)?, route::routes(&netlink)?, beyond()].concat();
             subnet::choose(BRIDGE, None, &used, &made())?
         }
     };
     Ok(Pool4 { subnet: subnet.network(), prefix: subnet.prefix, gateway: subnet.gateway, range: None })
+}
+
+/// What the host uses of IPv4 where the bridges are not on it but in a network namespace that this thread was moved to: its
+/// process is still on the host. Nothing where the bridges are the host's own. [proc_pid_net(5): a process's files are of
+/// the namespace of its first thread; Documentation/networking/fib_trie.rst]
+pub(crate) fn beyond() -> Vec<Net> {
+    let namespace = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net")).ok();
+    if namespace("self") == namespace("thread-self") {
+        return Vec::new();
+    }
+    parse_trie(&std::fs::read_to_string("/proc/self/net/fib_trie").unwrap_or_default())
+}
+
+/// The leaves of the tree of routes, among which are the addresses: `|-- ADDRESS`, and below it `/PREFIX SCOPE TYPE` for each.
+fn parse_trie(text: &str) -> Vec<Net> {
+    let mut leaf: Option<Ipv4Addr> = None;
+    let mut found = Vec::new();
+    for line in text.lines().map(str::trim_start) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            leaf = address.trim().parse().ok();
+        } else if let (Some(address), Some(rest)) = (leaf, line.strip_prefix('/'))
+            && let Some(prefix) = rest.split(' ').next().and_then(|prefix| prefix.parse().ok())
+        {
+            let net = Net { address, prefix, link: 0 };
+            if !found.contains(&net) {
+                found.push(net);
+            }
+        }
+    }
+    found
 }
 
 /// Whether there is a link of this name on the host.
@@ -207,6 +237,18 @@ mod tests {
         ] {
             assert_eq!(can_clash(&subnet.parse().unwrap()), expected, "{subnet}");
         }
+    }
+
+    #[test]
+    fn routes_are_the_leaves_of_the_kernels_tree() {
+        let text = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     +-- 172.16.0.0/12 2 0 2\n        \
+                    |-- 172.18.0.0\n           /16 link UNICAST\n           /15 universe UNREACHABLE\nLocal:\n  \
+                    +-- 0.0.0.0/0 3 0 5\n     |-- 172.18.5.1\n        /32 host LOCAL\n     |-- x\n        /8 host LOCAL\n";
+        let shown: Vec<_> = parse_trie(text).iter().map(|net| format!("{}/{}", net.address, net.prefix)).collect();
+        assert_eq!(shown, ["0.0.0.0/0", "172.18.0.0/16", "172.18.0.0/15", "172.18.5.1/32"]);
+        // What the kernel of this machine says is understood: loopback is always there.
+        let here = parse_trie(&std::fs::read_to_string("/proc/self/net/fib_trie").unwrap());
+        assert!(here.iter().any(|net| net.address == Ipv4Addr::new(127, 0, 0, 1) && net.prefix == 32), "{here:?}");
     }
 
     #[test]

@@ -33,8 +33,10 @@ pub fn on_host<T: Send>(
 }
 
 impl Network {
-    /// The same, with its bridges in another network namespace.
-    pub fn at(mut self, host: Option<&'static OwnedFd>) -> Network {
+    /// The same, with its bridges in another network namespace, where `loopback` leads to the name server on the loopback of
+    /// this one.
+    pub fn at(mut self, host: Option<&'static OwnedFd>, loopback: Option<IpAddr>) -> Network {
+        self.loopback = loopback;
         self.host = host.map(std::os::fd::AsFd::as_fd);
         self
     }

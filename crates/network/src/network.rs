@@ -15,7 +15,7 @@ use crate::sweep::every_gone;
 use crate::uses::{Use, Uses};
 use crate::{connect, janitor, rules};
 use rustix::io::Errno;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -36,6 +36,8 @@ pub struct Network {
     pub(crate) publishes: AtomicBool,
     /// Where the bridges are, if that is not where the caller is (`host.rs`).
     pub(crate) host: Option<BorrowedFd<'static>>,
+    /// What stands in there for the loopback of who calls.
+    pub(crate) loopback: Option<IpAddr>,
     /// There are more than [`MANY`] leases.
     pub(crate) is_crowded: AtomicBool,
 }
@@ -44,7 +46,16 @@ impl Network {
     /// The network whose state is in `run_dir`, by custom /run/mycontainer/network. Touches nothing.
     pub fn open(run_dir: &Path) -> Network {
         let (route, netfilter, claims, publishes, is_crowded) = Default::default();
-        Network { run_dir: run_dir.to_owned(), route, netfilter, claims, publishes, is_crowded, host: None }
+        Network {
+            run_dir: run_dir.to_owned(),
+            route,
+            netfilter,
+            claims,
+            publishes,
+            is_crowded,
+            host: None,
+            loopback: None,
+        }
     }
 
     /// Makes sure that bridge and rules are there and leases an address to the container, for as long as the owner lives

@@ -73,8 +73,9 @@ impl Network {
                     names.write_upstreams(&tag, &[])?;
                 }
                 let subnets = subnets(one);
+                let loopback = self.loopback;
                 let kept = vec![udp, tcp, names.into_fd(), file];
-                sys::detach::spawn_detached_with(NAME, kept, &[], |kept| tell(kept, tag, subnets))
+                sys::detach::spawn_detached_with(NAME, kept, &[], |kept| tell(kept, tag, subnets, loopback))
                     .map_err(|e| fail("fork it", e))
             },
         )
@@ -131,12 +132,12 @@ pub(crate) fn is_silent(uses: &Uses, one: &Use) -> Result<bool, Error> {
 }
 
 /// The life of the process.
-fn tell(kept: Vec<OwnedFd>, network: String, subnets: Vec<Subnet>) {
+fn tell(kept: Vec<OwnedFd>, network: String, subnets: Vec<Subnet>, loopback: Option<IpAddr>) {
     let Ok([udp, tcp, names, file]) = <[OwnedFd; 4]>::try_from(kept) else { return };
     crate::groups::leave();
     let is_over = Box::new(move || fstat(&file).map_or(true, |stat| stat.st_nlink == 0));
     // Nobody is there to be told why it ended; the next start sees that it did.
-    let _ = names::serve(Server { udp, tcp, names, network, subnets, is_over });
+    let _ = names::serve(Server { udp, tcp, names, network, subnets, loopback, is_over });
 }
 
 fn subnets(one: &Use) -> Vec<Subnet> {

@@ -185,6 +185,60 @@ pub(crate) fn user_namespace(proc: &Procfs, uid: &[IdMap], gid: &[IdMap]) -> Res
     )
 }
 
+/// The maps of a user namespace, of users and of groups, with the ids outside as this process has them. The kernel shows
+/// them for a process only, so one goes in, is looked at, and ends.
+///
+/// The caller must be single-threaded, as for every clone.
+///
+/// # Errors
+/// When this process may not enter it.
+pub fn maps_of_namespace(namespace: BorrowedFd<'_>) -> Result<[Vec<IdMap>; 2], Error> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        |source: io::Error| Error::IdMap { what, source }
+    };
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed("make a pipe")(errno.into()));
+    let ((from, to), (answer, say)) = (pipe()?, pipe()?);
+    let (pid, pidfd) = match clone_into(Namespaces::default(), None).map_err(Error::Clone)? {
+        Side::Child => {
+            drop((to, answer));
+            let errno = match sys::fork::enter(namespace, Namespaces::USER) {
+                Ok(()) => 0,
+                Err(error) => error.raw_os_error().unwrap_or(i32::MAX),
+            };
+            let _ = rustix::io::write(&say, &errno.to_ne_bytes());
+            let _ = rustix::io::read(&from, &mut [0u8; 1]);
+            sys::fork::exit_now(0)
+        }
+        Side::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop(say);
+    let read = || -> Result<[Vec<IdMap>; 2], Error> {
+        let mut errno = [0; 4];
+        match rustix::io::read(&answer, &mut errno) {
+            Ok(4) if errno == [0; 4] => {}
+            Ok(4) => return Err(failed("enter it")(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)))),
+            _ => return Err(Error::Vanished),
+        }
+        let map = |file: &str| -> Result<Vec<IdMap>, Error> {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).map_err(failed("read its map"))?;
+            Ok(text.lines().filter_map(read_line).collect())
+        };
+        Ok([map("uid_map")?, map("gid_map")?])
+    };
+    let maps = read();
+    let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+    while let Err(Errno::INTR) = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {}
+    drop(to);
+    maps
+}
+
+/// A range as the kernel writes it.
+fn read_line(text: &str) -> Option<IdMap> {
+    let [container, host, size] = text.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+    Some(IdMap { container: container.parse().ok()?, host: host.parse().ok()?, size: size.parse().ok()? })
+}
+
 /// Maps the owners of a detached mount, and with `recursive` of what is mounted under it, by a user namespace.
 /// `target` is where it will be, for the error.
 ///

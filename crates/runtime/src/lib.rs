@@ -95,7 +95,7 @@ pub use config::process as parse_process;
 pub use copyup::copy as copy_tree;
 pub use create::{Container, Newborn, create};
 pub use error::Error;
-pub use idmap::{IdMap, map_ids, map_mount, new_user_namespace as user_namespace};
+pub use idmap::{IdMap, map_ids, map_mount, maps_of_namespace, new_user_namespace as user_namespace};
 pub use join::{First, Joining, Newcomer, join};
 pub use known::Known;
 pub use launch::{Launch, Running};

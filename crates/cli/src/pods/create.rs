@@ -6,7 +6,7 @@ use crate::run::flags::boolean;
 use crate::run::{host_name, typed};
 use crate::verb::{About, Group, Verb, also, switch, value};
 use engine::pods::{self, PodOrder, Share};
-use engine::{Endpoint, ParseError, RunOptions};
+use engine::{AskedRange, Endpoint, ParseError, RunOptions, UserMode};
 use std::process::ExitCode;
 
 /// `mycontainer pod create`.
@@ -77,6 +77,18 @@ pub(crate) static CREATE: Verb<PodOrder> = Verb {
                 ),
                 value("hostname", None, "NAME", "Host name (default: the name of the pod)", |r, v| {
                     r.infra.hostname = Some(host_name(v)?);
+                    Ok(())
+                }),
+                value("userns", None, "MODE", "Of all its containers: as of run", |r, v| {
+                    r.infra.userns = UserMode::parse(v)?;
+                    Ok(())
+                }),
+                value("uidmap", None, "C:FROM[:N]", "N users from C on are those from FROM on outside", |r, v| {
+                    r.infra.uid_map.push(AskedRange::parse(v)?);
+                    Ok(())
+                }),
+                value("gidmap", None, "C:FROM[:N]", "The same of groups", |r, v| {
+                    r.infra.gid_map.push(AskedRange::parse(v)?);
                     Ok(())
                 }),
                 value("add-host", None, "NAME:IP", "Add a line to /etc/hosts; host-gateway is this host", |r, v| {

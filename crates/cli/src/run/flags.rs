@@ -256,10 +256,16 @@ const NAMESPACES: Group<Request> = Group {
             r.options.cgroupns = NamespaceMode::of_cgroups(v)?;
             Ok(())
         }),
-        value("userns", None, "MODE", "host (default), auto[:size=N], keep-id[:uid=N,gid=N] or nomap", |r, v| {
-            r.options.userns = UserMode::parse(v)?;
-            Ok(())
-        }),
+        value(
+            "userns",
+            None,
+            "MODE",
+            "host, auto[:size=N], keep-id[:uid=N,gid=N], nomap, container:NAME, ns:PATH",
+            |r, v| {
+                r.options.userns = UserMode::parse(v)?;
+                Ok(())
+            },
+        ),
         value(
             "uidmap",
             None,
@@ -541,7 +547,7 @@ mod tests {
         ("pid", &["host", "container:web"]),
         ("uts", &["host", "container:web"]),
         ("cgroupns", &["host"]),
-        ("userns", &["auto", "auto:size=5", "keep-id:uid=5,gid=6", "nomap"]),
+        ("userns", &["auto", "auto:size=5", "keep-id:uid=5,gid=6", "nomap", "container:web", "ns:/x"]),
         ("uidmap", &["0:100000:65536", "5:@1000"]),
         ("gidmap", &["0:100000:65536"]),
         ("publish", &["80", "127.0.0.1::53/udp", "[::1]:8000-8002:80-82", "8000-8010:80/sctp"]),

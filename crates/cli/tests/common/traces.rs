@@ -19,7 +19,8 @@ pub fn id_of(name: &str) -> Option<String> {
 
 /// What outlives its maker by design, and ends by itself within a second or two: the network's janitor, and who has a socket
 /// of it for a moment; or within some seconds: what an ordinary user's containers live in.
-pub const GO_BY_THEMSELVES: [&str; 5] = ["mc-idle", "mc-close", "mc-holder", "mc-uplink", "pasta"];
+pub const GO_BY_THEMSELVES: [&str; 8] =
+    ["mc-idle", "mc-close", "mc-holder", "mc-uplink", "pasta", "pasta.avx2", "passt.avx2", "slirp4netns"];
 
 /// Living processes with this word in their arguments or environment: the tool with its guard and what it cloned, and
 /// programs that were given it by `-e`. Without those that go by themselves.

@@ -125,7 +125,7 @@ pub(crate) fn make_as(id: Id, options: &CreateOptions, meant: &Meant) -> Result<
     run.volumes.extend(nameless.iter().cloned());
     run.anonymous_volumes.clear();
     let mut facts = facts(&run, meant, &id, Confines::of(&run)?);
-    let chosen = userns::choose(&run)?;
+    let chosen = userns::choose(&run, meant)?;
     facts.maps = chosen.maps;
     (facts.tool_pid, facts.made_by) = (None, Some(MadeBy::here(&options.made_by)));
     let what = || format!("make {}", state::layer_path(&id).display());

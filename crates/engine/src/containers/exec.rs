@@ -15,7 +15,7 @@ use crate::parse::{self, ParseError};
 use crate::relay::{Left, Signals};
 use crate::state::{Facts, Id};
 use crate::streams::{self, Streams};
-use crate::{tty, user};
+use crate::{tty, user, userns};
 use oci_spec::runtime::Process;
 use runtime::{First, Newcomer, Root, Stdio};
 use rustix::fs::FlockOperation;
@@ -65,10 +65,29 @@ impl ExecOptions {
     }
 }
 
-/// Every namespace that a container has of its own. A network that it shares with the host is entered, too: from wherever
-/// this process is, the program is then where the container is.
-const NAMESPACES: [Namespaces; 6] =
-    [Namespaces::MOUNT, Namespaces::CGROUP, Namespaces::UTS, Namespaces::IPC, Namespaces::PID, Namespaces::NETWORK];
+/// Every namespace that a container has of its own, by its name in /proc. A network that it shares with the host is entered,
+/// too: from wherever this process is, the program is then where the container is.
+const NAMESPACES: [(Namespaces, &str); 6] = [
+    (Namespaces::MOUNT, "mnt"),
+    (Namespaces::CGROUP, "cgroup"),
+    (Namespaces::UTS, "uts"),
+    (Namespaces::IPC, "ipc"),
+    (Namespaces::PID, "pid"),
+    (Namespaces::NETWORK, "net"),
+];
+
+/// Those of them that are to be entered. An ordinary user may not enter what is the host's, even where this process is in it
+/// already.
+fn to_enter(init: &First) -> Namespaces {
+    let namespace = |of: &str, name: &str| std::fs::read_link(format!("/proc/{of}/ns/{name}")).ok();
+    let pid = init.pid.to_string();
+    let is_ours = |name: &str| {
+        let own = namespace("self", name);
+        crate::rootless::is_rootless() && own.is_some() && own == namespace(&pid, name)
+    };
+    let apart = NAMESPACES.into_iter().filter(|(_, name)| !is_ours(name));
+    apart.fold(Namespaces::default(), |all, (one, _)| all | one)
+}
 
 /// Runs the program, to its end unless it is detached, or left by its keys. Returns the exit code for the shell. For a
 /// process of one thread; at a terminal it may return in two, of which the second is to end as the first would.
@@ -118,12 +137,9 @@ pub fn exec(options: &ExecOptions) -> Result<i32, Error> {
     };
     let newcomer = Newcomer {
         process: described(options, id, facts, confines, &init).map_err(|error| or_ended(&found, &first, error))?,
-        init,
         // Of users it may have none of its own.
-        namespaces: NAMESPACES
-            .into_iter()
-            .chain(facts.maps.as_ref().map(|_| Namespaces::USER))
-            .fold(Namespaces::default(), |all, one| all | one),
+        namespaces: to_enter(&init) | facts.maps.as_ref().map_or(Namespaces::default(), |_| Namespaces::USER),
+        init,
         cgroup,
         seccomp: confines.filter()?,
         stdio,
@@ -188,6 +204,7 @@ fn described(
     let identity = user::resolve(&root, options.user.as_deref().or(of_container))?;
     let more = facts.options.as_ref().map_or(&[][..], |options| &options.group_add);
     let identity = user::with_groups(identity, &root, more)?;
+    userns::check_identity(&identity, facts.maps.as_ref())?;
     let wanted = config.env.iter().chain(&options.env_of_files).chain(&options.env);
     let is_kept = |variable: &str| facts.options.as_ref().is_none_or(|options| options.keeps_env(variable));
     let of_container = Path::new("/").join(&config.working_dir);

@@ -66,7 +66,7 @@ pub use processes::{ProcessInfo, processes};
 pub(crate) use remove::remove_infra;
 pub use remove::{remove, tidy, tidy_all};
 pub use rename::rename;
-pub(crate) use sharing::{SHM, Shared, open as open_shared};
+pub(crate) use sharing::{SHM, Shared, open as open_shared, user_namespace_at, users_of};
 pub use size::{Size, sizes};
 pub use start::{Ran, RunOrder, StartOrder, restart, run, start};
 pub use stats::{Usage, Watched};

@@ -17,6 +17,7 @@ use crate::namespaces::{self, NamespaceMode};
 use crate::options::{NetworkMode, RunOptions};
 use crate::pods;
 use crate::state::Id;
+use crate::userns::{Maps, UserMode};
 use oci_spec::runtime::LinuxNamespaceType;
 use runtime::{First, Root, Tree};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -66,6 +67,7 @@ fn others(options: &RunOptions) -> impl Iterator<Item = (Kind, &str)> {
         (Kind::Uts, options.uts.other()),
         (Kind::Pid, options.pid.other()),
         (Kind::Cgroup, options.cgroupns.other()),
+        (Kind::User, options.userns.other()),
     ];
     all.into_iter().filter_map(|(kind, other)| Some((kind, other?)))
 }
@@ -94,6 +96,9 @@ fn resolve(options: &mut RunOptions) -> Result<(), Error> {
             find(words)?;
         }
     }
+    if let UserMode::Container(words) = &mut options.userns {
+        find(words)?;
+    }
     options.hostname = hostname.or(options.hostname.take());
     Ok(())
 }
@@ -103,6 +108,14 @@ fn find(words: &mut String) -> Result<Found, Error> {
     let other = get(words)?;
     *words = other.id.as_str().to_owned();
     Ok(other)
+}
+
+/// The ids of another container's user namespace, and what was said of that.
+pub(crate) fn users_of(words: &str) -> Result<(Option<Maps>, UserMode), Error> {
+    let other = get(words)?;
+    let facts = other.facts()?;
+    let said = facts.options.as_ref().map(|options| options.userns.clone());
+    Ok((facts.maps.clone(), said.unwrap_or_default()))
 }
 
 fn hostname_of(other: &Found) -> Result<String, Error> {
@@ -120,6 +133,7 @@ enum Kind {
     Pid,
     /// Of a pod only.
     Cgroup,
+    User,
 }
 
 impl Kind {
@@ -130,6 +144,7 @@ impl Kind {
             Kind::Ipc => (Namespaces::IPC, "ipc", "ipc", LinuxNamespaceType::Ipc),
             Kind::Uts => (Namespaces::UTS, "uts", "uts", LinuxNamespaceType::Uts),
             Kind::Pid => (Namespaces::PID, "pid", "pid", LinuxNamespaceType::Pid),
+            Kind::User => (Namespaces::USER, "user", "user", LinuxNamespaceType::User),
             Kind::Cgroup => (Namespaces::CGROUP, "cgroup", "cgroup", LinuxNamespaceType::Cgroup),
         }
     }
@@ -160,7 +175,10 @@ impl Shared {
 pub(crate) fn open(options: &RunOptions) -> Result<Shared, Error> {
     let mut shared = Shared::default();
     if let NetworkMode::Namespace(path) = &options.network {
-        shared.namespaces.push((LinuxNamespaceType::Network, at_path(path)?));
+        shared.namespaces.push((LinuxNamespaceType::Network, at_path(path, Kind::Network)?));
+    }
+    if let UserMode::Namespace(path) = &options.userns {
+        shared.namespaces.push((LinuxNamespaceType::User, user_namespace_at(path)?));
     }
     let mut known: Vec<Other> = Vec::new();
     for (kind, id) in others(options) {
@@ -175,12 +193,15 @@ pub(crate) fn open(options: &RunOptions) -> Result<Shared, Error> {
             // Before it is seen that the other lives still: who ends it finds the mark.
             crate::sweep::network().share(id, other.namespace(kind)?.as_fd())?;
         }
+        if kind == Kind::User && other.found.facts()?.maps.is_none() {
+            continue;
+        }
         let of_specification = kind.facts().3;
         shared.namespaces.push((of_specification, other.namespace(kind)?));
         match kind {
             Kind::Network => shared.trees.extend(other.files(options)?),
             Kind::Ipc => shared.trees.extend(other.shared_memory(options)?),
-            Kind::Uts | Kind::Pid | Kind::Cgroup => {}
+            Kind::Uts | Kind::Pid | Kind::Cgroup | Kind::User => {}
         }
     }
     Ok(shared)
@@ -285,14 +306,20 @@ fn clone_of(root: &Root, place: &Path, kind: FileType) -> Result<Option<OwnedFd>
 /// Nothing that is mounted below it in one container shows in the other. [mount(2)]
 const MS_PRIVATE: u64 = 1 << 18;
 
-/// The network namespace at a path of the host. First by path alone: to open a fifo would wait, and a device might act.
-fn at_path(path: &Path) -> Result<OwnedFd, Error> {
+/// The user namespace at a path of the host.
+pub(crate) fn user_namespace_at(path: &Path) -> Result<OwnedFd, Error> {
+    at_path(path, Kind::User)
+}
+
+/// The namespace at a path of the host. First by path alone: to open a fifo would wait, and a device might act.
+fn at_path(path: &Path, kind: Kind) -> Result<OwnedFd, Error> {
+    let (bit, _, what, _) = kind.facts();
     let wrong = || Error::BadValue {
-        flag: "--network",
+        flag: if kind == Kind::User { "--userns" } else { "--network" },
         value: format!("ns:{}", path.display()),
-        reason: "it is no network namespace".into(),
+        reason: format!("it is no {what} namespace"),
     };
-    let failed = || Error::file("open the network namespace", path);
+    let failed = || Error::file("open the namespace", path);
     let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed())?;
     if !sys::namespace::is_of_nsfs(file.as_fd()).unwrap_or(false) {
         return Err(wrong());
@@ -300,7 +327,7 @@ fn at_path(path: &Path) -> Result<OwnedFd, Error> {
     let same = format!("/proc/self/fd/{}", file.as_raw_fd());
     let namespace = rustix::fs::openat(CWD, same, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed())?;
     match sys::namespace::kind(namespace.as_fd()) {
-        Ok(Namespaces::NETWORK) => Ok(namespace),
+        Ok(found) if found == bit => Ok(namespace),
         _ => Err(wrong()),
     }
 }

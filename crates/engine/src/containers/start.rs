@@ -128,7 +128,7 @@ fn whole(options: &RunOptions) -> Attachment {
 /// A container that goes when it ends.
 fn passing(options: &CreateOptions, meant: &Meant) -> Result<(Job, Option<OwnedFd>), Error> {
     let id = Id::random()?;
-    let chosen = userns::choose(&options.run)?;
+    let chosen = userns::choose(&options.run, meant)?;
     let mut facts = facts(&options.run, meant, &id, Confines::of(&options.run)?);
     facts.maps = chosen.maps;
     (facts.tool_pid, facts.made_by) = (None, Some(MadeBy::here(&options.made_by)));

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::parse::{self, ParseError};
 use crate::rootless;
 use crate::state::Id;
-use network::{Cidr, Config, Driver};
+use network::{Cidr, Config, Driver, Used};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -133,7 +133,7 @@ pub fn create(order: &CreateOrder) -> Result<Config, Error> {
     // Where the host's links cannot be listed, or nothing is free for it, there is no such place.
     let default = rootless::on_host(|| network::default_pool(super::subnets)).ok();
     let default = default.map(|pool| Cidr::new(pool.subnet.into(), pool.prefix));
-    let around = Around { host: &rootless::on_host(network::used_by_host)?, default, others: &others, random: &random };
+    let around = Around { host: &used()?, default, others: &others, random: &random };
     let config = Config {
         id: Id::random()?.as_str().to_owned(),
         name,
@@ -145,6 +145,17 @@ pub fn create(order: &CreateOrder) -> Result<Config, Error> {
     Ok(config)
 }
 
+/// What is used where the bridges are, and, where they are not on the host, on the host as well: a container would reach
+/// neither its network nor that of the host.
+fn used() -> Result<Vec<Used>, Error> {
+    let mut all = rootless::on_host(network::used_by_host)?;
+    if rootless::is_rootless() {
+        let of_host = network::used_by_host()?;
+        all.extend(of_host.into_iter().filter(|used| !all.contains(used)).collect::<Vec<_>>());
+    }
+    Ok(all)
+}
+
 /// `mycontainer1`, or the first such name that no network has.
 fn free_name(others: &[Config]) -> String {
     let mut names = (1..).map(|number| format!("mycontainer{number}"));
@@ -154,7 +165,8 @@ fn free_name(others: &[Config]) -> String {
 /// A bridge that is to be ours must not be there; a parent must.
 fn check_links(config: &Config) -> Result<(), Error> {
     if let Some(bridge) = &config.bridge
-        && rootless::on_host(|| network::has_link(bridge))?
+        // The way out of an ordinary user's bridges is called as the host's is.
+        && (rootless::on_host(|| network::has_link(bridge))? || network::has_link(bridge)?)
     {
         let reason = "this host has a link of that name, which is not ours to use".into();
         return Err(Error::BadValue { flag: "com.docker.network.bridge.name", value: bridge.clone(), reason });

@@ -13,6 +13,7 @@ use crate::parse;
 use crate::publish;
 use crate::rootfs::Meant;
 use crate::state::Id;
+use crate::userns::{self, UserMode};
 use image::archive::timestamp;
 use rustix::fs::FlockOperation;
 use std::os::fd::OwnedFd;
@@ -92,6 +93,7 @@ fn check(order: &PodOrder) -> Result<(), Error> {
     }
     namespaces::check(&order.infra)?;
     publish::check(&order.infra)?;
+    userns::check(&order.infra)?;
     let own_network = [
         ("--publish", order.infra.publishes()),
         ("--network", order.infra.network != NetworkMode::Bridge),
@@ -103,6 +105,7 @@ fn check(order: &PodOrder) -> Result<(), Error> {
             ("--share", order.share.as_ref().is_some_and(|share| !share.is_empty())),
             ("--infra-name", order.infra_name.is_some()),
             ("--hostname", order.infra.hostname.is_some()),
+            ("--userns", userns::is_asked_for(&order.infra)),
         ];
         return match own_network.iter().chain(&of_infra).find(|(_, is_said)| *is_said) {
             Some((flag, _)) => {
@@ -210,7 +213,14 @@ pub(crate) fn join(making: &mut CreateOptions) -> Result<(), Error> {
     if (has(Share::Net) || has(Share::Uts)) && options.hostname.is_some() {
         return refuse("--hostname");
     }
+    if userns::is_asked_for(options) {
+        return refuse("--userns");
+    }
     let infra = || pod.infra.clone();
+    // What is shared belongs to it.
+    if pod.infra_id().is_some() && containers::users_of(&pod.infra)?.0.is_some() {
+        options.userns = UserMode::Container(infra());
+    }
     if has(Share::Net) {
         options.network = NetworkMode::Container(infra());
     }
@@ -253,6 +263,9 @@ fn order_of(name: &str, options: &mut RunOptions, made_by: &[String]) -> Result<
         dns: std::mem::take(&mut options.dns),
         dns_search: std::mem::take(&mut options.dns_search),
         dns_options: std::mem::take(&mut options.dns_options),
+        userns: std::mem::take(&mut options.userns),
+        uid_map: std::mem::take(&mut options.uid_map),
+        gid_map: std::mem::take(&mut options.gid_map),
         ..RunOptions::default()
     };
     Ok(PodOrder { name: Some(name), infra, made_by: made_by.to_vec(), ..PodOrder::default() })

@@ -251,5 +251,7 @@ fn hold(run: &Path, to: &mut std::fs::File) {
             break;
         }
     }
+    // By now `mc-uplink` sees to it, unless it was killed.
+    super::uplink::end_left(&directory(run).join(super::uplink::PID_FILE));
     drop(holder);
 }

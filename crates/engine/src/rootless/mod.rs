@@ -123,6 +123,11 @@ pub(crate) fn ranges(uid: u32, gid: u32) -> Option<(u64, u64)> {
     Some((count(&maps.uid), count(&maps.gid)))
 }
 
+/// What a user of the host is called.
+pub(crate) fn name_of(uid: u32) -> Option<String> {
+    ids::account(uid).map(|account| account.name)
+}
+
 /// The ids that the administrator has set aside for a name that is nobody's.
 pub(crate) fn set_aside(name: &str) -> Vec<(u32, u32)> {
     ids::set_aside(name)

@@ -5,10 +5,12 @@
 //! leave taken.
 
 use super::maps::{Maps, Range};
-use super::{AskedRange, UserMode, is_asked_for, mounts};
+use super::{AskedRange, UserMode, accounts, is_asked_for, joined, mounts};
+use crate::containers;
 use crate::created;
 use crate::error::Error;
 use crate::options::RunOptions;
+use crate::rootfs::Meant;
 use crate::rootless;
 use crate::state;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -24,7 +26,7 @@ pub(crate) struct Chosen {
 }
 
 /// How many ids `auto` gives: to root's containers all that programs of one system have ever used, and to those of a user,
-/// who has as many for all of them, as Podman does.
+/// who has as many for all of them, as Podman does: so many, or as many as the image has users.
 const ROOTS: u32 = 65536;
 const USERS: u32 = 1024;
 
@@ -34,22 +36,30 @@ const UNCLAIMED: (u32, u32) = (0x7000_0000, 0x0fff_0000);
 const SET_ASIDE_FOR: &str = "containers";
 
 /// Finds out which ids a container shall have.
-pub(crate) fn choose(options: &RunOptions) -> Result<Chosen, Error> {
+pub(crate) fn choose(options: &RunOptions, meant: &Meant) -> Result<Chosen, Error> {
     if !is_asked_for(options) {
         return Ok(Chosen::default());
     }
-    let own = [own("/proc/self/uid_map")?, own("/proc/self/gid_map")?];
+    if let UserMode::Container(other) = &options.userns {
+        return Ok(Chosen { maps: containers::users_of(other)?.0, held: None });
+    }
+    let own = own()?;
     let mut held = None;
     let [uid, gid] = match options.userns {
-        UserMode::Host => asked(options, &own)?,
+        UserMode::Namespace(ref path) => joined::ranges(path)?,
+        UserMode::Host | UserMode::Container(_) => asked(options, &own)?,
         UserMode::KeepId { uid, gid } => {
             let kept = |id: Option<u32>, own: &[Range]| keep(id.unwrap_or(outside_of_zero(own)), count(own));
             [kept(uid, &own[0]), kept(gid, &own[1])]
         }
         UserMode::NoMap => [&own[0], &own[1]].map(|own| vec![all_but_the_first(own)]),
         UserMode::Auto { size } => {
+            let size = match size {
+                Some(size) => size,
+                None if rootless::is_rootless() => accounts::needed(options, meant)?.max(USERS),
+                None => ROOTS,
+            };
             held = Some(lock()?);
-            let size = size.unwrap_or(if rootless::is_rootless() { USERS } else { ROOTS });
             let range = free(&pool(&own), &taken(), size).ok_or(Error::NoFreeIds { size })?;
             [vec![range], vec![range]]
         }
@@ -59,8 +69,13 @@ pub(crate) fn choose(options: &RunOptions) -> Result<Chosen, Error> {
     Ok(Chosen { maps: Some(maps), held })
 }
 
-/// The ids that this process may give, as the kernel lists them: in its own user namespace, and outside of it.
-fn own(path: &'static str) -> Result<Vec<Range>, Error> {
+/// The ids that this process may give, users and groups.
+pub(super) fn own() -> Result<[Vec<Range>; 2], Error> {
+    Ok([own_of("/proc/self/uid_map")?, own_of("/proc/self/gid_map")?])
+}
+
+/// Those of one kind, as the kernel lists them: in its own user namespace, and outside of it.
+fn own_of(path: &'static str) -> Result<Vec<Range>, Error> {
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|source| Error::File { what: "read", path: path.into(), source })?;
     let range = |line: &str| {
@@ -72,7 +87,8 @@ fn own(path: &'static str) -> Result<Vec<Range>, Error> {
 
 /// Who the user of this namespace is outside: user and group.
 pub(super) fn own_ids() -> Result<(u32, u32), Error> {
-    Ok((outside_of_zero(&own("/proc/self/uid_map")?), outside_of_zero(&own("/proc/self/gid_map")?)))
+    let [users, groups] = own()?;
+    Ok((outside_of_zero(&users), outside_of_zero(&groups)))
 }
 
 fn count(own: &[Range]) -> u32 {

@@ -1,5 +1,7 @@
 //! Which ids stand for which.
 
+use crate::error::Error;
+use crate::user::Identity;
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder};
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,45 @@ impl Maps {
     }
 }
 
+/// That a program's user and groups are there, of which the kernel says no more than "invalid argument". Without maps of
+/// the container's own they are those of this process.
+pub(crate) fn check(identity: &Identity, maps: Option<&Maps>) -> Result<(), Error> {
+    let own;
+    let [users, groups] = match maps {
+        Some(maps) => [&maps.uid, &maps.gid],
+        None if !crate::rootless::is_rootless() => return Ok(()),
+        None => {
+            own = super::choose::own()?;
+            own.each_ref()
+        }
+    };
+    let look = |kind: &'static str, id: u32, ranges: &[Range]| match outside(ranges, id) {
+        Some(_) => Ok(()),
+        None => Err(Error::NotMapped { kind, id, ids: shown(ranges), is_containers: maps.is_some() }),
+    };
+    look("user", identity.uid, users)?;
+    identity.groups.iter().chain([&identity.gid]).try_for_each(|group| look("group", *group, groups))
+}
+
+/// The ids of a namespace, for people: `0 to 65536`.
+fn shown(ranges: &[Range]) -> String {
+    let mut inside: Vec<(u64, u64)> =
+        ranges.iter().map(|range| (range.inside.into(), u64::from(range.inside) + u64::from(range.size))).collect();
+    inside.sort_unstable();
+    // What goes on where another ends is one for people.
+    inside.dedup_by(|next, before| {
+        next.0 == before.1 && {
+            before.1 = next.1;
+            true
+        }
+    });
+    let one = |&(first, end): &(u64, u64)| match end - 1 {
+        last if last == first => first.to_string(),
+        last => format!("{first} to {last}"),
+    };
+    inside.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
 /// Root of the host makes and removes files for a container: in the work directory of an overlay, and with `cp`. On a mount
 /// where root has no number it could make none, so it has one that no container has, until the file has its owner.
 const MOUNTER: Range = Range { inside: 4_294_967_000, outside: 0, size: 1 };
@@ -85,6 +126,14 @@ fn inside(ranges: &[Range], id: u32) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_are_shown_as_people_count() {
+        let range = |inside, size| Range { inside, outside: 9, size };
+        assert_eq!(shown(&[range(1, 65536), range(0, 1)]), "0 to 65536");
+        assert_eq!(shown(&[range(0, 1)]), "0");
+        assert_eq!(shown(&[range(0, 10), range(12, 1), range(20, 4_294_967_275)]), "0 to 9, 12, 20 to 4294967294");
+    }
 
     #[test]
     fn ids_are_found_on_both_sides() {

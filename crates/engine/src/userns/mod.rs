@@ -7,22 +7,26 @@
 //! of its image with other owners, made once for each image and map ([`copies`]).
 //! [user_namespaces(7); Documentation/filesystems/idmappings.rst; podman-run(1), --userns]
 
+pub(crate) mod accounts;
 mod choose;
 pub(crate) mod copies;
+mod joined;
 mod maps;
 pub(crate) mod mounts;
 pub(crate) mod root;
 
 pub(crate) use choose::choose;
-pub(crate) use maps::{Maps, Range, seen_by};
+pub(crate) use joined::check as check_joined;
+pub(crate) use maps::{Maps, Range, check as check_identity, seen_by};
 
-use crate::containers::CreateOptions;
+use crate::containers::{self, CreateOptions};
 use crate::error::Error;
 use crate::options::{NetworkMode, RunOptions};
 use crate::parse::ParseError;
 use crate::rootless;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::PathBuf;
 
 /// Whose user namespace a container is in, as typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +48,10 @@ pub enum UserMode {
     },
     /// Its own, in which the user of the host who makes it is nobody.
     NoMap,
+    /// Another container's: by its id, once this one is made. Where that one has none of its own, this one has none.
+    Container(String),
+    /// The one at a path of the host.
+    Namespace(PathBuf),
 }
 
 impl UserMode {
@@ -53,6 +61,12 @@ impl UserMode {
     /// When it is no such word.
     pub fn parse(text: &str) -> Result<UserMode, ParseError> {
         let wrong = |why: &'static str| ParseError::new(text, why);
+        if let Some(other) = text.strip_prefix("container:").filter(|other| !other.is_empty()) {
+            return Ok(UserMode::Container(other.to_owned()));
+        }
+        if let Some(path) = text.strip_prefix("ns:").filter(|path| path.starts_with('/')) {
+            return Ok(UserMode::Namespace(path.into()));
+        }
         let (word, options) = text.split_once(':').unwrap_or((text, ""));
         let mut given = [None; 3];
         for option in options.split(',').filter(|option| !option.is_empty()) {
@@ -74,7 +88,17 @@ impl UserMode {
             // Docker takes an empty word, too.
             "host" | "" => Ok(UserMode::Host),
             "nomap" => Ok(UserMode::NoMap),
-            _ => Err(wrong("it is host, auto[:size=N], keep-id[:uid=N,gid=N] or nomap")),
+            _ => Err(wrong("it is host, auto[:size=N], keep-id[:uid=N,gid=N], nomap, container:NAME or ns:PATH")),
+        }
+    }
+}
+
+impl UserMode {
+    /// The other container, if it is one's.
+    pub(crate) fn other(&self) -> Option<&str> {
+        match self {
+            UserMode::Container(other) => Some(other),
+            _ => None,
         }
     }
 }
@@ -84,6 +108,8 @@ impl fmt::Display for UserMode {
         match self {
             UserMode::Host => f.write_str("host"),
             UserMode::NoMap => f.write_str("nomap"),
+            UserMode::Container(other) => write!(f, "container:{other}"),
+            UserMode::Namespace(path) => write!(f, "ns:{}", path.display()),
             UserMode::Auto { size: None } => f.write_str("auto"),
             UserMode::Auto { size: Some(size) } => write!(f, "auto:size={size}"),
             UserMode::KeepId { uid, gid } => {
@@ -170,14 +196,12 @@ pub(crate) fn check(options: &RunOptions) -> Result<(), Error> {
     if options.root == "host" {
         return conflict("a view of the host has the host's users: --userns and its kin cannot be used with it".into());
     }
-    if options.pod.is_some() {
-        return conflict(
-            "the containers of a pod are in one user namespace: --userns cannot be used with --pod".into(),
-        );
-    }
     // What a user namespace does not own it may not mount: /proc of these processes, the queues of these messages.
     let others = [("--pid", &options.pid), ("--ipc", &options.ipc)];
-    if let Some((flag, mode)) = others.iter().find(|(_, mode)| !mode.is_own()) {
+    if let Some((flag, mode)) = others
+        .iter()
+        .find(|(_, mode)| !mode.is_own() && (mode.other().is_none() || mode.other() != options.userns.other()))
+    {
         return conflict(format!("{flag} {mode} cannot be used with --userns: it is of another user namespace"));
     }
     match options.userns {
@@ -197,12 +221,20 @@ pub(crate) fn is_network_of_others(options: &RunOptions) -> bool {
     matches!(options.network, NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Namespace(_))
 }
 
+/// What is meant of the namespace that the container is in, whoever has said it.
+fn said(options: &RunOptions) -> Result<UserMode, Error> {
+    match &options.userns {
+        UserMode::Container(other) => Ok(containers::users_of(other)?.1),
+        own => Ok(own.clone()),
+    }
+}
+
 /// The options with the user that `keep-id` means to be, where nobody says another; none if nothing is to be changed.
 pub(crate) fn resolved(options: &CreateOptions) -> Result<Option<CreateOptions>, Error> {
-    let UserMode::KeepId { uid, gid } = options.run.userns else { return Ok(None) };
     if options.run.user.is_some() || !rootless::is_rootless() {
         return Ok(None);
     }
+    let UserMode::KeepId { uid, gid } = said(&options.run)? else { return Ok(None) };
     let (own_uid, own_gid) = choose::own_ids()?;
     let user = format!("{}:{}", uid.unwrap_or(own_uid), gid.unwrap_or(own_gid));
     let run = RunOptions { user: Some(user), ..options.run.clone() };
@@ -216,12 +248,22 @@ mod tests {
 
     #[test]
     fn a_mode_is_written_as_it_is_typed() {
-        let right = ["host", "auto", "auto:size=5", "keep-id", "keep-id:uid=7", "keep-id:uid=7,gid=8", "nomap"];
+        let right = [
+            "host",
+            "auto",
+            "auto:size=5",
+            "keep-id",
+            "keep-id:uid=7",
+            "keep-id:uid=7,gid=8",
+            "nomap",
+            "container:a",
+            "ns:/a",
+        ];
         for text in right {
             assert_eq!(UserMode::parse(text).unwrap().to_string(), text);
         }
         let wrong = ["private", "auto:size=0", "auto:uid=1", "keep-id:size=1", "keep-id:uid", "keep-id:uid=-1"];
-        for text in wrong.iter().chain(&["host:", "nomap:x=1", "auto:size=4294967296", "container:a"]) {
+        for text in wrong.iter().chain(&["host:", "nomap:x=1", "auto:size=4294967296", "container:", "ns:a"]) {
             assert!(UserMode::parse(text).is_err(), "{text}");
         }
     }

@@ -12,16 +12,40 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// The user namespace whose maps the mounts of a container have, with nobody in it.
 #[derive(Debug)]
 pub(crate) struct Mapper(OwnedFd);
 
+/// The last one, with the process that made it: another process that began as its copy may have let go of the descriptor.
+static LAST: Mutex<Option<Made>> = Mutex::new(None);
+
+struct Made {
+    maker: u32,
+    ranges: [Vec<Range>; 2],
+    namespace: OwnedFd,
+}
+
 impl Mapper {
-    /// For the files of a container. For a process of one thread.
+    /// For the files of a container, of which all parts are mapped by one: it takes 0.25 ms to make. For a process of one
+    /// thread.
     pub(crate) fn of(maps: &Maps) -> Result<Mapper, Error> {
-        let [uid, gid] = maps.of_mounts();
-        Ok(Mapper(runtime::user_namespace(&id_maps(&uid), &id_maps(&gid))?))
+        let (own, ranges) = (std::process::id(), maps.of_mounts());
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.as_ref().filter(|made| made.maker == own && made.ranges == ranges);
+        if let Some(copy) = known.and_then(|made| made.namespace.try_clone().ok()) {
+            return Ok(Mapper(copy));
+        }
+        let namespace: OwnedFd = runtime::user_namespace(&id_maps(&ranges[0]), &id_maps(&ranges[1]))?;
+        if let Ok(copy) = namespace.try_clone()
+            && let Some(old) = last.replace(Made { maker: own, ranges, namespace: copy })
+            && old.maker != own
+        {
+            // By now the number may be another file's.
+            std::mem::forget(old);
+        }
+        Ok(Mapper(namespace))
     }
 
     /// A mount of what a descriptor leads to, attached nowhere, whose owners are mapped.

@@ -37,15 +37,24 @@ impl<'a> Detached<'a> {
         self.told("{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}").split(' ').next().unwrap().to_owned()
     }
 
+    /// The host's end of its first cable.
+    fn link(&self) -> String {
+        let index = self.inside("cat /sys/class/net/eth0/iflink");
+        self.host.sh(&format!("ip -o link | sed -n 's/^{}: \\([^@:]*\\).*/\\1/p'", index.trim())).trim().to_owned()
+    }
+
+    /// Waits until its cable has the program, which comes when it runs already.
+    fn settled(self) -> Detached<'a> {
+        let has_program = || self.host.sh(&format!("tc qdisc show dev {}", self.link())).contains("ingress_block");
+        assert!(wait_until(10, has_program), "{} has no shortcut", self.name);
+        self
+    }
+
     /// Packets that the host has sent it by its first cable.
     fn got_by_bridge(&self) -> u64 {
-        let index = self.inside("cat /sys/class/net/eth0/iflink");
-        let link = self.host.sh(&format!("ip -o link | sed -n 's/^{}: \\([^@:]*\\).*/\\1/p'", index.trim()));
-        let packets = self.host.sh(&format!(
-            "ip -s -o link show {} | sed 's/.*TX:[^\\\\]*\\\\ *[0-9]* *\\([0-9]*\\).*/\\1/'",
-            link.trim()
-        ));
-        packets.trim().parse().unwrap()
+        let script =
+            format!("ip -s -o link show {} | sed 's/.*TX:[^\\\\]*\\\\ *[0-9]* *\\([0-9]*\\).*/\\1/'", self.link());
+        self.host.sh(&script).trim().parse().unwrap()
     }
 
     fn inside(&self, script: &str) -> String {
@@ -75,8 +84,9 @@ fn containers_of_a_network_send_each_other_nothing_by_the_bridge() {
     host.ours_ok(&["network", "create", "--ipv6", "fast"]);
     host.ours_ok(&["network", "create", "-o", "shortcut=false", "slow"]);
     for (network, goes_by_bridge) in [("fast", false), ("bridge", false), ("slow", true)] {
-        let one = Detached::start(&host, "one", &["--network", network]);
-        let two = Detached::start(&host, "two", &["--network", network]);
+        let start = |name| Detached::start(&host, name, &["--network", network]);
+        let start = |name| if goes_by_bridge { start(name) } else { start(name).settled() };
+        let (one, two) = (start("one"), start("two"));
         let before = two.got_by_bridge();
         one.pings(&two.address(), PINGS);
         let by_bridge = two.got_by_bridge() - before;
@@ -84,8 +94,8 @@ fn containers_of_a_network_send_each_other_nothing_by_the_bridge() {
         assert_eq!(by_bridge >= PINGS, goes_by_bridge, "{by_bridge} packets on {network}");
         assert!(goes_by_bridge || by_bridge < PINGS / 2, "{by_bridge} packets on {network}");
     }
-    let one = Detached::start(&host, "one", &["--network", "fast"]);
-    let two = Detached::start(&host, "two", &["--network", "fast"]);
+    let start = |name| Detached::start(&host, name, &["--network", "fast"]).settled();
+    let (one, two) = (start("one"), start("two"));
     let six = two.told("{{.NetworkSettings.Networks.fast.GlobalIPv6Address}}");
     let before = two.got_by_bridge();
     one.pings(&six, PINGS);
@@ -98,7 +108,7 @@ fn an_address_leads_to_who_has_it_now() {
     let Some(host) = Host::new("an_address_leads_to_who_has_it_now", "") else { return };
     host.ours_ok(&["network", "create", "--subnet", "10.9.0.0/24", "net"]);
     host.ours_ok(&["network", "create", "other"]);
-    let one = Detached::start(&host, "one", &["--network", "net"]);
+    let one = Detached::start(&host, "one", &["--network", "net"]).settled();
     let flags = ["--network", "net:ip=10.9.0.9"];
     for _ in 0..3 {
         let two = Detached::start(&host, "two", &flags);
@@ -136,12 +146,11 @@ fn a_bridge_that_is_listened_to_sends_nothing_twice() {
         "com.docker.network.bridge.name=br-net",
         "net",
     ]);
-    let one = Detached::start(&host, "one", &["--network", "net"]);
-    let two = Detached::start(&host, "two", &["--network", "net", "-p", "8080:80"]);
+    let one = Detached::start(&host, "one", &["--network", "net"]).settled();
+    let two = Detached::start(&host, "two", &["--network", "net", "-p", "8080:80"]).settled();
     host.sh("ip link set br-net promisc on");
     // As long as the cable of the one has no program: what it sends goes by the bridge, which has one.
-    let index = one.inside("cat /sys/class/net/eth0/iflink");
-    host.sh(&format!("tc qdisc del dev $(ip -o link | sed -n 's/^{}: \\([^@:]*\\).*/\\1/p') ingress", index.trim()));
+    host.sh(&format!("tc qdisc del dev {} ingress", one.link()));
     one.pings(&two.address(), PINGS);
     two.pings(&one.address(), PINGS);
     one.pings("10.9.0.1", PINGS);
@@ -153,9 +162,9 @@ fn a_bridge_that_is_listened_to_sends_nothing_twice() {
 fn a_stolen_hardware_address_gets_nothing() {
     let Some(host) = Host::new("a_stolen_hardware_address_gets_nothing", "") else { return };
     host.ours_ok(&["network", "create", "--subnet", "10.9.0.0/24", "net"]);
-    let one = Detached::start(&host, "one", &["--network", "net"]);
-    let two = Detached::start(&host, "two", &["--network", "net"]);
-    let thief = Detached::start(&host, "thief", &["--network", "net", "--cap-add", "NET_ADMIN"]);
+    let one = Detached::start(&host, "one", &["--network", "net"]).settled();
+    let two = Detached::start(&host, "two", &["--network", "net"]).settled();
+    let thief = Detached::start(&host, "thief", &["--network", "net", "--cap-add", "NET_ADMIN"]).settled();
     let mac = two.inside("cat /sys/class/net/eth0/address");
     one.pings(&two.address(), 1);
     thief.inside(&format!("ip link set eth0 down; ip link set eth0 address {}; ip link set eth0 up", mac.trim()));

@@ -5,7 +5,7 @@ use crate::error::{Cause, Error};
 use crate::lease::{Cable, Lease};
 use crate::network::Network;
 use crate::route::{self, Link, Net};
-use crate::shortcut;
+use crate::shortcut::{self, Joining};
 use crate::socket::Netlink;
 use crate::sysctl;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::PoisonError;
 use step::step;
 
 impl Network {
@@ -49,10 +50,21 @@ impl Network {
         let fail = |errno| Error::Veth { link: link.clone(), source: Cause::of(errno, "veth") };
         // In this order: the bridge has a carrier when a port of it has one.
         let settled = route::settle_carriers(self.route()?, [link, bridge]).map_err(fail)?;
-        if let [cable, bridge] = &settled[..] {
-            shortcut::join(self.route()?, bridge, cable, lease.mac);
+        if let Ok([cable, bridge]) = <[Link; 2]>::try_from(settled) {
+            let joining = Joining { bridge, cable, mac: lease.mac };
+            self.cables.lock().unwrap_or_else(PoisonError::into_inner).push(joining);
         }
         Ok(())
+    }
+
+    pub(crate) fn take_shortcuts_here(&self) {
+        let cables = std::mem::take(&mut *self.cables.lock().unwrap_or_else(PoisonError::into_inner));
+        for joining in &cables {
+            // It is open since the cable was made.
+            if let Ok(route) = self.route() {
+                shortcut::join(route, joining);
+            }
+        }
     }
 
     fn make_veth(&self, cable: &Cable, peer: &Peer<'_>) -> Result<(), Error> {

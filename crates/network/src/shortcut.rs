@@ -42,11 +42,20 @@ pub(crate) fn install(netlink: &Netlink, bridge: &Link) {
     let _ = step("install-shortcut", "what one container sends another need not go through the bridge", what, install);
 }
 
-/// Where the bridge keeps a program: the container that has `mac` behind a cable takes the shortcut to others, and they to it.
-pub(crate) fn join(netlink: &Netlink, bridge: &Link, cable: &Link, mac: [u8; 6]) {
+/// A container on its bridge, by the host's end of its cable.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    pub(crate) bridge: Link,
+    pub(crate) cable: Link,
+    pub(crate) mac: [u8; 6],
+}
+
+/// Where the bridge keeps a program: the container takes the shortcut to others, and they to it. That takes 0.1 ms, and a
+/// whole one where the kernel is busy with links; so its program runs already.
+pub(crate) fn join(netlink: &Netlink, Joining { bridge, cable, mac }: &Joining) {
     let Some(program) = program_of(netlink, bridge.index) else { return };
     let join = || -> Result<(), Errno> {
-        AddressMap::of(program)?.set(mac, cable.index)?;
+        AddressMap::of(program)?.set(*mac, cable.index)?;
         let mut batch = Batch::default();
         share_filters(&mut batch, cable.index, bridge.index);
         netlink.exchange(&batch, |_| ()).map_err(|refused| refused.errno)

@@ -94,6 +94,23 @@ fn an_end_is_seen_though_it_is_started_again_at_once() {
     assert!(told.0.contains("there is no container \"goes\"") && told.1 == 1, "{told:?}");
 }
 
+/// What its end was goes a moment before it itself is gone: who looks between the two must not take that for the end.
+#[test]
+fn the_end_of_one_that_is_removed_is_told_as_it_was() {
+    let Some(life) = Life::new("the_end_of_one_that_is_removed_is_told_as_it_was") else { return };
+    for round in 0..15 {
+        life.detached(&["--name", "short"], "exec sleep 1000");
+        let waits: Vec<_> = (0..4).map(|_| life.meanwhile(&["wait", "short"])).collect();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        life.ok(&["rm", "-f", "short"]);
+        for wait in waits {
+            let told = ended(wait);
+            // Who came too late to find it says so.
+            assert!(told.1 == 1 || told == ("137\n".into(), 0), "round {round}: {told:?}");
+        }
+    }
+}
+
 #[test]
 fn it_is_waited_for_health() {
     let Some(life) = Life::new("it_is_waited_for_health") else { return };

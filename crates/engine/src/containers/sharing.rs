@@ -314,12 +314,16 @@ pub(crate) fn user_namespace_at(path: &Path) -> Result<OwnedFd, Error> {
 /// The namespace at a path of the host. First by path alone: to open a fifo would wait, and a device might act.
 fn at_path(path: &Path, kind: Kind) -> Result<OwnedFd, Error> {
     let (bit, _, what, _) = kind.facts();
+    let (flag, open) = match kind {
+        Kind::User => ("--userns", "open the user namespace"),
+        _ => ("--network", "open the network namespace"),
+    };
     let wrong = || Error::BadValue {
-        flag: if kind == Kind::User { "--userns" } else { "--network" },
+        flag,
         value: format!("ns:{}", path.display()),
         reason: format!("it is no {what} namespace"),
     };
-    let failed = || Error::file("open the namespace", path);
+    let failed = || Error::file(open, path);
     let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed())?;
     if !sys::namespace::is_of_nsfs(file.as_fd()).unwrap_or(false) {
         return Err(wrong());

@@ -191,6 +191,10 @@ impl Waiting {
         loop {
             let Some(found) = Found::load(&self.id) else { return self.gone() };
             let now = Seen::of(&found);
+            // Of one that is being removed what its end was may be gone already, and it itself was not.
+            if !now.is_running && now.last.started.is_none() && Found::load(&self.id).is_none() {
+                return self.gone();
+            }
             if let Some(condition) = self.order.conditions.iter().find(|condition| now.is(**condition, &before)) {
                 return match condition.is_end() {
                     true => now.exit_code().ok_or(Error::NoExitCode { container: self.container }),
@@ -210,13 +214,16 @@ impl Waiting {
     }
 
     fn until_it_does_not_run(self) -> Result<i32, Error> {
-        let stopped = |id: &Id| life::of_stopped(id).map_or(0, |life| life.exit_code);
-        let Some((record, tool)) = self.running else { return Ok(stopped(&self.id)) };
+        let stopped = |id: &Id| life::of_stopped(id).map(|life| life.exit_code);
+        let Some((record, tool)) = self.running else { return Ok(stopped(&self.id).unwrap_or_default()) };
         let failed = |error| Error::process("wait for", &self.container)(error);
         while alive::wait(&[&tool], None).map_err(failed)? != [true] {}
         // Of one that stays more is known than its monitor came to say.
-        if Found::load(&self.id).is_some_and(|found| found.stays && !found.is_running) {
-            return Ok(stopped(&self.id));
+        if Found::load(&self.id).is_some_and(|found| found.stays && !found.is_running)
+            // Of one that is being removed that may be gone already.
+            && let Some(code) = stopped(&self.id)
+        {
+            return Ok(code);
         }
         state::exit_code(record).ok_or(Error::NoExitCode { container: self.container })
     }

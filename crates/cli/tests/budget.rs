@@ -98,26 +98,33 @@ fn switches() {
     other.end(&host);
 }
 
+/// The limits are those of the binary with musl's library. Where that cannot be had it has glibc's, which nobody has counted
+/// as closely: there a third more is let pass.
+fn limit(limit: usize) -> usize {
+    let is_musl = std::env::var("MYCONTAINER_RELEASE").is_ok_and(|path| path.contains("-musl/"));
+    if is_musl { limit } else { limit + limit / 3 }
+}
+
 fn within(what: &str, counted: impl Iterator<Item = (&'static str, usize)>, limits: &[usize]) {
     let all: Vec<(&str, usize)> = counted.collect();
     eprintln!("{what}: {all:?}");
     let over: Vec<String> = all
         .iter()
         .zip(limits)
-        .filter(|((_, count), limit)| count > limit)
-        .map(|((name, count), limit)| format!("{name}: {count} {what}, at most {limit}"))
+        .filter(|((_, count), most)| *count > limit(**most))
+        .map(|((name, count), most)| format!("{name}: {count} {what}, at most {}", limit(*most)))
         .collect();
     assert!(over.is_empty() && all.len() == limits.len(), "{over:#?}");
 }
 
 /// Bytes of the binary: all that anybody has to download.
-const BYTES: u64 = 11_400_000;
+const BYTES: usize = 11_400_000;
 
 #[test]
 fn bytes_of_the_binary() {
     let Some(tool) = release("bytes_of_the_binary") else { return };
-    let bytes = std::fs::metadata(tool).unwrap().len();
-    assert!(bytes <= BYTES, "{bytes} bytes, at most {BYTES}");
+    let bytes = usize::try_from(std::fs::metadata(tool).unwrap().len()).unwrap();
+    assert!(bytes <= limit(BYTES), "{bytes} bytes, at most {}", limit(BYTES));
 }
 
 /// Crates of others and of ours in the runtime, without those that only tests and builds need, macros among them.

@@ -166,13 +166,17 @@ fn own_names(options: &RunOptions, hostname: &str) -> String {
 /// As [`host_resolver`], for a container that begins: one that has the host's network asks as the host does.
 pub(crate) fn resolver_for(options: &RunOptions) -> HostResolver {
     match options.network {
-        NetworkMode::Host => HostResolver::parse(&std::fs::read("/etc/resolv.conf").unwrap_or_default()),
+        NetworkMode::Host => HostResolver::parse(&on_host()),
         _ => host_resolver(),
     }
 }
 
 /// The host's resolver configuration; an unreadable one counts as empty, which means 127.0.0.1.
 pub(crate) fn host_resolver() -> HostResolver {
-    let text = std::fs::read("/etc/resolv.conf").unwrap_or_default();
+    let text = on_host();
     HostResolver::parse(&if rootless::is_rootless() { rootless::uplink::resolver(&text) } else { text })
+}
+
+fn on_host() -> Vec<u8> {
+    std::fs::read("/etc/resolv.conf").unwrap_or_default()
 }

@@ -79,13 +79,11 @@ const NAMESPACES: [(Namespaces, &str); 6] = [
 /// Those of them that are to be entered. An ordinary user may not enter what is the host's, even where this process is in it
 /// already.
 fn to_enter(init: &First) -> Namespaces {
+    let is_rootless = crate::rootless::is_rootless();
     let namespace = |of: &str, name: &str| std::fs::read_link(format!("/proc/{of}/ns/{name}")).ok();
     let pid = init.pid.to_string();
-    let is_ours = |name: &str| {
-        let own = namespace("self", name);
-        crate::rootless::is_rootless() && own.is_some() && own == namespace(&pid, name)
-    };
-    let apart = NAMESPACES.into_iter().filter(|(_, name)| !is_ours(name));
+    let is_ours = |name: &str| namespace("self", name).is_some_and(|own| namespace(&pid, name) == Some(own));
+    let apart = NAMESPACES.into_iter().filter(|(_, name)| !is_rootless || !is_ours(name));
     apart.fold(Namespaces::default(), |all, (one, _)| all | one)
 }
 

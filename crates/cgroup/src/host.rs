@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// Where cgroup file systems are mounted (file-hierarchy and cgroups(7)).
 const ROOT: &str = "/sys/fs/cgroup";
-const OF_THIS_PROCESS: &str = "/proc/self/cgroup";
+pub(crate) const OF_THIS_PROCESS: &str = "/proc/self/cgroup";
 
 // linux/magic.h
 const CGROUP2_SUPER_MAGIC: u32 = 0x6367_7270;
@@ -118,6 +118,16 @@ fn v1_controllers(text: &str) -> impl Iterator<Item = Vec<String>> {
         }
         Some(controllers.split(',').map(str::to_owned).collect())
     })
+}
+
+/// Where the hierarchy is mounted that `/proc/self/cgroup` calls so: by its controllers, its name, or, as v2, nothing.
+pub(crate) fn mount_named(controllers: &str) -> Option<String> {
+    if controllers.is_empty() {
+        let both = [ROOT.to_owned(), format!("{ROOT}/unified")];
+        return both.into_iter().find(|path| is_mounted(path, CGROUP2_SUPER_MAGIC));
+    }
+    let name = controllers.strip_prefix("name=").unwrap_or(controllers);
+    mount_of(&name.split(',').map(str::to_owned).collect::<Vec<_>>())
 }
 
 fn mount_of(controllers: &[String]) -> Option<String> {

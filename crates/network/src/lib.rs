@@ -66,7 +66,6 @@ pub mod doctor;
 mod error;
 mod forwarding;
 mod free;
-mod groups;
 mod host;
 mod janitor;
 mod lease;

@@ -134,7 +134,7 @@ pub(crate) fn is_silent(uses: &Uses, one: &Use) -> Result<bool, Error> {
 /// The life of the process.
 fn tell(kept: Vec<OwnedFd>, network: String, subnets: Vec<Subnet>, loopback: Option<IpAddr>) {
     let Ok([udp, tcp, names, file]) = <[OwnedFd; 4]>::try_from(kept) else { return };
-    crate::groups::leave();
+    cgroup::leave();
     let is_over = Box::new(move || fstat(&file).map_or(true, |stat| stat.st_nlink == 0));
     // Nobody is there to be told why it ended; the next start sees that it did.
     let _ = names::serve(Server { udp, tcp, names, network, subnets, loopback, is_over });

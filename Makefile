@@ -17,7 +17,7 @@ TOOL := target/$(TARGET)/release/mycontainer
 ROOTFS ?= $(if $(wildcard rootfs),./rootfs,host)
 CMD ?=
 
-.PHONY: build run test test-some-rootless test-rootless test-vm setup soak lint bench install
+.PHONY: build run test test-some-rootless test-rootless test-vm test-vm-groups test-vm-others setup setup-and-build soak lint bench install
 
 build:
 	@$(STATIC) $(CARGO) build -q --release --target $(TARGET) -p mycontainer
@@ -46,20 +46,23 @@ export MYCONTAINER_FAULT_BIN := $(CURDIR)/target/debug/mycontainer
 # What is counted of it is counted of the one that people get.
 export MYCONTAINER_RELEASE := $(CURDIR)/$(TOOL)
 
-# What the tests need is installed while the lints are at work.
+# Two at a time, where one waits for the network, or for a linker that has one thread. They share no directory of cargo's.
 test:
-	$(MAKE) --no-print-directory -j2 lint setup
-	$(MAKE) --no-print-directory build
+	$(MAKE) --no-print-directory -j2 lint setup-and-build
 	$(AS_ROOT) $(TESTS) --no-fail-fast
 	$(MAKE) --no-print-directory test-some-rootless
 	$(MAKE) --no-print-directory test-vm
 
+setup-and-build:
+	$(MAKE) --no-print-directory setup
+	$(MAKE) --no-print-directory build
+
 # The tool as a real user, made for it: tests/rootless/run. Here what a day needs, in two minutes.
 AS_USER := $(if $(SUDO),sudo -E) $(CURDIR)/tests/rootless/run
-A_DAYS := run exec start create_rm logs ps attach inspect kill_stop images import save_load push pull volume publish
+A_DAYS := run exec start create_rm logs ps attach inspect kill_stop volume images import save_load push pull publish
 test-some-rootless:
-	$(RUNNER)="$(AS_USER) -q" $(TESTS) --no-fail-fast $(A_DAYS:%=--test %)
-	$(RUNNER)="$(AS_USER) -q -1" $(TESTS) --no-fail-fast --test images --test logs --test volume
+	$(RUNNER)="$(AS_USER) -q" $(TESTS) --no-fail-fast --test verbs --test images --test networks -- $(A_DAYS:%=%::)
+	$(RUNNER)="$(AS_USER) -q -1" $(TESTS) --no-fail-fast --test verbs --test images -- images:: logs:: volume::
 
 # All of it, and whether what is listed in tests/rootless/reasons fails indeed.
 test-rootless:
@@ -71,28 +74,33 @@ setup:
 	scripts/setup-tests
 	scripts/setup-callers
 
-# The same limits on cgroup v2: another kernel, under QEMU, with these files under it.
+# The same limits on cgroup v2: another kernel, under QEMU, with these files under it. Two machines at a time.
 IN_VM := $(SUDO) $(CURDIR)/tests/vm/run
+BESIDE_SYSTEMD := $(CURDIR)/tests/vm/systemd
 test-vm:
 	@if why=$$(tests/vm/available 2>&1); then \
-		$(RUNNER)="$(IN_VM) -t 300" $(TESTS) \
-			--test groups --test steer --test limits --test inside --test cgroup_parent --test image_mounts && \
-		$(RUNNER)="$(IN_VM) -t 600" $(TESTS) --test rootless_limits --test checkpoint && \
-		$(RUNNER)="$(IN_VM) -t 300 $(CURDIR)/tests/vm/systemd" $(TESTS) --test systemd && \
-		$(RUNNER)="$(IN_VM) -t 600 $(CURDIR)/tests/vm/systemd" $(TESTS) --test rootless_limits systemd && \
-		$(RUNNER)="$(IN_VM) -t 300" $(TESTS) --test rootless walk_through && \
-		$(RUNNER)="$(IN_VM) -t 300" $(TESTS) --test image mounting && \
-		$(RUNNER)="$(IN_VM) -t 600" $(TESTS) --test podman --test containerd checkpointed; \
+		$(TESTS) --no-run && $(MAKE) --no-print-directory -j2 test-vm-groups test-vm-others; \
 	else \
 		echo "skipped the tests on cgroup v2: $$why"; [ "$${CI:-}" != true ]; \
 	fi
 
+test-vm-groups:
+	$(RUNNER)="$(IN_VM) -t 600" $(TESTS) --test groups --test steer
+	$(RUNNER)="$(IN_VM) -t 900" $(TESTS) --test verbs --test images -- limits:: inside:: cgroup_parent:: image_mounts::
+	$(RUNNER)="$(IN_VM) -t 600 $(BESIDE_SYSTEMD)" $(TESTS) --test systemd
+
+test-vm-others:
+	$(RUNNER)="$(IN_VM) -t 900" $(TESTS) --test rootless --test runtime -- rootless_limits:: walk_through checkpoint::
+	$(RUNNER)="$(IN_VM) -t 900 $(BESIDE_SYSTEMD)" $(TESTS) --test rootless systemd
+	$(RUNNER)="$(IN_VM) -t 600" $(TESTS) --test image mounting
+	$(RUNNER)="$(IN_VM) -t 900" $(TESTS) --test with_callers checkpointed
+
 # One after the other: each has the processors for itself.
 soak:
-	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test soak_clients -- --ignored --nocapture
-	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test soak_killed -- --ignored --nocapture
-	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test log_load -- --ignored --nocapture
-	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test network_many -- --ignored --nocapture
+	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test faults soak_clients:: -- --ignored --nocapture
+	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test faults soak_killed:: -- --ignored --nocapture
+	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test verbs log_load:: -- --ignored --nocapture
+	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test networks network_many:: -- --ignored --nocapture
 
 bench: build
 	scripts/setup-bench

@@ -58,7 +58,11 @@ pub(crate) fn join(netlink: &Netlink, Joining { bridge, cable, mac }: &Joining) 
         AddressMap::of(program)?.set(*mac, cable.index)?;
         let mut batch = Batch::default();
         share_filters(&mut batch, cable.index, bridge.index);
-        netlink.exchange(&batch, |_| ()).map_err(|refused| refused.errno)
+        match netlink.exchange(&batch, |_| ()) {
+            // The container has ended, and its cable with it.
+            Err(refused) if refused.errno == Errno::NODEV => Ok(()),
+            taken => taken.map_err(|refused| refused.errno),
+        }
     };
     let what = || format!("the program of {} on {} too", bridge.name, cable.name);
     let _ = step("join-shortcut", "what other containers send it need not go through the bridge", what, join);

@@ -229,7 +229,10 @@ fn killed_at_any_time_leaves_what_a_sweep_takes_away() {
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        while !scratch.trees().iter().any(|name| name.starts_with("tmp-")) {
+        // What is in it is made when it is locked. Before, a sweep may take it, and another is made.
+        let is_made =
+            |name: &String| name.starts_with("tmp-") && scratch.0.join("data/roots").join(name).join("fs").exists();
+        while !scratch.trees().iter().any(is_made) {
             assert!(child.try_wait().unwrap().is_none(), "it was done before it could be killed");
             std::thread::sleep(Duration::from_micros(200));
         }

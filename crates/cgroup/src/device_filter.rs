@@ -11,12 +11,17 @@ use sys::bpf::Insn;
 
 // linux/bpf_common.h and linux/bpf.h
 const LDX_W: u8 = 0x61;
+/// Loads 64 bits, the lower half from its own `imm`, the upper from that of a second, empty instruction.
+const LD_DW_K: u8 = 0x18;
 const ALU64_AND_K: u8 = 0x57;
+const ALU64_OR_X: u8 = 0x4f;
+const ALU64_LSH_K: u8 = 0x67;
 const ALU64_RSH_K: u8 = 0x77;
 const ALU64_MOV_K: u8 = 0xb7;
 const ALU64_MOV_X: u8 = 0xbf;
 const JMP_JEQ_K: u8 = 0x15;
 const JMP_JNE_K: u8 = 0x55;
+const JMP_JNE_X: u8 = 0x5d;
 /// Compares 32 bits, so that the immediate is not sign-extended.
 const JMP32_JNE_K: u8 = 0x56;
 const EXIT: u8 = 0x95;
@@ -27,14 +32,19 @@ const KIND: u8 = 2;
 const ASKED: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
-const MET: u8 = 6;
+/// For what one rule needs.
+const SPARE: u8 = 6;
+/// The major number in the upper half, the minor in the lower.
+const DEVICE: u8 = 7;
 
 const BPF_DEVCG_DEV_BLOCK: i32 = 1;
 const BPF_DEVCG_DEV_CHAR: i32 = 2;
 /// BPF_DEVCG_ACC_MKNOD, _READ and _WRITE together; they are numbered as in [`crate::devices`].
 const ALL: u8 = 7;
 
-/// The program that enforces the rules.
+/// The program that enforces the rules. The kernel follows both ways of every jump when the program is loaded, which takes
+/// it longer than all else here: so a rule that another has taken the place of is left out, rules of one kind of device
+/// have one comparison of that, and a device's two numbers are compared at once.
 pub(crate) fn program(rules: &[Rule]) -> Vec<Insn> {
     let mut code = vec![
         insn(LDX_W, KIND, CONTEXT, 0, 0),
@@ -43,46 +53,68 @@ pub(crate) fn program(rules: &[Rule]) -> Vec<Insn> {
         insn(ALU64_AND_K, KIND, 0, 0, 0xffff),
         insn(LDX_W, MAJOR, CONTEXT, 4, 0),
         insn(LDX_W, MINOR, CONTEXT, 8, 0),
+        insn(ALU64_MOV_X, DEVICE, MAJOR, 0, 0),
+        insn(ALU64_LSH_K, DEVICE, 0, 0, 32),
+        insn(ALU64_OR_X, DEVICE, MINOR, 0, 0),
     ];
-    for rule in rules.iter().rev() {
-        if rule.is_total() {
-            // The verifier refuses code that is never reached, so nothing may follow this.
-            code.extend(answer(rule.allow));
+    let is_replaced = |by: &Rule, rule: &Rule| by.same_devices(rule) && rule.access & !by.access == 0;
+    let counts = |&(at, rule): &(usize, &Rule)| !rules[at + 1..].iter().any(|later| is_replaced(later, rule));
+    let last_first: Vec<&Rule> = rules.iter().enumerate().filter(counts).map(|(_, rule)| rule).rev().collect();
+    for of_a_kind in last_first.chunk_by(|one, other| one.kind == other.kind) {
+        code.extend(several(of_a_kind));
+        if of_a_kind.iter().any(|rule| rule.is_total()) {
             return code;
         }
-        code.extend(one(rule));
     }
     code.extend(answer(false));
     code
 }
 
-/// One rule: its comparisons jump over the rest of it when the device is another.
-fn one(rule: &Rule) -> Vec<Insn> {
-    let kind = match rule.kind {
-        Kind::Any => None,
-        Kind::Block => Some(BPF_DEVCG_DEV_BLOCK),
-        Kind::Char => Some(BPF_DEVCG_DEV_CHAR),
+/// Rules of one kind of device, of which all are jumped over when the device is of another.
+fn several(rules: &[&Rule]) -> Vec<Insn> {
+    let mut code = Vec::new();
+    for rule in rules {
+        code.extend(one(rule));
+        // The verifier refuses code that is never reached, so nothing may follow an answer to everything.
+        if rule.access == ALL && rule.major.is_none() && rule.minor.is_none() {
+            break;
+        }
+    }
+    let kind = match rules[0].kind {
+        Kind::Any => return code,
+        Kind::Block => BPF_DEVCG_DEV_BLOCK,
+        Kind::Char => BPF_DEVCG_DEV_CHAR,
     };
-    let mut code: Vec<Insn> = [(KIND, kind), (MAJOR, rule.major.map(bits)), (MINOR, rule.minor.map(bits))]
-        .into_iter()
-        .filter_map(|(register, number)| Some(insn(JMP32_JNE_K, register, 0, 0, number?)))
-        .collect();
-    let comparisons = code.len();
+    code.insert(0, insn(JMP32_JNE_K, KIND, 0, code.len() as i16, kind));
+    code
+}
+
+/// One rule: its comparison jumps over the rest of it when the device is another.
+fn one(rule: &Rule) -> Vec<Insn> {
+    let mut rest = Vec::new();
     if rule.access == ALL {
         // Whatever is asked for, this rule answers.
     } else if rule.allow {
-        code.push(insn(ALU64_AND_K, ASKED, 0, 0, i32::from(!rule.access & ALL)));
-        code.push(insn(JMP_JNE_K, ASKED, 0, 2, 0));
+        rest.push(insn(ALU64_AND_K, ASKED, 0, 0, i32::from(!rule.access & ALL)));
+        rest.push(insn(JMP_JNE_K, ASKED, 0, 2, 0));
     } else {
-        code.push(insn(ALU64_MOV_X, MET, ASKED, 0, 0));
-        code.push(insn(ALU64_AND_K, MET, 0, 0, i32::from(rule.access)));
-        code.push(insn(JMP_JEQ_K, MET, 0, 2, 0));
+        rest.push(insn(ALU64_MOV_X, SPARE, ASKED, 0, 0));
+        rest.push(insn(ALU64_AND_K, SPARE, 0, 0, i32::from(rule.access)));
+        rest.push(insn(JMP_JEQ_K, SPARE, 0, 2, 0));
     }
-    code.extend(answer(rule.allow));
-    let length = code.len();
-    for (at, jump) in code[..comparisons].iter_mut().enumerate() {
-        jump.off = (length - at - 1) as i16;
-    }
+    rest.extend(answer(rule.allow));
+    let over = rest.len() as i16;
+    let mut code = match (rule.major, rule.minor) {
+        (None, None) => vec![],
+        (Some(major), None) => vec![insn(JMP32_JNE_K, MAJOR, 0, over, bits(major))],
+        (None, Some(minor)) => vec![insn(JMP32_JNE_K, MINOR, 0, over, bits(minor))],
+        (Some(major), Some(minor)) => vec![
+            insn(LD_DW_K, SPARE, 0, 0, bits(minor)),
+            insn(0, 0, 0, 0, bits(major)),
+            insn(JMP_JNE_X, DEVICE, SPARE, over, 0),
+        ],
+    };
+    code.append(&mut rest);
     code
 }
 
@@ -107,7 +139,7 @@ mod tests {
     /// Runs a program as the kernel would. Panics on anything the generator should never emit.
     fn run(code: &[Insn], kind: u32, access: u8, major: u32, minor: u32) -> bool {
         let context = [u32::from(access) << 16 | kind, major, minor];
-        let mut registers = [0u64; 7];
+        let mut registers = [0u64; 8];
         let mut at = 0;
         loop {
             let Insn { code: op, regs, off, imm } = code[at];
@@ -117,6 +149,19 @@ mod tests {
             let jumps = match op {
                 LDX_W => {
                     registers[to] = u64::from(context[off as usize / 4]);
+                    continue;
+                }
+                LD_DW_K => {
+                    registers[to] = u64::from(code[at].imm as u32) << 32 | u64::from(imm as u32);
+                    at += 1;
+                    continue;
+                }
+                ALU64_OR_X => {
+                    registers[to] |= registers[from];
+                    continue;
+                }
+                ALU64_LSH_K => {
+                    registers[to] <<= wide;
                     continue;
                 }
                 ALU64_AND_K => {
@@ -137,6 +182,7 @@ mod tests {
                 }
                 JMP_JEQ_K => registers[to] == wide,
                 JMP_JNE_K => registers[to] != wide,
+                JMP_JNE_X => registers[to] != registers[from],
                 JMP32_JNE_K => registers[to] as u32 != imm as u32,
                 EXIT => return registers[0] == 1,
                 other => panic!("instruction {other:#x}"),

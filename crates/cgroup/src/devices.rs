@@ -65,7 +65,8 @@ impl Rule {
         self.kind == Kind::Any && self.major.is_none() && self.minor.is_none() && self.access == ALL
     }
 
-    fn same_devices(&self, other: &Self) -> bool {
+    /// Whether both are about the same devices, whatever they say of them.
+    pub(crate) fn same_devices(&self, other: &Self) -> bool {
         (self.kind, self.major, self.minor) == (other.kind, other.major, other.minor)
     }
 

@@ -26,6 +26,7 @@ mod verb;
 mod verbs;
 mod volumes;
 
+use report::Failure;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use verbs::Asked;
@@ -34,6 +35,12 @@ use verbs::Asked;
 static ALLOCATOR: sys::arena::Arena = sys::arena::Arena;
 
 fn main() -> ExitCode {
+    if runtime::seal::lent() {
+        return report::failure(&Failure::misuse(
+            "this is the host's binary, and no program of a container's",
+            "a container that needs it has one of its own: `-v /usr/local/bin/mycontainer:/usr/local/bin/mycontainer:ro`",
+        ));
+    }
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
     let rest: Vec<OsString> = words.collect();

@@ -7,11 +7,14 @@
 //! exec and no copy of the file.
 //!
 //! Who may not clone mounts gets a sealed copy in memory instead, if he could write to the file at all.
+//!
+//! A container whose processes nobody else sees is begun without that: the binary could only be its first process, which
+//! then finds itself [`lent`] and ends, before there is anybody who could hold its file.
 
 use crate::error::Error;
 use rustix::fs::{
-    Access, AtFlags, CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, accessat, fstatvfs, memfd_create,
-    openat,
+    Access, AtFlags, CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, StatxFlags, accessat, fstatvfs,
+    memfd_create, openat, statx,
 };
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -58,6 +61,24 @@ fn execute(binary: &OwnedFd) -> Result<(), Error> {
     let env = std::env::vars_os().map(variable).collect::<Result<_, _>>()?;
     let Err(error) = sys::exec::execveat(binary.as_fd(), c"", &Strings::new(words), &Strings::new(env));
     Err(failed(crate::mounts::errno(error)))
+}
+
+/// Whether this is a container's first process, which the container has had the kernel make of the host's binary: by a
+/// script whose interpreter leads to `/proc/self/exe`. Such a process must not stay: who joins the container could change
+/// the mode and the owner of the file behind `/proc/1/exe` at any time. (CVE-2019-5736)
+///
+/// Then the binary is on a mount that is not of this process's namespace; where it was started by its path there, it is.
+pub fn lent() -> bool {
+    if rustix::process::getpid() != rustix::process::Pid::INIT {
+        return false;
+    }
+    let mount_of = |path: &std::ffi::CStr| -> Result<u64, Errno> {
+        let found = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)?;
+        // Kernels that do not say it are older than those that are supported.
+        if found.stx_mask & StatxFlags::MNT_ID.bits() == 0 { Err(Errno::NOSYS) } else { Ok(found.stx_mnt_id) }
+    };
+    let by_path = || mount_of(&rustix::fs::readlink(EXE, Vec::new())?);
+    !is_sealed().unwrap_or(false) && mount_of(EXE).and_then(|lent| Ok(lent != by_path()?)).unwrap_or(true)
 }
 
 fn is_sealed() -> Result<bool, Errno> {

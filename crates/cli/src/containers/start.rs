@@ -69,9 +69,7 @@ fn start(request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
     if is_attended && (words.len() > 1 || request.meant.all) {
         return Err(Failure::misuse("only one container can be attended to", "leave --attach and --interactive away"));
     }
-    if !cfg!(target_feature = "crt-static") {
-        runtime::seal::ensure().map_err(|error| Failure::of_run(error.into()))?;
-    }
+    runtime::seal::ensure().map_err(|error| Failure::of_run(error.into()))?;
     step::arm_faults();
     let attach = is_attended.then_some(AttachOrder {
         input: request.interactive,
@@ -122,9 +120,7 @@ pub(crate) static RESTART: Verb<Again> = Verb {
         ],
     }],
     act: |mut request, words| {
-        if !cfg!(target_feature = "crt-static") {
-            runtime::seal::ensure().map_err(|error| Failure::of_run(error.into()))?;
-        }
+        runtime::seal::ensure().map_err(|error| Failure::of_run(error.into()))?;
         step::arm_faults();
         let every: fn(&Listed) -> bool = if request.running { Listed::is_running } else { |_| true };
         request.meant.all |= request.running;

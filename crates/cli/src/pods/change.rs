@@ -51,9 +51,7 @@ fn each(
 
 /// What starts a container runs from a binary that cannot be changed through it, as `start` does.
 fn ensure_sealed() -> Result<(), Failure> {
-    if !cfg!(target_feature = "crt-static") {
-        runtime::seal::ensure().map_err(|error| Failure::of_run(error.into()))?;
-    }
+    runtime::seal::ensure().map_err(|error| Failure::of_run(error.into()))?;
     step::arm_faults();
     Ok(())
 }

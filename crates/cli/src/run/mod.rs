@@ -11,7 +11,7 @@ use crate::report::Failure;
 use crate::verb::{About, Flags, Verb};
 use crate::{exit, report};
 use engine::containers::{CreateOptions, Ran, RunOrder};
-use engine::{Attachment, DetachKeys, Endpoint, RunOptions};
+use engine::{Attachment, DetachKeys, Endpoint, NamespaceMode, RunOptions};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -131,9 +131,10 @@ fn run(mut request: Request, words: Vec<String>) -> Result<ExitCode, Failure> {
     create.run.log.check().map_err(Failure::of_run)?;
     let attachment = request.attachment(&create.run)?;
     create.run.warnings().iter().for_each(|warning| report::note(warning));
-    // What a container has the kernel run of this binary is loaded by the container's own loader, if the binary needs one:
-    // that must not be able to write to it. A static one ends by itself. (CVE-2019-5736, see runtime::seal)
-    if !cfg!(target_feature = "crt-static") {
+    // What a container has the kernel run of this binary others must not get hold of: those who see the container's
+    // processes, and its own loader, if the binary needs one. Else it ends by itself. (CVE-2019-5736, see runtime::seal)
+    let is_seen = create.run.pid != NamespaceMode::Private || create.run.pod.is_some();
+    if is_seen || !cfg!(target_feature = "crt-static") {
         runtime::seal::ensure().map_err(|error| Failure::of_run(error.into()))?;
     }
     step::arm_faults();

@@ -18,9 +18,7 @@ pub(crate) static BOOT: Verb<()> = Verb {
 };
 
 fn boot((): (), _: Vec<String>) -> Result<ExitCode, Failure> {
-    if !cfg!(target_feature = "crt-static") {
-        runtime::seal::ensure().map_err(|error| Failure::of_run(error.into()))?;
-    }
+    runtime::seal::ensure().map_err(|error| Failure::of_run(error.into()))?;
     let mut code = ExitCode::SUCCESS;
     let mut told = |name: &str, started| match started {
         Ok(()) => say(name),

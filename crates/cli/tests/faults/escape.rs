@@ -4,6 +4,8 @@
 use crate::common::traces::unique;
 use crate::common::{busybox_root, can_run, give, make_busybox_root, need, run, run_ok, stderr, stdout, tool};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -197,6 +199,83 @@ fn the_binary_cannot_be_run_or_overwritten_from_inside() {
         assert_eq!(text.lines().count(), 4, "{flags:?}: {text}");
     }
     assert_eq!(checksum(Path::new(tool())), before);
+}
+
+#[test]
+fn a_script_of_scripts_does_not_run_the_hosts_binary_as_the_first_process() {
+    // CVE-2019-5736: what looks for the program sees one interpreter, the kernel follows up to five.
+    if !can_run("a_script_of_scripts_does_not_run_the_hosts_binary_as_the_first_process") {
+        return;
+    }
+    let scene = Scene::new("chain");
+    chain(&scene, "version");
+    let mut evil = Command::new(released());
+    let output = evil.args(["run", "--rm", "--network", "none"]).arg(scene.root()).arg("/bin/first").output().unwrap();
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(125), ""), "{}", stderr(&output));
+    assert!(stderr(&output).contains("this is the host's binary"), "{}", stderr(&output));
+}
+
+#[test]
+fn who_sees_a_containers_processes_cannot_change_the_binary() {
+    // CVE-2019-5736: where processes are shared, another container can look at each at any time.
+    if !can_run("who_sees_a_containers_processes_cannot_change_the_binary") {
+        return;
+    }
+    let scene = Scene::new("seen");
+    chain(&scene, "version");
+    let copy = scene.dir.join("tool");
+    std::fs::copy(released(), &copy).unwrap();
+    let mode = || std::fs::metadata(&copy).unwrap().permissions().mode() & 0o7777;
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // It holds the first binary that is not busybox, tries to change its mode, and tells.
+    let script = "echo ready; while :; do for p in /proc/[0-9]*; do case $(readlink $p/exe 2>/dev/null) in \
+                  ''|/bin/busybox) ;; *) (exec 7<$p/exe && { chmod 4755 /proc/self/fd/7; echo tried; }) 2>&1;; esac; done; done";
+    let name = unique("seen");
+    let root = scene.root();
+    let words =
+        [OsStr::new("run"), "--rm".as_ref(), "--network".as_ref(), "none".as_ref(), "--name".as_ref(), name.as_ref()];
+    let mut watcher = Command::new(&copy);
+    watcher.args(words).arg(&root).args(["sh", "-c", script]).stdout(Stdio::piped());
+    let mut watcher = Killed(watcher.spawn().unwrap());
+    let mut told = BufReader::new(watcher.0.stdout.take().unwrap()).lines();
+    assert_eq!(told.next().unwrap().unwrap(), "ready");
+    let tried = std::thread::spawn(move || told.map_while(Result::ok).any(|line| line == "tried"));
+    for _ in 0..500 {
+        let mut evil = Command::new(&copy);
+        evil.args(["run", "--rm", "--network", "none", "--pid", &format!("container:{name}")]);
+        let _ = evil.arg(&root).arg("/bin/first").output().unwrap();
+        assert_eq!(mode(), 0o755, "a container changed the host's binary");
+        if tried.is_finished() {
+            break;
+        }
+    }
+    assert!(Command::new(&copy).args(["kill", &name]).status().unwrap().success());
+    assert!(tried.join().unwrap(), "it never got hold of one: then this says nothing");
+}
+
+/// Ends with the test, however that ends.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The static binary that people get, if it was built: one that needs a loader runs from a sealed clone always.
+fn released() -> PathBuf {
+    let released = std::env::var_os("MYCONTAINER_RELEASE").map(PathBuf::from).filter(|path| path.is_file());
+    released.unwrap_or_else(|| tool().into())
+}
+
+/// `/bin/first`, whose interpreter is a script, whose interpreter is the tool.
+fn chain(scene: &Scene, verb: &str) {
+    for (name, text) in [("first", "#!/bin/second\n".to_owned()), ("second", format!("#!/proc/self/exe {verb}\n"))] {
+        let script = scene.root().join("bin").join(name);
+        std::fs::write(&script, text).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
 }
 
 #[test]

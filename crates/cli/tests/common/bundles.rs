@@ -268,6 +268,7 @@ pub fn id_of(config: &Value) -> String {
 }
 
 /// A good configuration, as callers send it, for a program in the shared busybox root.
+#[track_caller]
 pub fn config(args: &[&str]) -> Value {
     config_in(busybox_root(), args)
 }

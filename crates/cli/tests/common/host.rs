@@ -188,6 +188,7 @@ impl Host {
     }
 
     /// `run --rm FLAGS... ROOT sh -c SCRIPT` with a busybox root, to its end, which must be 0.
+    #[track_caller]
     pub fn busybox_ok(&self, flags: &[&str], script: &str) -> String {
         self.run_ok(&[flags, &[busybox_root().to_str().unwrap(), "sh", "-c", script]].concat())
     }
@@ -200,6 +201,7 @@ impl Host {
     }
 
     /// As [`Host::start`], without waiting for the container.
+    #[track_caller]
     pub fn spawn(&self, flags: &[&str], script: &str) -> Starting {
         let who = "hostname; ip -4 -o addr show dev eth0 2>/dev/null || echo none";
         let script = format!("{{ {who}; }} | tr '\\n' ' '; echo; {script}");

@@ -76,6 +76,7 @@ impl Life {
     }
 
     /// The words of `BEFORE... --network none --ephemeral FLAGS... ROOT sh -c SCRIPT`.
+    #[track_caller]
     pub fn words(&self, before: &[&str], flags: &[&str], script: &str) -> Vec<String> {
         let root = busybox_root().to_str().unwrap();
         let words = [before, without_network(flags), &["--ephemeral"], flags, &[root, "sh", "-c", script]].concat();

@@ -14,7 +14,7 @@ pub mod traces;
 pub mod user;
 
 use rustix::fs::inotify;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -92,22 +92,29 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A root file system with busybox and the usual directories, made once for each test program.
+/// A root file system with busybox and the usual directories, made once for each file of tests: what a file's containers
+/// leave in it, the mount points of volumes above all, the others do not see.
+#[track_caller]
 pub fn busybox_root() -> &'static Path {
-    static ROOT: OnceLock<PathBuf> = OnceLock::new();
-    ROOT.get_or_init(|| {
+    static ROOTS: Mutex<BTreeMap<&str, &Path>> = Mutex::new(BTreeMap::new());
+    let mut roots = ROOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if roots.is_empty() {
         remove_roots_of_the_dead();
-        let root = std::env::temp_dir().join(format!("mycontainer-test-root-{}", std::process::id()));
+    }
+    let number = roots.len();
+    roots.entry(std::panic::Location::caller().file()).or_insert_with(|| {
+        let root = std::env::temp_dir().join(format!("{ROOT_PREFIX}{}-{number}", std::process::id()));
         make_busybox_root(&root);
-        root
+        Box::leak(root.into_boxed_path())
     })
 }
 
-/// A test program has no end at which it could remove its root; the next one does it.
+const ROOT_PREFIX: &str = "mycontainer-test-root-";
+
+/// A test program has no end at which it could remove its roots; the next one does it.
 fn remove_roots_of_the_dead() {
-    let prefix = "mycontainer-test-root-";
-    for root in names_in(&std::env::temp_dir().display().to_string(), prefix) {
-        let pid = last(&root)[prefix.len()..].to_owned();
+    for root in names_in(&std::env::temp_dir().display().to_string(), ROOT_PREFIX) {
+        let pid = last(&root)[ROOT_PREFIX.len()..].split('-').next().unwrap_or_default().to_owned();
         if !Path::new("/proc").join(pid).exists() {
             let _ = std::fs::remove_dir_all(root);
         }
@@ -265,12 +272,14 @@ pub fn without_network(flags: &[&str]) -> &'static [&'static str] {
 }
 
 /// `mycontainer run --rm --network none FLAGS... ROOT sh -c SCRIPT` with a busybox root, to its end.
+#[track_caller]
 pub fn sh(flags: &[&str], script: &str) -> Output {
     let root = busybox_root().to_str().unwrap();
     run(&[without_network(flags), flags, &[root, "sh", "-c", script]].concat())
 }
 
 /// As [`sh`], and it must end with 0: its standard output.
+#[track_caller]
 pub fn sh_ok(flags: &[&str], script: &str) -> String {
     let output = sh(flags, script);
     assert!(output.status.success(), "{flags:?} {script:?}: {}\n{}", output.status, stderr(&output));
@@ -295,6 +304,7 @@ pub struct Running {
 impl Running {
     /// Starts `mycontainer run --rm --network none --name NAME FLAGS... ROOT sh -c SCRIPT` and waits for the script's first
     /// line, which must be `ready`.
+    #[track_caller]
     pub fn start(flags: &[&str], script: &str) -> Running {
         Running::start_in(busybox_root().to_str().unwrap(), flags, script)
     }

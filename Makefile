@@ -2,7 +2,7 @@
 # make test    installs what the tests need and runs all of them
 # make test-rootless   the black-box tests once more, all of them, as an ordinary user, with subordinate ids and without
 # make soak    what takes minutes: 300 kills at random, 50 clients at once, 200 MB of output, 509 containers (MYCONTAINER_SOAK_SEED=N repeats one)
-# make bench   times whole runs against a floor of bare system calls and against the peers, pulls, and networks
+# make bench   times whole runs against a floor of bare system calls and against the peers, and those under other conditions, pulls, networks
 # make build   the static binary; `make install` puts it into /usr/local/bin
 
 CARGO ?= cargo
@@ -104,7 +104,11 @@ soak:
 
 bench: build
 	scripts/setup-bench
+	scripts/fetch-peers
 	$(CARGO) build -q --release -p mycontainer-bench
 	$(SUDO) target/release/mycontainer-bench --tool $(TOOL) --out docs/bench
+	$(SUDO) target/release/mycontainer-bench conditions --tool $(TOOL) --out docs/bench
+	$(SUDO) target/release/mycontainer-bench containers --tool $(TOOL) --out docs/bench
+	$(SUDO) target/release/mycontainer-bench many --tool $(TOOL) --out docs/bench
 	$(SUDO) target/release/mycontainer-bench images --tool $(TOOL) --out docs/bench
 	$(SUDO) target/release/mycontainer-bench networks --tool $(TOOL) --out docs/bench

@@ -6,21 +6,26 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// Writes `bundle/config.json` for `/bin/true` in `root`.
-pub(crate) fn write(bundle: &Path, root: &Path) -> Result<()> {
+/// Writes `bundle/config.json` for a program in `root`; without a control group's name for containers that are to have
+/// one each.
+pub(crate) fn write(bundle: &Path, root: &Path, program: &str, cgroup: Option<&str>) -> Result<()> {
     fs::create_dir(bundle).context("cannot make the bundle")?;
-    let config = serde_json::to_vec_pretty(&config(root)?)?;
+    let mut config = config(root, program)?;
+    if let Some(cgroup) = cgroup {
+        config["linux"]["cgroupsPath"] = cgroup.into();
+    }
+    let config = serde_json::to_vec_pretty(&config)?;
     fs::write(bundle.join("config.json"), config).context("cannot write the bundle's config.json")
 }
 
-fn config(root: &Path) -> Result<Value> {
+fn config(root: &Path, program: &str) -> Result<Value> {
     let capabilities = profile::CAPABILITIES;
     let namespaces = ["pid", "mount", "uts", "ipc", "network", "cgroup"].map(|kind| json!({ "type": kind }));
     let seccomp = profile::section()?;
     Ok(json!({
         "ociVersion": "1.0.2",
         "process": {
-            "args": ["/bin/true"],
+            "args": [program],
             "cwd": "/",
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"],
             "user": { "uid": 0, "gid": 0 },
@@ -31,7 +36,6 @@ fn config(root: &Path) -> Result<Value> {
         "mounts": mounts(),
         "linux": {
             "namespaces": namespaces,
-            "cgroupsPath": "/mycontainer-bench",
             "resources": { "devices": device_rules() },
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",

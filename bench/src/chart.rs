@@ -45,7 +45,7 @@ fn legend(svg: &mut String) {
 }
 
 fn draw_row(svg: &mut String, row: &Row, y: f64, scale: &Scale) {
-    text(svg, (LEFT - 10.0, y + BAR + 5.0), "text-anchor=\"end\"", row.contender.name);
+    text(svg, (LEFT - 10.0, y + BAR + 5.0), "text-anchor=\"end\"", &row.contender.name);
     for (samples, color, y) in [(&row.hot, HOT, y), (&row.idle, IDLE, y + BAR + 2.0)] {
         let Some(ms) = samples.median_ms() else { continue };
         let width = scale.x(ms) - LEFT;

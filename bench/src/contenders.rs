@@ -3,9 +3,12 @@
 //! Each contender is a whole command from outside: what a person types to run `/bin/true` in a container, and nothing
 //! left of it afterwards. Whoever is not installed or fails its first run is not measured, and the report says why.
 
+use crate::images::place;
+use crate::networks::host::with_docker;
 use crate::rootfs::Scratch;
+use crate::runtimes::{self, Runtime};
 use crate::timer::{SLOW_US, Workers};
-use crate::worker::View;
+use crate::worker::{View, Worker};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +17,7 @@ use std::process::Command;
 #[derive(Debug)]
 pub(crate) struct Contender {
     /// What the table calls it.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// How it does other work than the floor, in a few words; empty when it does the same.
     pub(crate) differs: &'static str,
     /// What it calls itself, by `--version`; empty for the floor.
@@ -27,20 +30,54 @@ pub(crate) struct Contender {
     pub(crate) is_slow: bool,
     /// Peak resident memory of its largest process (see `peak.c`).
     pub(crate) peak_kib: u64,
+    /// Its system calls (see `steps.c`).
+    pub(crate) calls: Option<Count>,
+    /// Its instructions outside of the kernel.
+    pub(crate) instructions: Option<Count>,
 }
+
+impl Contender {
+    /// One that only has to be timed.
+    pub(crate) fn of(name: &str, view: View, argv: Vec<String>) -> Contender {
+        Contender {
+            name: name.to_owned(),
+            differs: "",
+            version: String::new(),
+            argv,
+            view,
+            is_slow: false,
+            peak_kib: 0,
+            calls: None,
+            instructions: None,
+        }
+    }
+}
+
+/// What hardly varies from run to run, up to where the container's program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Count {
+    /// So many.
+    Exactly(u64),
+    /// More than were counted.
+    MoreThan(u64),
+}
+
+/// To step through this many instructions takes half a minute, which is enough to see that somebody needs more.
+const MOST_INSTRUCTIONS: u64 = 1_500_000;
+const MOST_CALLS: u64 = 1_000_000;
 
 /// A contender that does not take part.
 #[derive(Debug)]
 pub(crate) struct Absent {
     /// What the table would have called it.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// Why not.
     pub(crate) why: String,
 }
 
 /// One way of starting a container, before it is known whether it works.
 struct Entry {
-    name: &'static str,
+    name: String,
     differs: &'static str,
     program: String,
     view: View,
@@ -52,8 +89,23 @@ struct Entry {
     run: Vec<String>,
 }
 
-/// The name the root has in the image stores of podman and docker.
+/// Our row with an image.
+pub(crate) const OF_IMAGE: &str = "mycontainer+image+bridge";
+/// The name that the root has in the image stores.
 const IMAGE: &str = "mycontainer-bench";
+
+impl std::str::FromStr for Count {
+    type Err = std::num::ParseIntError;
+
+    /// Reads what `steps.c` writes.
+    fn from_str(text: &str) -> Result<Count, Self::Err> {
+        let text = text.trim();
+        match text.strip_prefix('>') {
+            Some(most) => Ok(Count::MoreThan(most.parse()?)),
+            None => Ok(Count::Exactly(text.parse()?)),
+        }
+    }
+}
 
 /// Tries everyone whose name begins with one of `only` (all, when that is empty), and always the floor.
 pub(crate) fn find(
@@ -63,11 +115,30 @@ pub(crate) fn find(
     workers: &mut Workers,
 ) -> Result<(Vec<Contender>, Vec<Absent>)> {
     let (mut found, mut absent, mut prepared) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in entries(scratch, tool) {
-        let is_wanted = only.is_empty()
-            || matches!(entry.name, "floor" | "floor, v2")
-            || only.iter().any(|o| entry.name.starts_with(&**o));
-        if !is_wanted {
+    let (runtimes, missing) = runtimes::find(tool);
+    let is_wanted = |name: &str| {
+        only.is_empty() || matches!(name, "floor" | "floor, v2") || only.iter().any(|only| name.starts_with(&**only))
+    };
+    let not_here = |name: &str, why: &str| Absent { name: name.to_owned(), why: why.to_owned() };
+    absent.extend(missing.into_iter().filter(|name| is_wanted(name)).map(|name| not_here(name, "not installed")));
+    if is_wanted(OF_IMAGE) {
+        let dir = scratch.path("own");
+        place::make(&dir)?;
+        workers.insert(View::Own, Worker::start_apart(&dir)?);
+    }
+    let docker = ["docker", "docker+bridge"].into_iter().any(is_wanted).then(|| with_docker(scratch)).transpose();
+    let docker = match docker {
+        Ok(docker) => docker.map(|(worker, words)| {
+            workers.insert(View::Docker, worker);
+            words
+        }),
+        Err(why) => {
+            absent.push(not_here("docker", &format!("{why:#}")));
+            None
+        }
+    };
+    for entry in entries(scratch, tool, &runtimes, docker.as_deref()) {
+        if !is_wanted(&entry.name) {
             continue;
         }
         match admit(&entry, scratch, workers, &mut prepared)? {
@@ -76,13 +147,6 @@ pub(crate) fn find(
         }
     }
     Ok((found, absent))
-}
-
-/// Takes away what [`find`] put outside of the scratch directory: the image in Docker's store.
-pub(crate) fn clean_up(contenders: &[Contender]) {
-    if let Some(docker) = contenders.iter().find(|c| c.name.starts_with("docker")) {
-        let _ = Command::new(&docker.argv[0]).args(["rmi", IMAGE]).output();
-    }
 }
 
 /// Lets one take part if it works here. `prepared` is what was done once already, for a podman with another network.
@@ -114,21 +178,36 @@ fn admit(
     if let Err(why) = workers.try_once(entry.view, &argv, &stderr)? {
         return Ok(Err(why));
     }
-    let peak = scratch.path(&format!("{own}peak-kib"));
-    let words = [scratch.path("peak"), peak.clone()].map(|path| path.to_string_lossy().into_owned());
-    let through_peak: Vec<String> = words.into_iter().chain(argv.iter().cloned()).collect();
-    let micros = match workers.try_once(entry.view, &through_peak, &stderr)? {
+    let told = scratch.path(&format!("{own}told"));
+    let through = |program: &str, words: &[&str]| -> Vec<String> {
+        let start = [scratch.path(program), told.clone()].map(|path| path.to_string_lossy().into_owned());
+        start.into_iter().chain(self::words(words)).chain(argv.iter().cloned()).collect()
+    };
+    let micros = match workers.try_once(entry.view, &through("peak", &[]), &stderr)? {
         Ok(micros) => micros,
         Err(why) => return Ok(Err(why)),
     };
+    let peak_kib = std::fs::read_to_string(&told)?.trim().parse().unwrap_or(0);
+    let mut count = |what: &str, most: u64| -> Result<Option<Count>> {
+        // Who cannot be counted is measured all the same: a user's helpers have no privileges when they are traced.
+        let words = through("steps", &[what, &most.to_string(), "true"]);
+        let counted = workers.try_once(entry.view, &words, &stderr)?.is_ok();
+        Ok(counted.then(|| std::fs::read_to_string(&told).ok()?.parse().ok()).flatten())
+    };
+    let calls = count("calls", MOST_CALLS)?;
+    // Who is slow has too many to step through, and another view of the machine hardly changes them.
+    let is_counted = micros <= 2 * SLOW_US && matches!(entry.view, View::Host | View::Private);
+    let instructions = if is_counted { count("instructions", MOST_INSTRUCTIONS)? } else { None };
     Ok(Ok(Contender {
-        name: entry.name,
+        name: entry.name.clone(),
         differs: entry.differs,
-        version: if entry.name.starts_with("floor") { String::new() } else { version(&program) },
+        version: if entry.name.starts_with("floor") { String::new() } else { version_of(&command(&[])) },
         argv,
         view: entry.view,
         is_slow: micros > SLOW_US,
-        peak_kib: std::fs::read_to_string(peak)?.trim().parse().unwrap_or(0),
+        peak_kib,
+        calls,
+        instructions,
     }))
 }
 
@@ -145,12 +224,17 @@ pub(crate) fn which(program: &str) -> Option<String> {
 
 /// The first line of what it says of itself.
 pub(crate) fn version(program: &str) -> String {
-    let output = Command::new(program).arg("--version").output();
+    version_of(&[program.to_owned()])
+}
+
+/// The same of a program that needs other words before its own.
+pub(crate) fn version_of(words: &[String]) -> String {
+    let output = Command::new(&words[0]).args(&words[1..]).arg("--version").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
-fn entries(scratch: &Scratch, tool: &Path) -> Vec<Entry> {
+fn entries(scratch: &Scratch, tool: &Path, runtimes: &[Runtime], docker: Option<&[String]>) -> Vec<Entry> {
     let root = scratch.path("root").to_string_lossy().into_owned();
     let tool = tool.to_string_lossy().into_owned();
     let floor = scratch.path("floor").to_string_lossy().into_owned();
@@ -166,29 +250,24 @@ fn entries(scratch: &Scratch, tool: &Path) -> Vec<Entry> {
             &tool,
             &["run", "--rm", "--network", "none", "host", "/bin/true"],
         ),
-        oci_runtime("mycontainer-runtime", &tool, &["runtime"], scratch),
-        bubblewrap(&root),
-        unshare(&root),
-        oci_runtime("crun", "crun", &[], scratch),
-        oci_runtime("runc", "runc", &[], scratch),
     ];
+    all.extend(runtimes.iter().map(|runtime| oci_runtime(runtime, &runtime.name, runtime.view, scratch)));
+    all.extend([bubblewrap(&root), unshare(&root)]);
     // The same on cgroup v2, against a floor of its own.
-    let on_v2 = |entry: Entry| Entry { view: View::Unified, ..entry };
-    all.extend([
-        on_v2(entry("floor, v2", "cgroup v2", &floor, &["-s", &filter, &root, "/bin/true"])),
-        on_v2(oci_runtime("mycontainer-runtime, v2", &tool, &["runtime"], scratch)),
-        on_v2(oci_runtime("crun, v2", "crun", &[], scratch)),
-        on_v2(oci_runtime("runc, v2", "runc", &[], scratch)),
-    ]);
+    let floor_v2 = entry("floor, v2", "cgroup v2", &floor, &["-s", &filter, &root, "/bin/true"]);
+    all.push(Entry { view: View::Unified, ..floor_v2 });
+    let on_v2 = |runtime: &Runtime| oci_runtime(runtime, &format!("{}, v2", runtime.name), View::Unified, scratch);
+    all.extend(runtimes.iter().map(on_v2));
+    all.push(of_image(scratch, &tool));
     all.extend(podman(scratch));
     all.extend(of_user(scratch));
-    all.extend(docker(scratch));
+    all.extend(self::docker(scratch, docker));
     all
 }
 
-fn entry(name: &'static str, differs: &'static str, program: &str, run: &[&str]) -> Entry {
+fn entry(name: &str, differs: &'static str, program: &str, run: &[&str]) -> Entry {
     Entry {
-        name,
+        name: name.to_owned(),
         differs,
         program: program.to_owned(),
         view: View::Host,
@@ -215,18 +294,21 @@ fn unshare(root: &str) -> Entry {
     entry("unshare", "namespaces, chroot and /proc only", "unshare", &run)
 }
 
-fn oci_runtime(name: &'static str, program: &str, words: &[&str], scratch: &Scratch) -> Entry {
+fn oci_runtime(runtime: &Runtime, name: &str, view: View, scratch: &Scratch) -> Entry {
     let bundle = scratch.path("bundle").to_string_lossy().into_owned();
     let state = scratch.path(name).to_string_lossy().into_owned();
+    let run = ["--root", &state, "run", "--bundle", &bundle, "mycontainer-bench"];
+    Entry { view, global: runtime.words[1..].to_vec(), ..entry(name, "", &runtime.words[0], &run) }
+}
+
+/// All that podman and docker do: an image, an overlay on it, and a network; on a host of its own, for the image is not to
+/// be in this machine's store.
+fn of_image(scratch: &Scratch, tool: &str) -> Entry {
+    let tar = scratch.path("root.tar").to_string_lossy().into_owned();
     Entry {
-        // crun refuses a hybrid host.
-        view: if program == "crun" { View::Private } else { View::Host },
-        ..entry(
-            name,
-            "",
-            program,
-            &[words, &["--root", &state, "run", "--bundle", &bundle, "mycontainer-bench"]].concat(),
-        )
+        view: View::Own,
+        prepare: Some(words(&["import", &tar, IMAGE])),
+        ..entry(OF_IMAGE, "image, overlay, veth, bridge, NAT", tool, &["run", "--rm", IMAGE, "/bin/true"])
     }
 }
 
@@ -283,13 +365,17 @@ fn of_user(scratch: &Scratch) -> Vec<Entry> {
     all.into_iter().map(|entry| Entry { view: View::User, ..entry }).collect()
 }
 
-fn docker(scratch: &Scratch) -> [Entry; 2] {
+/// Docker with a daemon of the bench's own. Where there is none it is not measured.
+fn docker(scratch: &Scratch, docker: Option<&[String]>) -> Vec<Entry> {
+    let Some([program, global @ ..]) = docker else { return Vec::new() };
     let tar = scratch.path("root.tar").to_string_lossy().into_owned();
     let with = |name, differs, network| Entry {
+        view: View::Docker,
+        global: global.to_vec(),
         prepare: Some(words(&["import", &tar, IMAGE])),
-        ..entry(name, differs, "docker", &["run", "--rm", "--network", network, IMAGE, "/bin/true"])
+        ..entry(name, differs, program, &["run", "--rm", "--network", network, IMAGE, "/bin/true"])
     };
-    [
+    vec![
         with("docker", "image, overlay, a daemon does the work", "none"),
         with("docker+bridge", "the same with its default network", "bridge"),
     ]

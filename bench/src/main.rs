@@ -9,6 +9,7 @@
 
 mod bundle;
 mod chart;
+mod conditions;
 mod containers;
 mod contenders;
 mod images;
@@ -18,6 +19,7 @@ mod networks;
 mod profile;
 mod report;
 mod rootfs;
+mod runtimes;
 mod timer;
 mod user;
 mod worker;
@@ -29,6 +31,7 @@ use timer::Mode;
 
 const USAGE: &str = "\
 usage: mycontainer-bench [--tool PATH] [--rounds N] [--only NAME,...] [--out DIR]
+       mycontainer-bench conditions [--tool PATH] [--rounds N] [--only WORDS,...] [--out DIR]
        mycontainer-bench images [--tool PATH] [--rounds N] [--only WORDS,...] [--out DIR]
        mycontainer-bench containers [--tool PATH] [--rounds N] [--out DIR]
        mycontainer-bench many [--tool PATH] [--rounds N] [--out DIR]
@@ -40,6 +43,8 @@ usage: mycontainer-bench [--tool PATH] [--rounds N] [--only NAME,...] [--out DIR
   --only NAMES  only those whose name begins with one of these, and the floor
   --out DIR     where README.md and run.svg go (default: this workspace's docs/bench)
 
+  conditions    times runs of OCI runtimes in steps, of images, many at once, and beside many mounts and containers;
+                --rounds is 40; --only takes the sections in whose title one of the words is; it writes conditions.md
   images        moves images: pull, run, rmi, push, copy. Of --rounds there are 5, and 20 times as many runs; --only takes
                 the lines of the tables in which one of the words is (\"pull 12-zstd podman\", \"run\"); it writes
                 images.md. The images are made once, in ~/.cache/mycontainer-bench or in MYCONTAINER_BENCH.
@@ -94,6 +99,7 @@ fn run() -> Result<()> {
                 let words = parser.raw_args()?.map(|word| word.string()).collect::<Result<Vec<_>, _>>()?;
                 return images::stage::run(&words);
             }
+            Value(word) if word == "conditions" => what = conditions::bench,
             Value(word) if word == "images" => what = images::bench,
             Value(word) if word == "containers" => what = containers::bench,
             Value(word) if word == "many" => what = many::bench,
@@ -120,7 +126,7 @@ fn bench(options: &Options) -> Result<()> {
     rootfs::make(&scratch)?;
     rootfs::make_programs(&scratch)?;
     profile::write_filter(&scratch.path("filter"))?;
-    bundle::write(&scratch.path("bundle"), &scratch.path("root"))?;
+    bundle::write(&scratch.path("bundle"), &scratch.path("root"), "/bin/true", Some("/mycontainer-bench"))?;
 
     // Declared after `scratch`, so that the workers and what they mounted are gone before it is removed.
     let mut workers = timer::Workers::default();
@@ -138,7 +144,6 @@ fn bench(options: &Options) -> Result<()> {
     }
     let hot = timer::measure(&contenders, Mode::Hot, worker::Until::End, rounds, &mut workers);
     let idle = timer::measure(&contenders, Mode::Idle, worker::Until::End, rounds, &mut workers);
-    contenders::clean_up(&contenders);
     // Its worker goes first, and its files with the scratch directory.
     drop((workers, user));
 

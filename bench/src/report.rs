@@ -1,6 +1,6 @@
 //! The figures as Markdown: a table for the terminal, and a page for the documentation.
 
-use crate::contenders::{Absent, Contender};
+use crate::contenders::{Absent, Contender, Count};
 use crate::machine::Machine;
 use crate::timer::{Mode, Samples};
 use crate::worker::View;
@@ -35,8 +35,8 @@ pub(crate) fn rows(contenders: Vec<Contender>, hot: Vec<Samples>, idle: Vec<Samp
 }
 
 const HEADER: &str = "\
-| | back to back, ms | p10 to p90 | × floor | after 50 ms idle, ms | p10 to p90 | × floor | peak RSS, MiB | failed |
-|---|--:|:-:|--:|--:|:-:|--:|--:|--:|
+| | back to back, ms | p10 to p90 | × floor | after 50 ms idle, ms | p10 to p90 | × floor | peak RSS, MiB | system calls | instructions | failed |
+|---|--:|:-:|--:|--:|:-:|--:|--:|--:|--:|--:|
 ";
 
 const HOW_TO_READ: &str = "\
@@ -62,11 +62,13 @@ impl Report {
             let differs = if contender.differs.is_empty() { "" } else { &format!(" ({})", contender.differs) };
             let _ = writeln!(
                 table,
-                "| **{}**{differs} | {} | {} | {} | {} |",
+                "| **{}**{differs} | {} | {} | {} | {} | {} | {} |",
                 contender.name,
                 times(hot, floor_hot),
                 times(idle, floor_idle),
                 in_mib(contender.peak_kib),
+                counted(contender.calls),
+                counted(contender.instructions),
                 failures(hot, idle),
             );
         }
@@ -131,6 +133,27 @@ pub(crate) fn in_mib(kib: u64) -> String {
     if kib < 256 { "< 0.25".to_owned() } else { three_digits(kib as f64 / 1024.0) }
 }
 
+fn counted(count: Option<Count>) -> String {
+    match count {
+        Some(Count::Exactly(count)) => thousands(count),
+        Some(Count::MoreThan(most)) => format!("> {}", thousands(most)),
+        None => "-".to_owned(),
+    }
+}
+
+/// A count with a comma before each three digits.
+fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 fn failures(hot: &Samples, idle: &Samples) -> String {
     match hot.failed + idle.failed {
         0 => "0".to_owned(),
@@ -153,6 +176,19 @@ mod tests {
     fn memory_is_in_mib_as_far_as_it_can_be_told() {
         for (kib, expected) in [(0, "< 0.25"), (255, "< 0.25"), (1843, "1.80"), (36_700, "35.8")] {
             assert_eq!(in_mib(kib), expected);
+        }
+    }
+
+    #[test]
+    fn counts_have_commas() {
+        for (count, expected) in [
+            (Some(Count::Exactly(0)), "0"),
+            (Some(Count::Exactly(645)), "645"),
+            (Some(Count::Exactly(685_169)), "685,169"),
+            (Some(Count::MoreThan(2_000_000)), "> 2,000,000"),
+            (None, "-"),
+        ] {
+            assert_eq!(counted(count), expected);
         }
     }
 

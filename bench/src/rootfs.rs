@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! <temporary directory>/mycontainer-bench-<pid>/
-//!   root/        the root file system: a static /bin/true and the empty directories that mounts go on
+//!   root/        the root file system: a static /bin/true, a /bin/sleep that never ends, and the empty directories that mounts go on
 //!   root.tar     the same for tools that only take images
 //!   floor        the compiled floor
 //!   filter       Docker's default seccomp filter, compiled
 //!   peak         tells a command's peak memory
+//!   steps        tells how many system calls it does, or instructions
+//!   caller       creates, starts and deletes a container of an OCI runtime
 //!   bundle/      config.json for OCI runtimes
 //! ```
 
@@ -18,7 +20,11 @@ use std::process::Command;
 
 const FLOOR: &str = include_str!("../floor.c");
 const PEAK: &str = include_str!("../peak.c");
+const CALLER: &str = include_str!("../caller.c");
+const STEPS: &str = include_str!("../steps.c");
 const TRUE: &str = "int main(void) { return 0; }\n";
+/// What runs until it is killed.
+const SLEEP: &str = "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n";
 
 /// The scratch directory. Removed on drop: by then the workers that may have mounted something in it must be gone.
 pub(crate) struct Scratch(PathBuf);
@@ -61,6 +67,7 @@ pub(crate) fn make(scratch: &Scratch) -> Result<()> {
         fs::create_dir_all(root.join(directory)).with_context(|| format!("cannot make {directory} in the root"))?;
     }
     compile(scratch, TRUE, &root.join("bin/true"))?;
+    compile(scratch, SLEEP, &root.join("bin/sleep"))?;
     let tar = Command::new("tar").arg("-cf").arg(scratch.path("root.tar")).arg("-C").arg(&root).arg(".").status();
     if !tar.context("cannot run tar")?.success() {
         bail!("tar could not pack the root");
@@ -72,7 +79,9 @@ pub(crate) fn make(scratch: &Scratch) -> Result<()> {
 pub(crate) fn make_busybox(scratch: &Scratch) -> Result<()> {
     make(scratch)?;
     let bin = scratch.path("root").join("bin");
-    fs::remove_file(bin.join("true"))?;
+    for program in ["true", "sleep"] {
+        fs::remove_file(bin.join(program))?;
+    }
     fs::copy("/bin/busybox", bin.join("busybox")).context("cannot copy busybox (scripts/setup-bench installs it)")?;
     for applet in ["sh", "sleep", "true", "yes", "head"] {
         std::os::unix::fs::symlink("busybox", bin.join(applet))?;
@@ -80,10 +89,12 @@ pub(crate) fn make_busybox(scratch: &Scratch) -> Result<()> {
     Ok(())
 }
 
-/// Compiles the floor, and what tells peak memory.
+/// Compiles the floor, and what tells peak memory and counts.
 pub(crate) fn make_programs(scratch: &Scratch) -> Result<()> {
     compile(scratch, FLOOR, &scratch.path("floor"))?;
-    compile(scratch, PEAK, &scratch.path("peak"))
+    compile(scratch, PEAK, &scratch.path("peak"))?;
+    compile(scratch, STEPS, &scratch.path("steps"))?;
+    compile(scratch, CALLER, &scratch.path("caller"))
 }
 
 /// Compiles one C file into a static program: with musl when it is there, for its start-up costs a third of glibc's.
@@ -123,6 +134,19 @@ mod tests {
         };
         assert_eq!(status("peak", &[&peak_of_true.to_string_lossy(), &format!("{root}/bin/true")]), Some(0));
         fs::read_to_string(peak_of_true).unwrap().trim().parse::<u64>().unwrap();
+        let counted = |what: &str, most: &str, words: &[&str]| {
+            let to = scratch.path("count").to_string_lossy().into_owned();
+            let status = status("steps", &[&[&*to, what, most, "last"], words].concat());
+            (status, fs::read_to_string(to).unwrap_or_default().trim().parse::<crate::contenders::Count>().ok())
+        };
+        let is_true = format!("{root}/bin/true");
+        for (what, least, most) in [("calls", 1, 40), ("instructions", 40, 20_000)] {
+            let (status, count) = counted(what, "100000", &[&is_true]);
+            let Some(crate::contenders::Count::Exactly(count)) = count else { panic!("{what}: {count:?}") };
+            assert!(status == Some(0) && (least..most).contains(&count), "{what}: {status:?}, {count}");
+        }
+        let of_shell = counted("calls", "10", &["/bin/sh", "-c", "(exit 3)"]);
+        assert_eq!(of_shell, (Some(3), Some(crate::contenders::Count::MoreThan(10))));
         if !rustix::process::geteuid().is_root() {
             eprintln!("the floor itself was not tried: only root may make its container");
             return;

@@ -70,7 +70,7 @@ impl Workers {
     pub(crate) fn try_once(&mut self, view: View, argv: &[String], stderr: &Path) -> Result<Result<u64, String>> {
         let stderr = Some(stderr.to_owned());
         let (argv, setup) = (argv.to_vec(), String::new());
-        self.try_request(view, &Request { argv, timeout_s: 120, stderr, setup, until: Until::End })
+        self.try_request(view, &Request { argv, timeout_s: 120, stderr, setup, until: Until::End, crowd: None })
     }
 
     /// As [`Workers::try_once`], with all that can be asked.
@@ -107,6 +107,12 @@ impl Samples {
         self.quantile_ms(0.5)
     }
 
+    /// Takes others in.
+    pub(crate) fn add(&mut self, more: Samples) {
+        self.micros.extend(more.micros);
+        self.failed += more.failed;
+    }
+
     /// How many runs there were, good and bad.
     pub(crate) fn runs(&self) -> usize {
         self.micros.len() + self.failed
@@ -136,7 +142,7 @@ pub(crate) fn measure(
             }
             std::thread::sleep(mode.pause());
             let (argv, setup) = (contender.argv.clone(), String::new());
-            let request = Request { argv, timeout_s: TIMEOUT_S, stderr: None, setup, until };
+            let request = Request { argv, timeout_s: TIMEOUT_S, stderr: None, setup, until, crowd: None };
             let timing = workers.with(contender.view)?.time(&request)?;
             if round.is_some() {
                 let samples = &mut samples[index];

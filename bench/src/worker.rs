@@ -15,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -29,8 +30,14 @@ pub(crate) enum View {
     Private,
     /// Its own mount namespace with cgroup v2 alone, of whatever controllers the host's other hierarchies leave it.
     Unified,
+    /// Its own mount namespace with so many mounts more than this machine has.
+    Mounted(u16),
     /// As an ordinary user (see `user.rs`).
     User,
+    /// A host of its own, with nothing on it (see [`Worker::start_apart`]).
+    Own,
+    /// A host of its own with Docker's daemon (see `networks/host.rs`).
+    Docker,
     /// A place for images whose stores are emptied again and again (see `images/place.rs`).
     Cold,
     /// One whose stores are filled once.
@@ -41,12 +48,18 @@ impl View {
     const NAMES: [(View, &'static str); 3] =
         [(View::Host, "host"), (View::Private, "private"), (View::Unified, "unified")];
 
-    fn as_arg(self) -> &'static str {
-        View::NAMES.iter().find(|(view, _)| *view == self).map_or("host", |(_, name)| name)
+    fn as_arg(self) -> String {
+        if let View::Mounted(count) = self {
+            return count.to_string();
+        }
+        View::NAMES.iter().find(|(view, _)| *view == self).map_or("host", |(_, name)| name).to_owned()
     }
 
     /// The view that [`View::as_arg`] named.
     pub(crate) fn from_arg(word: &str) -> View {
+        if let Ok(count) = word.parse() {
+            return View::Mounted(count);
+        }
         View::NAMES.iter().find(|(_, name)| *name == word).map_or(View::Host, |(view, _)| *view)
     }
 }
@@ -64,6 +77,24 @@ pub(crate) struct Request {
     pub(crate) setup: String,
     /// What is timed.
     pub(crate) until: Until,
+    /// How often, if more than once.
+    pub(crate) crowd: Option<Crowd>,
+}
+
+/// A command that is run many times, so many at once. In its words `{}` is the number of the run.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Crowd {
+    /// Runs in all.
+    pub(crate) runs: usize,
+    /// Runs at a time: one that ends makes room for the next.
+    pub(crate) at_once: usize,
+}
+
+impl Request {
+    /// Only a command, to its end.
+    pub(crate) fn of(argv: Vec<String>, timeout_s: u16) -> Request {
+        Request { argv, timeout_s, stderr: None, setup: String::new(), until: Until::End, crowd: None }
+    }
 }
 
 /// To which moment a command is timed.
@@ -95,7 +126,7 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts one with `view`.
     pub(crate) fn start(view: View) -> Result<Worker> {
-        Worker::spawn(Command::new(myself()?).args(["worker", view.as_arg()]))
+        Worker::spawn(Command::new(myself()?).args(["worker", &view.as_arg()]))
     }
 
     /// Starts one in a place for images.
@@ -150,8 +181,9 @@ pub(crate) fn myself() -> Result<PathBuf> {
 /// Gives this process a view of the machine. (A place for images has its directory: see `images/place.rs`.)
 pub(crate) fn enter(view: View) -> Result<()> {
     match view {
-        View::Host | View::User | View::Cold | View::Warm => Ok(()),
+        View::Host | View::User | View::Own | View::Docker | View::Cold | View::Warm => Ok(()),
         View::Private => hide_unified(),
+        View::Mounted(count) => mount_more(count),
         View::Unified => show_unified(),
     }
 }
@@ -176,6 +208,21 @@ pub(crate) fn own_mounts() -> Result<()> {
         .context("cannot make the mounts private")
 }
 
+/// Each mount is a directory of one tmpfs on itself.
+fn mount_more(count: u16) -> Result<()> {
+    use rustix::mount::{MountFlags, mount, mount_bind};
+    hide_unified()?;
+    // Nobody else's: a directory that every machine has, and that no container's program needs.
+    let dir = Path::new("/mnt");
+    mount("tmpfs", dir, "tmpfs", MountFlags::empty(), None).context("cannot mount a tmpfs")?;
+    for number in 1..count {
+        let dir = dir.join(number.to_string());
+        std::fs::create_dir(&dir).context("cannot make a directory to mount on")?;
+        mount_bind(&dir, &dir).context("cannot mount a directory on itself")?;
+    }
+    Ok(())
+}
+
 fn show_unified() -> Result<()> {
     use rustix::mount::{MountFlags, mount};
     own_mounts()?;
@@ -193,6 +240,9 @@ fn hide_unified() -> Result<()> {
 }
 
 fn run(request: &Request) -> Result<Timing> {
+    if let Some(crowd) = request.crowd {
+        return run_crowd(request, crowd);
+    }
     let [program, arguments @ ..] = request.argv.as_slice() else { bail!("a request without a command") };
     let stderr = request.stderr.as_ref().map(File::create).transpose().context("cannot make a file for stderr")?;
     if let Err(failure) = set_up(&request.setup, stderr.as_ref())? {
@@ -256,6 +306,52 @@ fn ends_within(pid: i32, limit: Duration) -> Result<bool> {
     }
 }
 
+/// Runs a command many times. It is a failure when one run is; those that hang are killed.
+fn run_crowd(request: &Request, crowd: Crowd) -> Result<Timing> {
+    let deadline = Duration::from_secs(request.timeout_s.into());
+    let (mut under_way, mut failures, mut next) = (Vec::<(Child, OwnedFd)>::new(), Vec::new(), 0);
+    let start = Instant::now();
+    while next < crowd.runs || !under_way.is_empty() {
+        while next < crowd.runs && under_way.len() < crowd.at_once {
+            let words: Vec<String> = request.argv.iter().map(|word| word.replace("{}", &next.to_string())).collect();
+            let mut command = Command::new(&words[0]);
+            command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+            let child = command.spawn().with_context(|| format!("cannot start {}", words[0]))?;
+            let pid = Pid::from_raw(child.id() as i32).context("a process without a pid")?;
+            let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("cannot open a pidfd of a command")?;
+            under_way.push((child, pidfd));
+            next += 1;
+        }
+        let left = deadline.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            for (child, _) in &mut under_way {
+                if let Some(group) = Pid::from_raw(child.id() as i32) {
+                    kill_process_group(group, Signal::KILL).context("cannot kill a command that took too long")?;
+                }
+                child.wait().context("cannot wait for a command")?;
+            }
+            failures.push(format!("killed after {} s", request.timeout_s));
+            break;
+        }
+        let mut fds: Vec<PollFd<'_>> = under_way.iter().map(|(_, pidfd)| PollFd::new(pidfd, PollFlags::IN)).collect();
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut fds, Some(&timeout)) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            polled => polled.context("cannot wait for commands")?,
+        };
+        let ended: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        for index in (0..ended.len()).rev().filter(|index| ended[*index]) {
+            let status = under_way.swap_remove(index).0.wait().context("cannot wait for a command")?;
+            if !status.success() {
+                failures.push(status.to_string());
+            }
+        }
+    }
+    let micros = start.elapsed().as_micros() as u64;
+    let failure = failures.last().map(|last| format!("{} of {} failed: {last}", failures.len(), crowd.runs));
+    Ok(Timing { micros, failure })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,7 +362,7 @@ mod tests {
 
     fn request(words: &[&str], timeout_s: u16, setup: &str) -> Request {
         let argv = words.iter().map(|word| (*word).to_owned()).collect();
-        Request { argv, timeout_s, stderr: None, setup: setup.to_owned(), until: Until::End }
+        Request { setup: setup.to_owned(), ..Request::of(argv, timeout_s) }
     }
 
     #[test]
@@ -296,6 +392,18 @@ mod tests {
         let request = Request { until: Until::Output, ..request(&["/bin/sh", "-c", "echo; sleep 0.5"], 10, "") };
         let timing = run(&request).unwrap();
         assert!(timing.failure.is_none() && timing.micros < 400_000, "{timing:?}");
+    }
+
+    #[test]
+    fn a_crowd_is_at_work_at_once() {
+        let crowd = |script: &str, runs, at_once| {
+            let crowd = Some(Crowd { runs, at_once });
+            run(&Request { crowd, ..request(&["/bin/sh", "-c", script], 2, "") }).unwrap()
+        };
+        let timing = crowd("sleep 0.2", 6, 3);
+        assert!(timing.failure.is_none() && (400_000..900_000).contains(&timing.micros), "{timing:?}");
+        assert_eq!(crowd("[ {} != 2 ]", 4, 2).failure.as_deref(), Some("1 of 4 failed: exit status: 1"));
+        assert_eq!(crowd("sleep 60", 4, 2).failure.as_deref(), Some("1 of 4 failed: killed after 2 s"));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(crate) struct Report {
 /// The times of one root, started again and again: to its program's first word, or to the end of all.
 #[derive(Clone, Debug)]
 pub(crate) struct Start {
-    name: &'static str,
+    name: String,
     until: Until,
     hot: Samples,
     idle: Samples,
@@ -181,7 +181,7 @@ fn pull(
     workers: &mut Workers,
 ) -> Result<()> {
     let stderr = Some(scratch.path("stderr"));
-    let request = Request { argv: site.pull(image), timeout_s: 600, stderr, setup, until: Until::End };
+    let request = Request { argv: site.pull(image), timeout_s: 600, stderr, setup, until: Until::End, crowd: None };
     match workers.try_request(view, &request)? {
         Ok(_) => Ok(()),
         Err(why) => bail!("mycontainer cannot pull {}: {why}", image.name()),
@@ -200,19 +200,9 @@ fn starts(site: &Site<'_>, rounds: usize, workers: &mut Workers) -> Result<Vec<S
     ];
     let contenders: Vec<Contender> = roots
         .into_iter()
-        .map(|(name, root)| Contender {
-            name,
-            differs: "",
-            version: String::new(),
-            argv: [&site.tool, "run", "--rm", "--network", "none"]
-                .map(str::to_owned)
-                .into_iter()
-                .chain(root)
-                .chain(["echo".to_owned()])
-                .collect(),
-            view: View::Warm,
-            is_slow: false,
-            peak_kib: 0,
+        .map(|(name, root)| {
+            let words = [&site.tool, "run", "--rm", "--network", "none"].map(str::to_owned).into_iter();
+            Contender::of(name, View::Warm, words.chain(root).chain(["echo".to_owned()]).collect())
         })
         .collect();
     let mut starts = Vec::new();
@@ -220,7 +210,7 @@ fn starts(site: &Site<'_>, rounds: usize, workers: &mut Workers) -> Result<Vec<S
         let hot = timer::measure(&contenders, Mode::Hot, until, rounds, workers)?;
         let idle = timer::measure(&contenders, Mode::Idle, until, rounds, workers)?;
         let samples = contenders.iter().zip(hot.into_iter().zip(idle));
-        starts.extend(samples.map(|(c, (hot, idle))| Start { name: c.name, until, hot, idle }));
+        starts.extend(samples.map(|(c, (hot, idle))| Start { name: c.name.clone(), until, hot, idle }));
     }
     Ok(starts)
 }

@@ -93,7 +93,8 @@ fn run(part: &Part, view: View, scratch: &Scratch, workers: &mut Workers) -> Res
     let program = crate::contenders::which(&part.argv[0]).unwrap_or_else(|| part.argv[0].clone());
     let argv = [peak, file.clone(), program].into_iter().chain(part.argv[1..].iter().cloned()).collect();
     let stderr = Some(scratch.path("stderr"));
-    let request = Request { argv, timeout_s: TIMEOUT_S, stderr, setup: part.setup.clone(), until: Until::End };
+    let request =
+        Request { argv, timeout_s: TIMEOUT_S, stderr, setup: part.setup.clone(), until: Until::End, crowd: None };
     let done = workers.try_request(view, &request)?;
     if done.is_err() {
         return Ok((done, 0));

@@ -5,12 +5,13 @@
 //! groups are this machine's: a host removes its containers when it goes, and with them their groups. Only a bench that is
 //! killed leaves some, empty, and its scratch directory.
 
+use crate::contenders::which;
 use crate::images::place;
 use crate::rootfs::Scratch;
-use crate::worker::{Request, Timing, Until, Worker};
+use crate::worker::{Request, Timing, Worker};
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the container `web` serves, on its host and in itself.
 pub(crate) const PORT: &str = "5201";
@@ -20,6 +21,8 @@ pub(crate) const ADDRESS: &str = "198.51.100.1";
 const IMAGE: &str = "mycontainer-bench";
 /// Redirects what a command prints.
 const REDIRECT: &str = "exec \"$@\" > \"$0\"";
+/// Where Docker's daemon listens, on its host.
+const SOCKET: &str = "unix:///run/docker.sock";
 /// The loopback, and a machine outside: a namespace on the other end of a link.
 const OUTSIDE: &str = "
 ip link set lo up
@@ -124,11 +127,10 @@ impl Host {
 
     /// Docker's, with a daemon of its own and an image of the root.
     pub(crate) fn docker(scratch: &Scratch, docker: &str) -> Result<Host> {
-        let words = [docker, "--host", "unix:///run/docker.sock"];
+        let words = [docker, "--host", SOCKET];
         let mut host = Host::new(scratch, "docker", Tool::new("docker", &words, &[IMAGE]))?;
-        let [dir, root, tar] =
-            ["docker", "root", "docker/root.tar"].map(|name| scratch.path(name).to_string_lossy().into_owned());
-        host.said(&["sh", "-ec", DOCKER, "sh", &dir, docker])?;
+        let [root, tar] = ["root", "docker/root.tar"].map(|name| scratch.path(name).to_string_lossy().into_owned());
+        start_docker(&mut host.worker, &host.dir, docker)?;
         host.said(&["tar", "-C", &root, "-cf", &tar, "."])?;
         host.ask(&["import", &tar, IMAGE])?;
         Ok(host)
@@ -172,24 +174,13 @@ impl Host {
     }
 
     fn output(&mut self, words: Vec<String>) -> Result<String> {
-        let [out, stderr] = ["out", "stderr"].map(|name| self.dir.join(name));
-        let redirect = ["sh", "-c", REDIRECT].map(str::to_owned).into_iter();
-        let what = words.iter().take(2).cloned().collect::<Vec<_>>().join(" ");
-        let argv = redirect.chain([out.to_string_lossy().into_owned()]).chain(words).collect();
-        let request =
-            Request { argv, timeout_s: 120, stderr: Some(stderr.clone()), setup: String::new(), until: Until::End };
-        if let Some(failure) = self.worker.time(&request)?.failure {
-            let said = fs::read_to_string(stderr).unwrap_or_default();
-            let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(&failure);
-            bail!("{what}: {}", last.trim());
-        }
-        fs::read_to_string(&out).with_context(|| format!("cannot read {}", out.display()))
+        output(&mut self.worker, &self.dir, words)
     }
 
     /// Times a command, to its end, after a script.
     pub(crate) fn time(&mut self, argv: &[String], setup: &str) -> Result<Timing> {
-        let (argv, setup) = (argv.to_vec(), setup.to_owned());
-        self.worker.time(&Request { argv, timeout_s: 20, stderr: None, setup, until: Until::End })
+        let setup = setup.to_owned();
+        self.worker.time(&Request { setup, ..Request::of(argv.to_vec(), 20) })
     }
 }
 
@@ -204,6 +195,37 @@ impl Drop for Host {
             eprintln!("mycontainer-bench: {}: {error}", self.name);
         }
     }
+}
+
+/// A worker on a host of its own on which Docker's daemon runs, and its client's words.
+pub(crate) fn with_docker(scratch: &Scratch) -> Result<(Worker, Vec<String>)> {
+    which("dockerd").context("not installed (scripts/setup-bench --docker)")?;
+    // The distribution's client, should there be a newer one that its daemon is too old for.
+    let client = which("/usr/bin/docker").or_else(|| which("docker")).context("no client is installed")?;
+    let dir = scratch.path("docker");
+    place::make(&dir)?;
+    let mut worker = Worker::start_apart(&dir)?;
+    start_docker(&mut worker, &dir, &client)?;
+    Ok((worker, owned(&[&client, "--host", SOCKET])))
+}
+
+fn start_docker(worker: &mut Worker, dir: &Path, client: &str) -> Result<()> {
+    output(worker, dir, owned(&["sh", "-ec", DOCKER, "sh", &dir.to_string_lossy(), client])).map(|_| ())
+}
+
+/// What a program says that a worker runs; `dir` is for the files that takes.
+fn output(worker: &mut Worker, dir: &Path, words: Vec<String>) -> Result<String> {
+    let [out, stderr] = ["out", "stderr"].map(|name| dir.join(name));
+    let redirect = ["sh", "-c", REDIRECT].map(str::to_owned).into_iter();
+    let what = words.iter().take(2).cloned().collect::<Vec<_>>().join(" ");
+    let argv = redirect.chain([out.to_string_lossy().into_owned()]).chain(words).collect();
+    let request = Request { stderr: Some(stderr.clone()), ..Request::of(argv, 120) };
+    if let Some(failure) = worker.time(&request)?.failure {
+        let said = fs::read_to_string(stderr).unwrap_or_default();
+        let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(&failure);
+        bail!("{what}: {}", last.trim());
+    }
+    fs::read_to_string(&out).with_context(|| format!("cannot read {}", out.display()))
 }
 
 fn owned(words: &[&str]) -> Vec<String> {

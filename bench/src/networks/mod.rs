@@ -6,7 +6,7 @@
 //! on which nothing stays, and two on which many ports are published.
 
 mod flows;
-mod host;
+pub(crate) mod host;
 mod interrupt;
 mod page;
 mod starts;

@@ -126,7 +126,8 @@ fn bench(options: &Options) -> Result<()> {
     rootfs::make(&scratch)?;
     rootfs::make_programs(&scratch)?;
     profile::write_filter(&scratch.path("filter"))?;
-    bundle::write(&scratch.path("bundle"), &scratch.path("root"), "/bin/true", Some("/mycontainer-bench"))?;
+    let cgroup = format!("/mycontainer-bench-{}", std::process::id());
+    bundle::write(&scratch.path("bundle"), &scratch.path("root"), "/bin/true", Some(&cgroup))?;
 
     // Declared after `scratch`, so that the workers and what they mounted are gone before it is removed.
     let mut workers = timer::Workers::default();

@@ -41,7 +41,7 @@ fn steps(site: &Site, absent: &mut Vec<Absent>, workers: &mut Workers) -> Result
         for runtime in &site.runtimes {
             let view = if floor == View::Unified { floor } else { runtime.view };
             let name = &runtime.name;
-            candidates.push(Contender::of(&format!("{name} run{version}"), view, site.run(runtime, version)));
+            candidates.push(Contender::of(&format!("{name} run{version}"), view, site.run(runtime, version, "bench")));
             let called = format!("{name} create, start, delete{version}");
             candidates.push(Contender::of(&called, view, site.call(runtime, version)));
         }
@@ -156,7 +156,7 @@ fn many(site: &Site, absent: &mut Vec<Absent>, workers: &mut Workers) -> Result<
         Contender::of("mycontainer, image, bridge", View::Own, site.ours(&[], IMAGES[0].1)),
     ];
     for runtime in &site.runtimes {
-        candidates.push(Contender::of(&runtime.name, runtime.view, site.run(runtime, "-many")));
+        candidates.push(Contender::of(&runtime.name, runtime.view, site.run(runtime, "-many", "bench-{}")));
     }
     for (name, view, words) in site.engines() {
         candidates.push(Contender::of(&format!("{name}, image"), view, Site::theirs(words, "none", IMAGES[0].1)));
@@ -228,7 +228,11 @@ fn mounts(site: &Site, absent: &mut Vec<Absent>, workers: &mut Workers) -> Resul
         let ours = site.ours(&["--network", "none"], &root);
         candidates.push(Contender::of(&format!("mycontainer {mounts}"), view, ours));
         for runtime in &site.runtimes {
-            candidates.push(Contender::of(&format!("{} {mounts}", runtime.name), view, site.run(runtime, "-mounts")));
+            candidates.push(Contender::of(
+                &format!("{} {mounts}", runtime.name),
+                view,
+                site.run(runtime, "-mounts", "bench"),
+            ));
         }
     }
     let lines = site.time(candidates, absent, workers)?;
@@ -253,7 +257,7 @@ fn containers(site: &Site, absent: &mut Vec<Absent>, workers: &mut Workers) -> R
             of("mycontainer, image, bridge", View::Own, site.ours(&[], IMAGES[0].1)),
         ];
         for runtime in &site.runtimes {
-            all.push(of(&runtime.name, runtime.view, site.run(runtime, "-beside")));
+            all.push(of(&runtime.name, runtime.view, site.run(runtime, "-beside", "bench")));
         }
         all
     };
@@ -314,10 +318,9 @@ impl Site {
         runtime.words.iter().cloned().chain(owned(&words)).collect()
     }
 
-    fn run(&self, runtime: &Runtime, of: &str) -> Vec<String> {
+    fn run(&self, runtime: &Runtime, of: &str, id: &str) -> Vec<String> {
         let bundle = self.path("bundle");
-        // youki keeps what has ended; the others remove it.
-        self.words(runtime, of, &["run", "--bundle", &bundle, "bench-{}"])
+        self.words(runtime, of, &["run", "--bundle", &bundle, id])
     }
 
     fn call(&self, runtime: &Runtime, of: &str) -> Vec<String> {

@@ -1,5 +1,5 @@
-//! What a verb may cost of what does not vary from run to run: system calls, switches of processes, the binary's bytes, the
-//! crates of the runtime. Of the binary that people get, whose path is in MYCONTAINER_RELEASE (`make test` builds it).
+//! What a verb may cost of what does not vary from run to run: system calls, instructions, switches of processes, the
+//! binary's bytes, the crates of the runtime. Of the binary that people get, whose path is in MYCONTAINER_RELEASE (`make test` builds it).
 //!
 //! Each limit is what it was when somebody last looked, and a little more. Who needs more has a reason, and writes the new
 //! figure here; who has saved something, too. (What takes time is the benchmark's, `make bench`.)
@@ -71,6 +71,36 @@ fn system_calls() {
         (*name, (0..3).map(|_| count()).min().unwrap())
     });
     within("system calls", counted, CALLS);
+    other.end(&host);
+}
+
+/// Instructions outside of the kernel of the tool and of what it makes, up to where the program in the container begins. That
+/// is from one instruction to the next, and a million take half a minute: so not of all verbs. They vary by less than one in
+/// a hundred, and a limit is a twentieth more than was counted.
+const INSTRUCTIONS: &[(&str, usize)] = &[
+    ("run, no network", 780_000),
+    ("run, bridge", 930_000),
+    ("exec", 408_000),
+    ("ps", 234_000),
+    ("inspect", 535_000),
+    ("help", 346_000),
+    ("runtime run", 670_000),
+];
+
+#[test]
+fn instructions() {
+    let Some(tool) = release("instructions") else { return };
+    let Some((host, other)) = host("instructions", &tool) else { return };
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/steps.c");
+    host.sh(&format!("gcc -O2 -static -o /run/steps {source}"));
+    let counted = INSTRUCTIONS.iter().map(|(name, _)| {
+        let words = command(VERBS.iter().find(|verb| verb.0 == *name).expect("a verb of the table").1);
+        // The first run of all leaves what the others find, such as the compiled filter.
+        host.sh(&format!("{words} >/dev/null; /run/steps /run/count instructions 10000000 busybox {words} >/dev/null"));
+        (*name, host.sh("cat /run/count").trim().parse().unwrap())
+    });
+    let limits: Vec<usize> = INSTRUCTIONS.iter().map(|(_, most)| *most).collect();
+    within("instructions", counted, &limits);
     other.end(&host);
 }
 

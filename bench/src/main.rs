@@ -44,7 +44,7 @@ usage: mycontainer-bench [--tool PATH] [--rounds N] [--only NAME,...] [--out DIR
   --out DIR     where README.md and run.svg go (default: this workspace's docs/bench)
 
   conditions    times runs of OCI runtimes in steps, of images, many at once, and beside many mounts and containers;
-                --rounds is 40; --only takes the sections in whose title one of the words is; it writes conditions.md
+                --rounds is 30; --only takes the sections in whose title one of the words is; it writes conditions.md
   images        moves images: pull, run, rmi, push, copy. Of --rounds there are 5, and 20 times as many runs; --only takes
                 the lines of the tables in which one of the words is (\"pull 12-zstd podman\", \"run\"); it writes
                 images.md. The images are made once, in ~/.cache/mycontainer-bench or in MYCONTAINER_BENCH.

@@ -1,6 +1,6 @@
 //! The figures as Markdown: a table for the terminal, and a page for the documentation.
 
-use crate::contenders::{Absent, Contender, Count};
+use crate::contenders::{Absent, Contender, Count, OF_IMAGE};
 use crate::machine::Machine;
 use crate::timer::{Mode, Samples};
 use crate::worker::View;
@@ -81,12 +81,52 @@ impl Report {
         self.rows.iter().find(|row| is_v2(&row.contender) == is_v2(contender))
     }
 
+    /// What is asked of the medians, as far as there are any.
+    fn asked(&self) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        for mode in ["back to back", "after 50 ms of idleness"] {
+            let is_hot = mode == "back to back";
+            let of = |row: &'_ Row| if is_hot { row.hot.median_ms() } else { row.idle.median_ms() };
+            let median = |name: &str| of(self.rows.iter().find(|row| row.contender.name == name)?);
+            let fastest_crun = |is_v2: bool| {
+                let named = |row: &&Row| {
+                    row.contender.name.starts_with("crun") && row.contender.name.ends_with(", v2") == is_v2
+                };
+                self.rows.iter().filter(named).filter_map(of).reduce(f64::min)
+            };
+            let (v1, v2, image) = (median("mycontainer-runtime"), median("mycontainer-runtime, v2"), median(OF_IMAGE));
+            let mut most = |what: &str, bound, pair: Option<(f64, f64)>| {
+                asked.extend(pair.map(|(own, base)| Asked::at_most(format!("{what}, {mode}"), bound, own / base)));
+            };
+            most("mycontainer-runtime: times the floor", 1.25, v1.zip(median("floor")));
+            most("mycontainer-runtime, v2: times the floor", 1.25, v2.zip(median("floor, v2")));
+            most("an image with overlay and bridge: times the floor", 2.0, image.zip(median("floor")));
+            let mut least = |what: &str, bound, pair: Option<(f64, f64)>| {
+                asked.extend(pair.map(|(own, peer)| Asked::at_least(format!("{what}, {mode}"), bound, peer / own)));
+            };
+            least("mycontainer-runtime, v2: times as fast as the fastest crun", 2.0, v2.zip(fastest_crun(true)));
+            // Where nothing was idle, what crun waits for is hidden.
+            if !is_hot {
+                least("mycontainer-runtime: times as fast as the fastest crun", 5.0, v1.zip(fastest_crun(false)));
+            }
+            for peer in ["podman+bridge", "docker+bridge"] {
+                least(
+                    &format!("an image with overlay and bridge: times as fast as {peer}"),
+                    30.0,
+                    image.zip(median(peer)),
+                );
+            }
+        }
+        asked
+    }
+
     /// The page that holds table, chart and what a reader must know beside them.
     pub(crate) fn page(&self) -> String {
         let mut page = format!(
-            "# A whole run of `/bin/true`\n\nWritten by `make bench`, on {}.\n\n{}\n{HOW_TO_READ}\n![the table as a \
+            "# A whole run of `/bin/true`\n\nWritten by `make bench`, on {}.\n\n{}\n{}\n{HOW_TO_READ}\n![the table as a \
              chart](run.svg)\n\n",
             self.machine,
+            asked_table(&self.asked().iter().collect::<Vec<_>>()),
             self.table()
         );
         let runs = |mode: Mode, is_slow| mode.runs(self.rounds, is_slow);
@@ -113,6 +153,40 @@ impl Report {
         page.truncate(page.trim_end().len());
         page + "\n"
     }
+}
+
+/// A figure that is asked for, and what it is.
+pub(crate) struct Asked {
+    what: String,
+    bound: f64,
+    is_least: bool,
+    is: f64,
+}
+
+impl Asked {
+    pub(crate) fn at_least(what: String, bound: f64, is: f64) -> Asked {
+        Asked { what, bound, is_least: true, is }
+    }
+
+    pub(crate) fn at_most(what: String, bound: f64, is: f64) -> Asked {
+        Asked { what, bound, is_least: false, is }
+    }
+
+    fn row(&self) -> String {
+        let Asked { what, bound, is_least, is } = self;
+        let (word, reached) = if *is_least { ("or more", is >= bound) } else { ("or less", is <= bound) };
+        let reached = if reached { "yes" } else { "**no**" };
+        format!("| {what} | {bound} {word} | {} | {reached} |", three_digits(*is))
+    }
+}
+
+/// All that is asked for, and nothing where nothing is.
+pub(crate) fn asked_table(asked: &[&Asked]) -> String {
+    if asked.is_empty() {
+        return String::new();
+    }
+    let rows: String = asked.iter().map(|asked| asked.row() + "\n").collect();
+    format!("| asked for | | is | |\n|---|:-:|--:|---|\n{rows}")
 }
 
 /// The three columns of one mode.
@@ -177,6 +251,13 @@ mod tests {
         for (kib, expected) in [(0, "< 0.25"), (255, "< 0.25"), (1843, "1.80"), (36_700, "35.8")] {
             assert_eq!(in_mib(kib), expected);
         }
+    }
+
+    #[test]
+    fn what_is_asked_is_reached_or_not() {
+        let row = |asked: Asked| asked_table(&[&asked]).lines().last().unwrap_or_default().to_owned();
+        assert_eq!(row(Asked::at_least("a".to_owned(), 20.0, 21.0)), "| a | 20 or more | 21.0 | yes |");
+        assert_eq!(row(Asked::at_most("a".to_owned(), 1.1, 1.2)), "| a | 1.1 or less | 1.20 | **no** |");
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
         absent.push(Absent { name: "podman".to_owned(), why: "not installed".to_owned() });
     }
     let tool = tool.to_string_lossy().into_owned();
-    let rounds = options.rounds.unwrap_or(40);
+    let rounds = options.rounds.unwrap_or(30);
     let mut site = Site { scratch, tool, runtimes, podman, docker, rounds };
     load(&mut site, &mut absent, &mut workers)?;
 
@@ -120,7 +120,7 @@ fn load(site: &mut Site, absent: &mut Vec<Absent>, workers: &mut Workers) -> Res
         let load = |words: &[String]| -> Vec<String> {
             words.iter().cloned().chain(["load".into(), "-i".into(), archive.to_string_lossy().into_owned()]).collect()
         };
-        if let Err(why) = workers.try_once(View::Own, &load(&[site.tool.clone()]), &stderr)? {
+        if let Err(why) = workers.try_once(View::Own, &load(std::slice::from_ref(&site.tool)), &stderr)? {
             bail!("mycontainer cannot load an image of {layers} layers: {why}");
         }
         for (name, view, words) in

@@ -3,7 +3,7 @@
 use super::Line;
 use crate::contenders::Absent;
 use crate::machine::Machine;
-use crate::report::three_digits;
+use crate::report::{Asked, asked_table, three_digits};
 use crate::timer::{Mode, Samples};
 use std::fmt::Write;
 
@@ -13,32 +13,6 @@ pub(crate) struct Found {
     pub(crate) text: String,
     /// What is asked for in it.
     pub(crate) asked: Vec<Asked>,
-}
-
-/// A figure that is asked for, and what it is.
-pub(crate) struct Asked {
-    what: String,
-    bound: f64,
-    is_least: bool,
-    is: f64,
-}
-
-impl Asked {
-    pub(crate) fn at_least(what: String, bound: f64, is: f64) -> Asked {
-        Asked { what, bound, is_least: true, is }
-    }
-
-    pub(crate) fn at_most(what: String, bound: f64, is: f64) -> Asked {
-        Asked { what, bound, is_least: false, is }
-    }
-
-    /// A row of the table of them.
-    pub(crate) fn row(&self) -> String {
-        let Asked { what, bound, is_least, is } = self;
-        let (word, reached) = if *is_least { ("or more", is >= bound) } else { ("or less", is <= bound) };
-        let reached = if reached { "yes" } else { "**no**" };
-        format!("| {what} | {bound} {word} | {} | {reached} |", three_digits(*is))
-    }
 }
 
 /// All of it.
@@ -60,10 +34,7 @@ impl Page {
             self.rounds, self.machine
         );
         let asked: Vec<&Asked> = self.found.iter().flat_map(|(_, found)| &found.asked).collect();
-        if !asked.is_empty() {
-            page += "| | asked | is | |\n|---|:-:|--:|---|\n";
-            asked.iter().for_each(|asked| page += &format!("{}\n", asked.row()));
-        }
+        page += &asked_table(&asked);
         for (title, found) in &self.found {
             let _ = write!(page, "\n## {title}\n\n{}", found.text);
         }
@@ -176,13 +147,6 @@ mod tests {
     fn line(name: &str, micros: u64) -> Line {
         let samples = Samples { micros: vec![micros], failed: 0 };
         Line { name: name.to_owned(), hot: samples.clone(), idle: samples }
-    }
-
-    #[test]
-    fn what_is_asked_is_reached_or_not() {
-        let row = |asked: Asked| asked.row();
-        assert_eq!(row(Asked::at_least("a".to_owned(), 20.0, 21.0)), "| a | 20 or more | 21.0 | yes |");
-        assert_eq!(row(Asked::at_most("a".to_owned(), 1.1, 1.2)), "| a | 1.1 or less | 1.20 | **no** |");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The sections: what each makes, times and takes away.
 
-use super::page::{Asked, Found, crowds, pairs, times};
+use super::page::{Found, crowds, pairs, times};
 use super::{IMAGES, Line, Site, owned};
 use crate::contenders::{Absent, Contender, which};
+use crate::report::Asked;
 use crate::runtimes::Runtime;
 use crate::timer::{Dice, SETTLE, Samples, Workers};
 use crate::worker::{Crowd, Request, View};
@@ -29,6 +30,8 @@ const RUNNING: usize = 500;
 const AT_ONCE: [usize; 3] = [1, 10, 50];
 /// How many runs a figure of those is made from, and how often it is taken.
 const RUNS: usize = 100;
+/// The same of who takes long, by how many are at work at once.
+const SLOW_RUNS: [usize; AT_ONCE.len()] = [10, 50, 50];
 const CROWDS: usize = 3;
 /// After so many seconds they are given up.
 const PATIENCE_S: u16 = 120;
@@ -177,7 +180,7 @@ fn many(site: &Site, absent: &mut Vec<Absent>, workers: &mut Workers) -> Result<
             }
             turn += 1;
             let argv = contender.argv.iter().map(|word| word.replace("{}", &format!("{turn}-{{}}"))).collect();
-            let runs = if contender.is_slow { RUNS / 2 } else { RUNS };
+            let runs = if contender.is_slow { SLOW_RUNS[at] } else { RUNS };
             let crowd = Some(Crowd { runs, at_once: AT_ONCE[at] });
             let timing = workers.with(contender.view)?.time(&Request { crowd, ..Request::of(argv, PATIENCE_S) })?;
             let samples = &mut all[which / AT_ONCE.len()][at];
@@ -210,9 +213,11 @@ fn many(site: &Site, absent: &mut Vec<Absent>, workers: &mut Workers) -> Result<
         }
     }
     let text = format!(
-        "Containers a second: {RUNS} runs of `/bin/true`, so many at a time, one that ends making room for the next; of those \
-         that take long {}, once; else the median of {CROWDS}.\n\n{}",
-        RUNS / 2,
+        "Containers a second: {RUNS} runs of `/bin/true`, so many at a time, one that ends making room for the next, the median \
+         of {CROWDS}; of those that take long {}, {} and {} runs, once.\n\n{}",
+        SLOW_RUNS[0],
+        SLOW_RUNS[1],
+        SLOW_RUNS[2],
         crowds(&names, AT_ONCE, &all)
     );
     Ok(Found { text, asked })

@@ -1,4 +1,4 @@
-/* Counts what a command does that hardly varies: steps FILE calls|instructions LIMIT LAST COMMAND [ARG...]
+/* Counts what a command does that hardly varies: steps FILE calls|instructions|places LIMIT LAST COMMAND [ARG...]
  *
  * Writes to FILE how many system calls, or how many instructions outside of the kernel, the command and all that it
  * starts have done, until the program of the name LAST runs (in a container: from there on it is not the tool's work),
@@ -6,6 +6,7 @@
  * counters and gives the same on every machine of a kind; a million take seconds. After LIMIT they run on uncounted,
  * so that nothing is left half made, and what is written is `>LIMIT`.
  *
+ * For `places` it writes, in hexadecimal, the address of each instruction that ran: what scripts/order-start reads.
  * An instruction that repeats itself (`rep movsb`) is one. It exits with the command's status; 125: it could not count.
  */
 #define _GNU_SOURCE
@@ -56,6 +57,18 @@ static void forget(pid_t pid)
             tracees[i] = tracees[--followed];
 }
 
+/* The places that somebody was at: a table with open addressing, a 0 is free. */
+enum { PLACES = 1 << 20 };
+static uint64_t places[PLACES];
+
+static void been_at(uint64_t place)
+{
+    size_t at = place * 0x9e3779b97f4a7c15ULL >> 44;
+    while (places[at] && places[at] != place)
+        at = (at + 1) % PLACES;
+    places[at] = place;
+}
+
 static uint64_t place(pid_t pid)
 {
 #ifdef __x86_64__
@@ -96,10 +109,11 @@ static pid_t start(char **command)
 
 int main(int argc, char **argv)
 {
-    int status, result = 125, by_step, ours = 0;
+    int status, result = 125, by_step, all_places, ours = 0;
     if (argc < 6)
         return 125;
-    by_step = !strcmp(argv[2], "instructions");
+    all_places = !strcmp(argv[2], "places");
+    by_step = all_places || !strcmp(argv[2], "instructions");
     unsigned long long count = 0, limit = strtoull(argv[3], NULL, 10);
     const char *last = argv[4];
     /* One processor for all: quicker, and who waits for whom is the same each time. */
@@ -147,6 +161,8 @@ int main(int argc, char **argv)
             if (!event && signal == SIGTRAP) {
                 uint64_t now = place(pid);
                 count += now != who->place;
+                if (all_places)
+                    been_at(now);
                 who->place = now;
             } else if (!event) {
                 struct __ptrace_syscall_info info = {0};
@@ -163,6 +179,10 @@ int main(int argc, char **argv)
     FILE *file = fopen(argv[1], "w");
     if (!file || !counts)
         return 125;
-    fprintf(file, count > limit ? ">%llu\n" : "%llu\n", count > limit ? limit : count);
+    for (size_t i = 0; all_places && i < PLACES; i++)
+        if (places[i])
+            fprintf(file, "%llx\n", (unsigned long long)places[i]);
+    if (!all_places)
+        fprintf(file, count > limit ? ">%llu\n" : "%llu\n", count > limit ? limit : count);
     return fclose(file) ? 125 : result;
 }

@@ -45,9 +45,7 @@ pub(crate) fn resolve(root: &Root, wanted: Option<&str>) -> Result<Identity, Err
     };
     let groups_file = if group.is_some() || entry.is_some() { read(root, "etc/group")? } else { String::new() };
     let gid = match group {
-        Some(group) => find_group(&groups_file, group)
-            .or_else(|| id(group))
-            .ok_or_else(|| missing("group", group, "/etc/group"))?,
+        Some(group) => group_id(&groups_file, group).ok_or_else(|| missing("group", group, "/etc/group"))?,
         None => entry.as_ref().map_or(0, |entry| entry.gid),
     };
     // The primary group is among them, or dropping it would be a way to gain what it is denied. (CVE-2022-36109)
@@ -77,8 +75,7 @@ pub(crate) fn with_groups(identity: Identity, root: &Root, more: &[String]) -> R
         return Err(Error::OneId { uid: identity.uid, gid: identity.gid });
     }
     for group in more {
-        let gid =
-            find_group(&file, group).or_else(|| id(group)).ok_or_else(|| missing("group", group, "/etc/group"))?;
+        let gid = group_id(&file, group).ok_or_else(|| missing("group", group, "/etc/group"))?;
         if !groups.contains(&gid) {
             groups.push(gid);
         }
@@ -141,6 +138,26 @@ pub(crate) fn ids_in(text: &str, is_passwd: bool) -> Vec<u32> {
         return text.lines().filter_map(parse_user).flat_map(|user| [user.uid, user.gid]).collect();
     }
     text.lines().filter_map(parse_group).map(|(_, gid, _)| gid).collect()
+}
+
+/// The ids that `-u` means, in words of [`resolve`]: those that these files or the word itself tell. Of what is not there
+/// nothing is said here.
+pub(crate) fn ids_of(passwd: &str, groups: &str, wanted: &str) -> Vec<u32> {
+    let (user, group) = wanted.split_once(':').map_or((wanted, None), |(user, group)| (user, Some(group)));
+    let mut ids: Vec<u32> = group.and_then(|group| group_id(groups, group)).into_iter().collect();
+    match find_user(passwd, user) {
+        Some(entry) => {
+            ids.extend([entry.uid, entry.gid]);
+            ids.extend(groups_of(groups, &entry.name, entry.gid));
+        }
+        None => ids.extend(id(user)),
+    }
+    ids
+}
+
+/// The number of a group, by its name or as it is.
+pub(crate) fn group_id(groups: &str, group: &str) -> Option<u32> {
+    find_group(groups, group).or_else(|| id(group))
 }
 
 fn groups_of(groups: &str, user: &str, primary: u32) -> Vec<u32> {
@@ -229,6 +246,19 @@ mod tests {
         ];
         for (wanted, expected) in cases {
             assert_eq!(look(*wanted).unwrap(), *expected, "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_those_of_whom_one_means() {
+        for (wanted, expected) in [
+            ("ann", &[1000, 100, 10, 44][..]),
+            ("1000:video", &[44, 1000, 100, 10, 44]),
+            ("4242:4343", &[4343, 4242]),
+            (":7", &[7]),
+            ("bob:x", &[]),
+        ] {
+            assert_eq!(ids_of(PASSWD, GROUP, wanted), expected, "{wanted}");
         }
     }
 

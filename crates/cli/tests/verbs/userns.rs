@@ -33,8 +33,8 @@ fn containers_share_layers_and_no_ids() {
     start("one");
     start("other");
     let (one, other) = (map_of(l.pid("one")), map_of(l.pid("other")));
-    assert_eq!((one.len(), one[0][0], one[0][2]), (1, 0, 65536), "{one:?}");
-    assert!(one[0][1] >= 65536 && one[0][1].abs_diff(other[0][1]) >= 65536, "{one:?} {other:?}");
+    assert_eq!((one.len(), one[0][0], one[0][2]), (1, 0, 1024), "{one:?}");
+    assert!(one[0][1] >= 65536 && one[0][1].abs_diff(other[0][1]) >= 1024, "{one:?} {other:?}");
     assert_eq!(l.field("one", "HostConfig.UsernsMode"), "auto");
     // What is on disk once belongs in each to whom the image says, and can be changed there.
     let look = "touch /new; chown 5:6 /new; chmod 700 /data; for f in /new /data /suid /bin /etc/hosts; do stat -c '%u:%g %a' $f; done";
@@ -43,7 +43,7 @@ fn containers_share_layers_and_no_ids() {
         assert_eq!(seen, "5:6 644\n1000:1000 700\n0:0 4755\n0:0 755\n0:0 644");
     }
     assert_eq!(l.ok(&["exec", "-u", "7:8", "one", "sh", "-c", "id -u; id -g; cat /proc/self/uid_map"]), {
-        format!("7\n8\n{:>10} {:>10} {:>10}", 0, one[0][1], 65536)
+        format!("7\n8\n{:>10} {:>10} {:>10}", 0, one[0][1], 1024)
     });
     // One that is made has ids that one that ended has had and not given back: it may be started again.
     l.ok(&["stop", "one", "other"]);
@@ -55,6 +55,32 @@ fn containers_share_layers_and_no_ids() {
     l.ok(&["rm", "-f", "other"]);
     start("fourth");
     assert_eq!(map_of(l.pid("fourth")), other);
+}
+
+/// As Podman sizes them: by the accounts of the image, 1024 at least. And whom a container runs as is in it in any case.
+#[test]
+fn there_are_as_many_ids_as_the_image_has_users() {
+    let Some(l) = with_image("there_are_as_many_ids_as_the_image_has_users") else { return };
+    l.host.sh(
+        "cd /mnt/small; echo svc:x:4999:70::/:/bin/sh >> etc/passwd; echo nobody:x:65534:65534::/:/bin/sh >> etc/passwd; \
+         echo many:x:5999:svc >> etc/group; tar -c . > /mnt/more.tar",
+    );
+    l.ok(&["import", "/mnt/more.tar", "more"]);
+    l.ok(&["import", "-c", "USER nobody", "/mnt/more.tar", "nobodys"]);
+    let count = |flags: &[&str], root: &str| {
+        let words = ["run", "--rm", "--network", "none", "--userns", "auto"];
+        let said = l.ok(&[&words[..], flags, &[root, "sh", "-c", "id -u; cat /proc/self/uid_map"]].concat());
+        let numbers: Vec<u32> = said.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        (numbers[0], numbers[3])
+    };
+    assert_eq!(count(&[], "small"), (0, 1024));
+    for root in ["more", "/mnt/more.tar"] {
+        assert_eq!(count(&[], root), (0, 6000), "{root}");
+    }
+    assert_eq!(count(&["-u", "7000:8000"], "small"), (7000, 8001));
+    assert_eq!(count(&["--group-add", "9000"], "more"), (0, 9001));
+    assert_eq!(count(&["-u", "nobody"], "more"), (65534, 65535));
+    assert_eq!(count(&[], "nobodys"), (65534, 65535));
 }
 
 #[test]

@@ -47,22 +47,30 @@ pub(crate) fn files(options: &RunOptions, root: &Root) -> Result<Vec<File>, Erro
     Ok(files)
 }
 
-/// How many ids a container needs, so that it has all of whom its files and flags tell.
+/// How many ids a container needs, so that it has all of whom its files and flags tell. Whom it runs as is among them also
+/// where that is nobody.
 pub(super) fn needed(options: &RunOptions, meant: &Meant) -> Result<u32, Error> {
-    let mut highest = 0;
     let layers = layers(options, meant)?;
-    for path in [PASSWD, GROUP] {
-        // What a higher layer has stands in place of the lower ones'.
+    // What a higher layer has stands in place of the lower ones'.
+    let told = |path: &str| -> Result<(String, Vec<u32>), Error> {
         for layer in layers.iter().rev() {
-            let ids = user::ids_in(&user::read(layer, path)?, path == PASSWD);
+            let text = user::read(layer, path)?;
+            let ids = user::ids_in(&text, path == PASSWD);
             if !ids.is_empty() {
-                highest = ids.into_iter().filter(|id| *id < NOBODY).fold(highest, u32::max);
-                break;
+                return Ok((text, ids));
             }
         }
-    }
-    let said = options.user.iter().flat_map(|user| user.split(':')).chain(options.group_add.iter().map(String::as_str));
-    Ok(said.filter_map(|word| word.parse().ok()).filter(|id| *id < NOBODY).fold(highest, u32::max) + 1)
+        Ok(Default::default())
+    };
+    let ((passwd, users), (groups, of_groups)) = (told(PASSWD)?, told(GROUP)?);
+    let of_image = match meant {
+        Meant::Image(_, image) => Some(image.config.config.user.as_str()),
+        _ => None,
+    };
+    let runs_as = options.user.as_deref().or(of_image).map(|user| user::ids_of(&passwd, &groups, user));
+    let more = options.group_add.iter().filter_map(|group| user::group_id(&groups, group));
+    let known = users.into_iter().chain(of_groups).filter(|id| *id < NOBODY);
+    Ok(known.chain(runs_as.into_iter().flatten()).chain(more).max().unwrap_or(0) + 1)
 }
 
 /// What the root is made of, the lowest first.

@@ -25,10 +25,11 @@ pub(crate) struct Chosen {
     pub(crate) held: Option<OwnedFd>,
 }
 
-/// How many ids `auto` gives: to root's containers all that programs of one system have ever used, and to those of a user,
-/// who has as many for all of them, as Podman does: so many, or as many as the image has users.
-const ROOTS: u32 = 65536;
-const USERS: u32 = 1024;
+/// How many ids `auto` gives at least: more where the image has more users, as Podman does.
+const LEAST: u32 = 1024;
+/// And how many where it is not known whose programs will be in it, in a pod, if they are root's to give: all that
+/// programs of one system have ever used. A user has as many for all of their containers.
+const OF_A_POD: u32 = 65536;
 
 /// Where root's own come from if /etc/subuid sets none aside for `containers`: above what systemd gives to its services
 /// and containers. [systemd, docs/UIDS-GIDS.md: "HIC SVNT LEONES" begins at 2147483648]
@@ -56,8 +57,8 @@ pub(crate) fn choose(options: &RunOptions, meant: &Meant) -> Result<Chosen, Erro
         UserMode::Auto { size } => {
             let size = match size {
                 Some(size) => size,
-                None if rootless::is_rootless() => accounts::needed(options, meant)?.max(USERS),
-                None => ROOTS,
+                None if matches!(meant, Meant::Empty) && !rootless::is_rootless() => OF_A_POD,
+                None => accounts::needed(options, meant)?.max(LEAST),
             };
             held = Some(lock()?);
             let range = free(&pool(&own), &taken(), size).ok_or(Error::NoFreeIds { size })?;

@@ -65,9 +65,10 @@ test-some-rootless:
 	$(RUNNER)="$(AS_USER) -q -1" $(TESTS) --no-fail-fast --test verbs --test images -- images:: logs:: volume::
 
 # All of it, and whether what is listed in tests/rootless/reasons fails indeed.
+BLACK_BOX := verbs images networks runtime with_callers faults rootless
 test-rootless:
-	$(RUNNER)="$(AS_USER)" $(CARGO) test -q -p mycontainer --features fault-injection --no-fail-fast --test '*'
-	$(RUNNER)="$(AS_USER) -1" $(CARGO) test -q -p mycontainer --features fault-injection --no-fail-fast --test '*'
+	$(RUNNER)="$(AS_USER)" $(TESTS) --no-fail-fast $(BLACK_BOX:%=--test %)
+	$(RUNNER)="$(AS_USER) -1" $(TESTS) --no-fail-fast $(BLACK_BOX:%=--test %)
 
 # What the tests need of this machine.
 setup:

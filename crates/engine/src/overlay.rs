@@ -8,6 +8,7 @@
 //! [Documentation/filesystems/overlayfs.rst, volatile: since Linux 5.10]
 
 use crate::error::Error;
+use crate::rootless;
 use crate::state::{self, Id};
 use crate::userns::Maps;
 use crate::userns::mounts::Mapper;
@@ -131,7 +132,11 @@ pub(crate) fn copy_attributes(from: &OwnedFd, parent: &OwnedFd, name: &str) -> R
     let (like, is) = (fstat(from)?, statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?);
     if (like.st_uid, like.st_gid) != (is.st_uid, is.st_gid) {
         let (uid, gid) = (Uid::from_raw(like.st_uid), Gid::from_raw(like.st_gid));
-        chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        match chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+            // Of whom a user has no number, as of root's: then it is the user's, who could not have made the other either.
+            Err(Errno::INVAL) if rootless::is_rootless() => {}
+            done => done?,
+        }
     }
     if like.st_mode != is.st_mode {
         chmodat(parent, name, Mode::from_raw_mode(like.st_mode & 0o7777), AtFlags::empty())?;

@@ -183,6 +183,13 @@ fn without_subordinate_ids_there_is_one_user() {
     // Files of others become the user's own.
     user.sh("tar --owner 7 --group 7 --numeric-owner -C root -c . | mycontainer import - small > /dev/null");
     assert_eq!(user.sh("mycontainer run --rm small stat -c %u /bin/busybox"), "0\n");
+    user.sh(
+        "echo x > file; chmod 4755 file; tar --owner 7 --group 7 --numeric-owner -c file | mycontainer cp - stays:/",
+    );
+    assert_eq!(user.sh("mycontainer exec stays stat -c '%u %a' /file"), "0 755\n");
+    // The view of the host is copied on write, whosever the host's directories are.
+    assert_eq!(user.sh("mycontainer run --rm host sh -c 'echo new > /etc/new; cat /etc/new'"), "new\n");
+    assert!(!std::path::Path::new("/etc/new").exists());
     let said = user.fails(125, "mycontainer run --rm -u 7 ./root id");
     assert!(said.contains("no subordinate ids") && said.contains("usermod"), "{said}");
 }

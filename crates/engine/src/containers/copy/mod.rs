@@ -21,6 +21,7 @@ pub use error::CopyError;
 
 use super::{Found, get};
 use crate::error::Error;
+use crate::rootless;
 use image::archive::{Met, TarOut, each_entry};
 use image::tar::{Entry, Kind};
 use image::{Inserted, Inserter, Links};
@@ -170,9 +171,14 @@ fn from_stream(tree: &Tree, path: &str, input: &mut dyn BufRead) -> Result<Copie
     // In the root, symlinks mean what they mean in the container. Elsewhere none leads out of the directory.
     let links = if tree.is_root(place.dir.as_fd()) { Links::InRoot } else { Links::Beneath };
     let on_disk = |uid, gid| tree.on_disk(uid, gid);
-    let mut inserter = Inserter::new(place.dir.as_fd(), links, None).with_owners(&on_disk);
+    let mut inserter = Inserter::new(place.dir.as_fd(), links, only_owner()).with_owners(&on_disk);
     inserter.archive(input)?;
     Ok(told(inserter.finish()?, Vec::new()))
+}
+
+/// To whom all files belong, where a user has no ids but their own: as those of images do.
+fn only_owner() -> Option<(u32, u32)> {
+    rootless::is_single_id().then_some((0, 0))
 }
 
 /// From a tree to a tree.
@@ -189,7 +195,7 @@ fn between(order: &CopyOrder, source: Source, trees: &Trees, path: &str) -> Resu
         To::Itself => place.name.as_deref().map_or(&b""[..], OsStr::as_bytes),
     };
     let owner = match (order.archive, tree.is_host()) {
-        (true, _) => None,
+        (true, _) => only_owner(),
         (false, false) => Some((0, 0)),
         (false, true) => Some((rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())),
     };

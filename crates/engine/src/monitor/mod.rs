@@ -25,6 +25,7 @@ pub(crate) mod wire;
 
 use crate::error::Error;
 use crate::state::{Facts, Id};
+use crate::userns::mounts;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use step::step;
@@ -52,12 +53,18 @@ pub(crate) fn spawn(job: Job, lock: Option<&OwnedFd>) -> Result<OwnedFd, Error> 
     let (ours, theirs) = wire::pair().map_err(|error| failed(error.into()))?;
     let lock = lock.map(OwnedFd::try_clone).transpose().map_err(failed)?;
     let what = || format!("clone the monitor of {}", job.facts.shown());
+    // Its owners are mapped by what the command made to see that they can be.
+    let mapper = job.facts.maps.as_ref().and_then(|_| mounts::last());
+    let (has_lock, has_mapper) = (lock.is_some(), mapper.is_some());
     let watch = |mut kept: Vec<OwnedFd>| {
-        if let Some(line) = kept.pop() {
-            watch::main(&job, line, kept.pop());
+        let Some(line) = kept.pop() else { return };
+        let lock = has_lock.then(|| kept.pop()).flatten();
+        if let Some(mapper) = has_mapper.then(|| kept.pop()).flatten() {
+            mounts::take_over(mapper);
         }
+        watch::main(&job, line, lock);
     };
-    let kept = lock.into_iter().chain([theirs]).collect();
+    let kept = mapper.into_iter().chain(lock).chain([theirs]).collect();
     step("spawn-monitor", "the container lives on when this command has ended", what, || {
         sys::detach::spawn_detached_with(c"mc-monitor", kept, &step::descriptors(), watch)
     })

@@ -57,6 +57,22 @@ impl Mapper {
     }
 }
 
+/// The last one that this process made, for one that is cloned to go on with.
+pub(crate) fn last() -> Option<OwnedFd> {
+    let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    last.as_ref().filter(|made| made.maker == std::process::id())?.namespace.try_clone().ok()
+}
+
+/// In the process that was cloned, and owns what [`last`] has told: it need make none.
+pub(crate) fn take_over(namespace: OwnedFd) {
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(Made { ranges, namespace: old, .. }) = last.take() {
+        // By now the number may be another file's.
+        std::mem::forget(old);
+        *last = Some(Made { maker: std::process::id(), ranges, namespace });
+    }
+}
+
 impl Mapper {
     /// Maps the owners of mounts that are there, attached nowhere: of one, and of what is mounted in it.
     pub(crate) fn map(&self, mounts: BorrowedFd<'_>, shown: &Path) -> Result<(), Error> {

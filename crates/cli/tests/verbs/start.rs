@@ -117,7 +117,7 @@ fn how_it_ended_is_known() {
         assert_eq!(life.ok(&["ps", "-aq", "-f", "exited=77"]), "");
         let shown = life.inspect("ee");
         let time = |field: &str| shown["State"][field].as_str().unwrap().to_owned();
-        assert!(time("StartedAt") < time("FinishedAt") && time("StartedAt") > String::from("2020"), "{shown:#}");
+        assert!(time("StartedAt") < time("FinishedAt") && time("StartedAt").as_str() > "2020", "{shown:#}");
         assert!(shown["Created"].as_str().unwrap() < time("StartedAt").as_str(), "{shown:#}");
         life.assert_at_rest(&id);
         life.ok(&["rm", "ee"]);

@@ -231,6 +231,20 @@ pub(crate) fn read_if_there(path: &str) -> Result<Option<String>, Error> {
     }
 }
 
+/// Whether a file says 1, all of which comes with one read; one that is missing does not.
+pub(crate) fn says_one(dir: BorrowedFd<'_>, path: &str) -> Result<bool, Error> {
+    let read = || {
+        let fd = rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut text = [0; 8];
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut text))?;
+        Ok(text[..read].trim_ascii() == b"1")
+    };
+    match read() {
+        Err(Errno::NOENT | Errno::NODEV) => Ok(false),
+        read => read.map_err(|source| Error::Read { path: path.into(), source }),
+    }
+}
+
 /// The number after `key` in a file of `key number` lines, such as memory.events. None when the file or the key is
 /// missing.
 pub(crate) fn counter(path: &str, key: &str) -> Result<Option<u64>, Error> {

@@ -9,6 +9,7 @@
 use crate::file;
 use crate::location::{self, Location};
 use crate::{Error, v1, v2};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Where cgroup file systems are mounted (file-hierarchy and cgroups(7)).
@@ -18,6 +19,24 @@ pub(crate) const OF_THIS_PROCESS: &str = "/proc/self/cgroup";
 // linux/magic.h
 const CGROUP2_SUPER_MAGIC: u32 = 0x6367_7270;
 const CGROUP_SUPER_MAGIC: u32 = 0x0027_e0eb;
+
+/// Where groups are frozen: for who looks at many of them.
+#[derive(Debug)]
+pub struct Freezer {
+    root: OwnedFd,
+    /// The file of a group that says whether it is.
+    file: &'static str,
+}
+
+impl Freezer {
+    /// As [`crate::Cgroup::is_frozen`], without opening the group: one file is read. A location that is no plain path is
+    /// not looked up.
+    pub fn holds(&self, location: &Location) -> Result<bool, Error> {
+        let Location::Path(path) = location else { return Ok(false) };
+        let path = format!("{}/{}", location::normal(path)?, self.file);
+        file::says_one(self.root.as_fd(), &path)
+    }
+}
 
 /// The hierarchies of this host. Nothing is made by looking.
 #[derive(Debug)]
@@ -64,17 +83,15 @@ impl Host {
         self.v2.is_some()
     }
 
-    /// As [`crate::Cgroup::is_frozen`], without opening the group: one file is read. For who looks at many groups. A
-    /// location that is no plain path is not looked up.
-    pub fn is_frozen(&self, location: &Location) -> Result<bool, Error> {
-        let Location::Path(path) = location else { return Ok(false) };
-        let path = location::normal(path)?;
-        if let Some(root) = &self.v2 {
-            return v2::is_frozen(&format!("{root}/{path}"));
-        }
+    /// Where groups are frozen, opened: for who looks at many groups. None where that cannot be done.
+    pub fn freezer(&self) -> Option<Freezer> {
         let has_freezer = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|name| name == "freezer");
-        let mount = self.v1.iter().find(has_freezer).and_then(|hierarchy| hierarchy.mount.as_ref());
-        mount.map_or(Ok(false), |mount| v1::is_frozen(&format!("{mount}/{path}")))
+        let on_v1 = || self.v1.iter().find(has_freezer).and_then(|hierarchy| hierarchy.mount.as_ref());
+        let (root, file) = match &self.v2 {
+            Some(root) => (root, v2::IS_FROZEN),
+            None => (on_v1()?, v1::IS_FROZEN),
+        };
+        Some(Freezer { root: file::open_group(root).ok()??, file })
     }
 
     /// True when there is a group at this path below the root of a hierarchy that we use.

@@ -43,7 +43,7 @@ mod v2_files;
 
 pub use delegation::{Offer, Subtree};
 pub use error::Error;
-pub use host::Host;
+pub use host::{Freezer, Host};
 pub use leave::leave;
 pub use location::Location;
 pub use oom::OomWatch;

@@ -441,8 +441,10 @@ impl Groups {
 const KILL: i32 = 9;
 
 /// By the group's own wish: a parent that is frozen is another matter.
-pub(crate) fn is_frozen(path: &str) -> Result<bool, Error> {
-    Ok(file::read_if_there(&format!("{path}/freezer.self_freezing"))?.is_some_and(|text| text.trim() == "1"))
+pub(crate) const IS_FROZEN: &str = "freezer.self_freezing";
+
+fn is_frozen(path: &str) -> Result<bool, Error> {
+    file::says_one(rustix::fs::CWD, &format!("{path}/{IS_FROZEN}"))
 }
 
 /// A process that is gone needs no group.

@@ -302,7 +302,7 @@ impl Group {
     }
 
     pub(crate) fn is_frozen(&self) -> Result<bool, Error> {
-        is_frozen(&self.path)
+        file::says_one(rustix::fs::CWD, &format!("{}/{IS_FROZEN}", self.path))
     }
 
     pub(crate) fn remove(&self) -> Vec<Error> {
@@ -311,9 +311,7 @@ impl Group {
 }
 
 /// By the group's own wish.
-pub(crate) fn is_frozen(path: &str) -> Result<bool, Error> {
-    Ok(file::read_if_there(&format!("{path}/cgroup.freeze"))?.is_some_and(|text| text.trim() == "1"))
-}
+pub(crate) const IS_FROZEN: &str = "cgroup.freeze";
 
 #[cfg(test)]
 #[path = "v2_tests.rs"]

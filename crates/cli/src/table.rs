@@ -29,12 +29,21 @@ pub(crate) fn aligned_by(lines: &str, narrowest: usize) -> String {
         for (n, cell) in row.iter().enumerate() {
             text.push_str(cell);
             if n + 1 < row.len() {
-                text.extend(std::iter::repeat_n(' ', widths[n] - cell.chars().count()));
+                pad(&mut text, widths[n] - cell.chars().count());
             }
         }
         text.push('\n');
     }
     text
+}
+
+fn pad(text: &mut String, mut width: usize) {
+    const BLANKS: &str = "                ";
+    while width > 0 {
+        let some = width.min(BLANKS.len());
+        text.push_str(&BLANKS[..some]);
+        width -= some;
+    }
 }
 
 /// Text of which nothing controls the terminal: it may come from an image that nobody trusts. Tabs and newlines stay.

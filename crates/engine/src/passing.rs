@@ -15,7 +15,7 @@ use rustix::fs::FlockOperation;
 
 /// Whether it goes when it has ended.
 pub(crate) fn is_passing(facts: &Facts) -> bool {
-    facts.options.as_ref().is_some_and(|options| options.auto_remove)
+    facts.options.as_deref().is_some_and(|options| options.auto_remove)
 }
 
 /// Removes one that has ended, if nobody has it locked. True when it is gone.
@@ -41,7 +41,7 @@ pub(crate) fn remove_locked(id: &Id) -> Result<(), Error> {
     let Some(facts) = created::read(id)? else { return Ok(()) };
     created::remove(id, facts.name.as_deref())?;
     events::container("destroy", &facts, &[]);
-    facts.options.as_ref().map_or(Ok(()), |options| volumes::remove_unused(&options.volumes))
+    facts.options.as_deref().map_or(Ok(()), |options| volumes::remove_unused(&options.volumes))
 }
 
 /// Removes what a machine that went down has left of one.

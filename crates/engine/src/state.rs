@@ -142,7 +142,7 @@ pub(crate) struct Facts {
     pub(crate) made_by: Option<MadeBy>,
     /// What the person asked for; None in records of older releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) options: Option<RunOptions>,
+    pub(crate) options: Option<Box<RunOptions>>,
 }
 
 /// The command that made a container.
@@ -198,7 +198,7 @@ pub(crate) fn images_in_use() -> Vec<Use> {
 impl Facts {
     /// The group that its own is in, if that was said.
     pub(crate) fn cgroup_parent(&self) -> Option<&str> {
-        self.options.as_ref()?.cgroup_parent.as_deref()
+        self.options.as_deref()?.cgroup_parent.as_deref()
     }
 
     /// Its name, or the first digits of its id.
@@ -254,10 +254,10 @@ fn understand(text: &[u8]) -> Option<Said> {
     let mut news = if facts.is_some() { News::default() } else { serde_json::from_slice(first).ok()? };
     lines.filter_map(|line| serde_json::from_slice(line).ok()).for_each(|later| news.add(later));
     let facts = facts.map(|facts| {
-        let options = facts.options.map(|options| RunOptions {
-            limits: news.limits.clone().unwrap_or(options.limits),
-            network: news.network.clone().unwrap_or(options.network),
-            ..options
+        let options = facts.options.map(|mut options| {
+            news.limits.iter().for_each(|limits| options.limits = limits.clone());
+            news.network.iter().for_each(|network| options.network = network.clone());
+            options
         });
         Facts { name: news.name.clone().or(facts.name), options, ..facts }
     });

@@ -4,8 +4,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that are given out before anybody else is asked. Those that nobody has asked for have no memory.
-const SIZE: usize = 256 << 10;
+/// Bytes that are given out before anybody else is asked.
+const USUAL: usize = 256 << 10;
+/// As many as [`widen`] makes of them. Those that nobody has asked for have no memory.
+const SIZE: usize = 16 << 20;
 
 #[repr(align(4096))]
 struct Memory(UnsafeCell<[u8; SIZE]>);
@@ -16,12 +18,19 @@ unsafe impl Sync for Memory {}
 static MEMORY: Memory = Memory(UnsafeCell::new([0; SIZE]));
 /// How much is given out.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
+/// How much may be.
+static LIMIT: AtomicUsize = AtomicUsize::new(USUAL);
 
 /// Gives the first 256 KiB out one piece behind the other, and takes only the last one back. A verb that starts a container
 /// needs no more in all its life, and keeps no books; musl's allocator asks the kernel for a page for nearly each piece of
 /// another size, and gives it back at once. What comes after that is the system's, in a process that lives longer.
 #[derive(Debug)]
 pub struct Arena;
+
+/// Has 16 MiB given out in place of 256 KiB: for a verb that lists a thousand things and is gone.
+pub fn widen() {
+    LIMIT.store(SIZE, Ordering::Relaxed);
+}
 
 /// Leaves the rest of the arena alone: a process that lives long would use it up, and the system's allocator gives out again
 /// what has come back.
@@ -49,7 +58,7 @@ unsafe impl GlobalAlloc for Arena {
             // The arena begins at a page, and nothing is aligned to more.
             let place = taken.next_multiple_of(layout.align());
             let end = place.saturating_add(layout.size());
-            if end > SIZE || layout.align() > 4096 {
+            if end > LIMIT.load(Ordering::Relaxed) || layout.align() > 4096 {
                 // SAFETY: the caller keeps the contract of `alloc`.
                 return unsafe { System.alloc(layout) };
             }
@@ -77,7 +86,8 @@ unsafe impl GlobalAlloc for Arena {
             return unsafe { System.realloc(piece, layout, size) };
         };
         let (end, new) = (place + layout.size(), place.saturating_add(size));
-        let is_last = new <= SIZE && TAKEN.compare_exchange(end, new, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let is_last = new <= LIMIT.load(Ordering::Relaxed)
+            && TAKEN.compare_exchange(end, new, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_last || size <= layout.size() {
             return piece;
         }

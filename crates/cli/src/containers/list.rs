@@ -151,6 +151,7 @@ const WITH_PODS: &str = "\t{{.Pod}}\t{{.PodName}}";
 const WITH_SIZES: &str = "\t{{.Size}}";
 
 fn list(request: Request, _: Vec<String>) -> Result<ExitCode, Failure> {
+    sys::arena::widen();
     // Templates are looked at first: they are right or wrong whatever is here.
     let more = |is_asked: bool, columns: &'static str| if is_asked { columns } else { "" };
     let default = match request.quiet {

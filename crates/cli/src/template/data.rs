@@ -20,7 +20,7 @@ pub(crate) enum Data {
     /// Sorted, as Go shows its maps.
     Map(BTreeMap<String, Data>),
     /// In the order of its fields.
-    Struct(Vec<(String, Data)>),
+    Struct(Vec<(&'static str, Data)>),
     /// What is asked with a word, as `{{.Label "name"}}`. Not part of the JSON.
     Lookup(BTreeMap<String, String>),
 }
@@ -39,10 +39,10 @@ impl Data {
     }
 
     /// A struct with one more field.
-    pub(crate) fn with(self, name: &str, value: impl Into<Data>) -> Data {
+    pub(crate) fn with(self, name: &'static str, value: impl Into<Data>) -> Data {
         match self {
             Data::Struct(mut fields) => {
-                fields.push((name.to_owned(), value.into()));
+                fields.push((name, value.into()));
                 Data::Struct(fields)
             }
             other => other,
@@ -74,10 +74,10 @@ impl Data {
             Data::List(items) => block(text, ['[', ']'], indent, depth, items.iter(), |text, item| {
                 item.write_json(text, indent, depth + 1);
             }),
-            Data::Map(map) => members(text, indent, depth, map.iter()),
+            Data::Map(map) => members(text, indent, depth, map.iter().map(|(name, value)| (name.as_str(), value))),
             Data::Struct(fields) => {
                 let shown = fields.iter().filter(|(_, value)| !matches!(value, Data::Lookup(_)));
-                members(text, indent, depth, shown.map(|(name, value)| (name, value)));
+                members(text, indent, depth, shown.map(|(name, value)| (*name, value)));
             }
         }
     }
@@ -87,7 +87,7 @@ fn members<'a>(
     text: &mut String,
     indent: Option<usize>,
     depth: usize,
-    members: impl Iterator<Item = (&'a String, &'a Data)>,
+    members: impl Iterator<Item = (&'a str, &'a Data)>,
 ) {
     block(text, ['{', '}'], indent, depth, members, |text, (name, value)| {
         text.push_str(&json_text(name));
@@ -187,7 +187,7 @@ struct Parts {
     items: Vec<Data>,
     key: Option<String>,
     map: BTreeMap<String, Data>,
-    fields: Vec<(String, Data)>,
+    fields: Vec<(&'static str, Data)>,
 }
 
 impl Parts {
@@ -397,7 +397,7 @@ impl SerializeStruct for Parts {
     type Error = NoData;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), NoData> {
-        self.fields.push((name.to_owned(), value.serialize(Writer)?));
+        self.fields.push((name, value.serialize(Writer)?));
         Ok(())
     }
 

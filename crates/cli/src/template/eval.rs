@@ -276,10 +276,10 @@ impl<'a> Eval<'a> {
         match data {
             Data::Map(map) => Ok(map.get(name)),
             Data::Missing => Ok(None),
-            Data::Struct(fields) => match fields.iter().find(|(known, _)| known == name) {
+            Data::Struct(fields) => match fields.iter().find(|(known, _)| *known == name) {
                 Some((_, value)) => Ok(Some(value)),
                 None => {
-                    let hint = suggestion(name, fields.iter().map(|(name, _)| name.as_str()), ".");
+                    let hint = suggestion(name, fields.iter().map(|(name, _)| *name), ".");
                     let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
                     Err(Wrong::new(at, format!("there is no field .{name}{hint}")))
                 }

@@ -52,7 +52,7 @@ fn with_headings(row: &Row, headings: &[(&str, &str)]) -> Data {
         let told = headings.iter().find(|(known, _)| *known == name);
         told.map_or_else(|| capitals(name), |(_, heading)| (*heading).to_owned())
     };
-    Data::Struct(fields.iter().map(|(name, _)| (name.clone(), heading(name).into())).collect())
+    Data::Struct(fields.iter().map(|(name, _)| (*name, heading(name).into())).collect())
 }
 
 /// `CreatedAt` as `CREATED AT`.

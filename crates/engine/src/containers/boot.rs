@@ -16,7 +16,7 @@ pub fn boot(told: &mut dyn FnMut(&str, Result<(), Error>), note: Note<'_>) -> Re
         return Err(Error::NotRoot);
     }
     let is_wanted = |found: &Found| {
-        let policy = found.facts.as_ref().and_then(|facts| facts.options.as_ref()).map(|options| options.restart);
+        let policy = found.facts.as_ref().and_then(|facts| facts.options.as_deref()).map(|options| options.restart);
         let has_run = || life::read(&found.id).is_some_and(|life| life.started.is_some());
         !found.is_running && has_run() && policy.is_some_and(|policy| policy.wants_at_boot(life::is_stopped(&found.id)))
     };

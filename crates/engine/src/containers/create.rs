@@ -173,7 +173,7 @@ fn anonymous(options: &RunOptions, meant: &Meant) -> Result<Vec<Volume>, Error> 
 fn write(meant: &Meant, facts: &mut Facts, id: &Id) -> Result<(), Error> {
     let layer = Layer::of_kept(id)?;
     let root = PathBuf::from(&facts.root);
-    let is_ephemeral = facts.options.as_ref().is_some_and(|options| options.ephemeral);
+    let is_ephemeral = facts.options.as_deref().is_some_and(|options| options.ephemeral);
     let top = match meant {
         Meant::Image(images, image) => images.root(image)?.pop(),
         Meant::Archive => {

@@ -125,7 +125,7 @@ pub fn stop(words: &[String], order: StopOrder, told: &mut dyn FnMut(&str, Resul
 
 /// How a container is asked to end, and how long that may take; none is for ever.
 pub(crate) fn stop_by(facts: &Facts) -> (i32, Option<Duration>) {
-    let options = facts.options.as_ref();
+    let options = facts.options.as_deref();
     let wanted = options.and_then(|options| options.stop_signal.as_deref()).unwrap_or(&facts.config.stop_signal);
     let signal = signal_number(wanted).filter(|signal| *signal > 0).unwrap_or(SIGTERM);
     let patience = match options.and_then(|options| options.stop_timeout) {

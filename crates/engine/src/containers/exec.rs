@@ -200,11 +200,11 @@ fn described(
     }
     let of_container = Some(config.user.as_str()).filter(|user| !user.is_empty());
     let identity = user::resolve(&root, options.user.as_deref().or(of_container))?;
-    let more = facts.options.as_ref().map_or(&[][..], |options| &options.group_add);
+    let more = facts.options.as_deref().map_or(&[][..], |options| &options.group_add);
     let identity = user::with_groups(identity, &root, more)?;
     userns::check_identity(&identity, facts.maps.as_ref())?;
     let wanted = config.env.iter().chain(&options.env_of_files).chain(&options.env);
-    let is_kept = |variable: &str| facts.options.as_ref().is_none_or(|options| options.keeps_env(variable));
+    let is_kept = |variable: &str| facts.options.as_deref().is_none_or(|options| options.keeps_env(variable));
     let of_container = Path::new("/").join(&config.working_dir);
     Ok(confines.process(Wanted {
         identity: &identity,

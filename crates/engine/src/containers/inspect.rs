@@ -218,7 +218,7 @@ pub fn inspect(words: &str) -> Result<Option<ShownContainer>, Error> {
 
 fn shown(found: &Found) -> Result<ShownContainer, Error> {
     let facts = found.facts()?;
-    let given = &facts.options.as_ref().map(Given::of).unwrap_or_default();
+    let given = &facts.options.as_deref().map(Given::of).unwrap_or_default();
     let life = list::of(found);
     let restart_count = life.as_ref().map_or(0, |life| life.restarts);
     Ok(ShownContainer {
@@ -245,7 +245,7 @@ fn shown(found: &Found) -> Result<ShownContainer, Error> {
 
 /// Where its monitor writes what it prints. One in the foreground of another command has none.
 fn log_path(found: &Found, facts: &Facts) -> String {
-    let file = facts.options.as_ref().and_then(|options| options.log.driver.file());
+    let file = facts.options.as_deref().and_then(|options| options.log.driver.file());
     match file.filter(|_| found.has_monitor()) {
         Some(file) => state::layer_path(&found.id).join(file).to_string_lossy().into_owned(),
         None => String::new(),
@@ -253,8 +253,8 @@ fn log_path(found: &Found, facts: &Facts) -> String {
 }
 
 fn shown_state(found: &Found, life: Option<Life>) -> ShownState {
-    let host = if found.is_running { cgroup::Host::detect().ok() } else { None };
-    let state = state(found, life.as_ref(), host.as_ref());
+    let freezer = if found.is_running { list::freezer_of_host() } else { None };
+    let state = state(found, life.as_ref(), freezer.as_ref());
     // It may be ending at this moment.
     let pid = alive::first(found).ok().and_then(|first| alive::pid_of(&first));
     let never_started = || life::of_stopped(&found.id).unwrap_or_default();
@@ -413,7 +413,7 @@ fn words(found: &Found, facts: &Facts, given: &Given) -> ShownWords {
 }
 
 fn network(found: &Found, facts: &Facts, given: &Given) -> Result<ShownNetwork, Error> {
-    let mode = facts.options.as_ref().map(|options| &options.network);
+    let mode = facts.options.as_deref().map(|options| &options.network);
     let networks = match mode {
         Some(NetworkMode::Named(endpoints)) => endpoints
             .iter()
@@ -459,7 +459,7 @@ fn endpoint(found: &Found, facts: &Facts, asked: &Endpoint) -> Result<ShownEndpo
         Err(error) => return Err(error),
     };
     let at = if found.is_running { crate::sweep::network().lease_of(found.id.as_str(), &config)? } else { None };
-    let hostname = facts.options.as_ref().and_then(|options| options.hostname.as_deref());
+    let hostname = facts.options.as_deref().and_then(|options| options.hostname.as_deref());
     let names = if !config.tells_names() {
         Vec::new()
     } else {

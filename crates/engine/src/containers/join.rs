@@ -117,7 +117,7 @@ fn write(found: &Found, facts: &Facts, options: &RunOptions) -> Result<(), Error
     if !found.stays {
         return state::renetwork(&found.id, options.network.clone());
     }
-    let facts = Facts { options: Some(options.clone()), tool_pid: None, ..facts.clone() };
+    let facts = Facts { options: Some(Box::new(options.clone())), tool_pid: None, ..facts.clone() };
     created::write(&found.id, &facts)?;
     created::sync(&found.id)
 }

@@ -4,14 +4,16 @@
 //! looked for that could be cleaned up: a list has to be fast. But what a killed tool has left of one that would be listed
 //! goes first, so that nothing runs that is shown as ended.
 
-use super::{Found, each, each_running, port};
+use super::{Found, Left, port};
+use crate::created;
 use crate::endpoints;
 use crate::error::Error;
-use crate::given::Given;
 use crate::health;
 use crate::life::{self, Life};
-use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use crate::options::{RunOptions, Volume};
+use crate::state::{self, Id};
+use cgroup::Freezer;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A container in a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,18 +100,46 @@ pub fn list(every: bool) -> Result<Vec<Listed>, Error> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::NotRoot);
     }
-    let (host, mut all) = (OnceCell::new(), Vec::new());
-    let mut take = |found: Found| {
-        let host = if found.is_running { host.get_or_init(|| cgroup::Host::detect().ok()).as_ref() } else { None };
-        all.push(listed(found, host));
+    let freezer = freezer_of_host();
+    let look = |id: &Id| match Found::peek(id) {
+        Ok(found) => found.map(|found| Ok(listed(found, freezer.as_ref()))),
+        Err(left) => Some(Err(left)),
     };
+    // What a killed tool has left is removed by one thread; what then is there is no container that runs.
+    let swept = |looked: Result<Listed, Left>| match looked {
+        Ok(listed) => Some(listed),
+        Err(Left(id)) => Found::load(&id).map(|found| listed(found, freezer.as_ref())),
+    };
+    // First those that run, so that none is missed on its way.
+    let mut all: Vec<Listed> = by_two(&state::all(), look).into_iter().filter_map(swept).collect();
+    all.retain(Listed::is_running);
     if every {
-        each(&mut take)
-    } else {
-        each_running(&mut take)
+        let known: BTreeSet<&str> = all.iter().map(|one| one.id.as_str()).collect();
+        let others: Vec<Id> = created::ids().into_iter().filter(|id| !known.contains(id.as_str())).collect();
+        all.extend(by_two(&others, look).into_iter().filter_map(swept));
     }
     all.sort_unstable_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
     Ok(all)
+}
+
+/// How many containers are worth a second thread, which costs as much as two or three of them.
+const MANY: usize = 64;
+
+/// Looks at each, in no order: at many with two threads, for most of the time goes into waiting for memory that was not
+/// looked at for a while. They make no process, and change nothing.
+fn by_two<T: Send>(ids: &[Id], look: impl Fn(&Id) -> Option<T> + Sync) -> Vec<T> {
+    let some = |ids: &[Id]| -> Vec<T> { ids.iter().filter_map(&look).collect() };
+    if ids.len() < MANY {
+        return some(ids);
+    }
+    let (ours, others) = ids.split_at(ids.len() / 2);
+    std::thread::scope(|scope| {
+        let second = std::thread::Builder::new().spawn_scoped(scope, || some(others));
+        let mut all = some(ours);
+        // There may be no room for another.
+        all.extend(second.ok().and_then(|second| second.join().ok()).unwrap_or_else(|| some(others)));
+        all
+    })
 }
 
 /// The id of the container that was made last.
@@ -123,9 +153,9 @@ pub fn id_of(words: &str) -> Result<String, Error> {
 }
 
 // By value: of a thousand containers the copies would be what takes the time.
-fn listed(found: Found, host: Option<&cgroup::Host>) -> Listed {
+fn listed(found: Found, freezer: Option<&Freezer>) -> Listed {
     let life = of(&found);
-    let state = state(&found, life.as_ref(), host);
+    let state = state(&found, life.as_ref(), freezer);
     let life = life.unwrap_or_default();
     let nothing = Listed {
         id: found.id.as_str().to_owned(),
@@ -138,9 +168,8 @@ fn listed(found: Found, host: Option<&cgroup::Host>) -> Listed {
     // What is not to be read is not shown: a list must not end at one of many.
     let published = port::published(&found).unwrap_or_default();
     let Some(facts) = found.facts else { return nothing };
-    let given = facts.options.as_ref().map(Given::of).unwrap_or_default();
     let health = health::read(&found.id, &facts.config, found.is_running).map(|health| health.status);
-    let is_reached = found.is_running && facts.options.as_ref().is_some_and(endpoints::has_addresses);
+    let is_reached = found.is_running && facts.options.as_deref().is_some_and(endpoints::has_addresses);
     Listed {
         name: facts.name,
         image: facts.root,
@@ -152,12 +181,18 @@ fn listed(found: Found, host: Option<&cgroup::Host>) -> Listed {
         ports: if is_reached { port::in_a_line(&facts.config.exposed_ports, &published) } else { Vec::new() },
         public_ports: published.iter().map(|one| format!("{}/{}", one.host.port(), one.protocol)).collect(),
         private_ports: if is_reached { facts.config.exposed_ports.into_iter().collect() } else { Vec::new() },
-        networks: given.networks,
+        networks: facts.options.as_deref().map(|options| options.network.names()).unwrap_or_default(),
+        mounts: facts.options.as_deref().map(|options| mounts(options)).unwrap_or_default(),
         pod: facts.options.and_then(|options| options.pod).map(|place| place.pod),
         health,
-        mounts: given.mounts.into_iter().filter_map(|mount| mount.source.or(mount.volume)).collect(),
         ..nothing
     }
+}
+
+/// The paths of the host and the named volumes that it shows.
+fn mounts(options: &RunOptions) -> Vec<String> {
+    let source = |volume: &Volume| volume.name.clone().unwrap_or_else(|| volume.source.to_string_lossy().into_owned());
+    options.volumes.iter().map(source).collect()
 }
 
 /// What is known of its last run, or of this one; nothing of one that was never started.
@@ -176,12 +211,35 @@ pub(super) fn of(found: &Found) -> Option<Life> {
     Some(Life { started, restarts: news.restarts.unwrap_or_default(), ..Life::default() })
 }
 
+/// Where it is seen what stands still.
+pub(super) fn freezer_of_host() -> Option<Freezer> {
+    cgroup::Host::detect().ok()?.freezer()
+}
+
 /// What it does; one whose freezer cannot be read is taken to run.
-pub(super) fn state(found: &Found, life: Option<&Life>, host: Option<&cgroup::Host>) -> State {
-    match host {
+pub(super) fn state(found: &Found, life: Option<&Life>, freezer: Option<&Freezer>) -> State {
+    match freezer {
         _ if !found.is_running => life.map_or(State::Created, |_| State::Exited),
         _ if found.news.restarting == Some(true) => State::Restarting,
-        Some(host) if found.location().is_ok_and(|group| host.is_frozen(&group).unwrap_or(false)) => State::Paused,
+        Some(freezer) if found.location().is_ok_and(|group| freezer.holds(&group).unwrap_or(false)) => State::Paused,
         _ => State::Running,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_threads_leave_none_out() {
+        for count in [0, 1, MANY - 1, MANY, MANY + 1, 1000] {
+            let ids: Vec<Id> = (0..count).map(|_| Id::random().unwrap()).collect();
+            let is_wanted = |id: &Id| id.as_str().bytes().next().is_some_and(|first| first < b'8');
+            let mut found = by_two(&ids, |id| is_wanted(id).then(|| id.clone()));
+            let mut expected: Vec<Id> = ids.into_iter().filter(is_wanted).collect();
+            found.sort();
+            expected.sort();
+            assert_eq!(found, expected, "{count}");
+        }
     }
 }

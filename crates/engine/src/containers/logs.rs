@@ -67,5 +67,5 @@ fn log_options(found: &Found) -> Result<LogOptions, Error> {
     if !found.has_monitor() {
         return Err(Error::InForeground { container: found.shown().to_owned() });
     }
-    Ok(facts.options.as_ref().map(|options| options.log.clone()).unwrap_or_default())
+    Ok(facts.options.as_deref().map(|options| options.log.clone()).unwrap_or_default())
 }

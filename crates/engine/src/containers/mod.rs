@@ -112,6 +112,15 @@ impl Found {
         Found::of(id, said, is_running.unwrap_or(false))
     }
 
+    /// As [`Found::load`], but what a killed tool has left is not removed: that is the error, for who can do it.
+    fn peek(id: &Id) -> Result<Option<Found>, Left> {
+        match state::said_and_held(id) {
+            Some((_, Ok(Held::Dead(_)))) => Err(Left(id.clone())),
+            Some((said, held)) => Ok(Found::of(id, Some(said), matches!(held, Ok(Held::Alive)))),
+            None => Ok(Found::of(id, None, false)),
+        }
+    }
+
     fn of(id: &Id, said: Option<Said>, is_running: bool) -> Option<Found> {
         let created = created::read(id);
         let stays = !matches!(created, Ok(None));
@@ -195,6 +204,10 @@ impl Found {
         if links == 0 { Err(gone()) } else { Ok(record) }
     }
 }
+
+/// The container whose tool was killed.
+#[derive(Debug)]
+struct Left(Id);
 
 /// How long those that share a lock may have it before another is told that they do.
 const SHARING: Duration = Duration::from_secs(2);
@@ -331,6 +344,6 @@ pub(crate) fn facts(options: &RunOptions, meant: &Meant, id: &Id, confines: Conf
         maps: None,
         tool_pid: Some(std::process::id()),
         made_by: None,
-        options: Some(options.clone()),
+        options: Some(Box::new(options.clone())),
     }
 }

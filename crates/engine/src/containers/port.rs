@@ -45,7 +45,7 @@ pub fn ports(words: &str, port: Option<&Port>) -> Result<Vec<String>, Error> {
 
 /// What a container publishes at this moment.
 pub(super) fn published(found: &Found) -> Result<Vec<Published>, Error> {
-    let options = found.facts.as_ref().and_then(|facts| facts.options.as_ref());
+    let options = found.facts.as_ref().and_then(|facts| facts.options.as_deref());
     if !found.is_running || !options.is_some_and(crate::RunOptions::publishes) {
         return Ok(Vec::new());
     }

@@ -70,9 +70,9 @@ fn open(pid: i32, id: &Id, facts: &Facts) -> Option<First> {
     let status = read("status");
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let is_child = field("PPid:").and_then(|ppid| ppid.parse().ok()) == facts.tool_pid;
-    let has_own = facts.options.as_ref().is_none_or(|options| options.pid.is_own());
+    let has_own = facts.options.as_deref().is_none_or(|options| options.pid.is_own());
     let is_first = !has_own || field("NSpid:").is_some_and(|pids| pids.split_whitespace().skip(1).last() == Some("1"));
-    let is_infra = facts.options.as_ref().is_some_and(RunOptions::is_infra);
+    let is_infra = facts.options.as_deref().is_some_and(RunOptions::is_infra);
     let begun = if is_infra { holds(&read("comm")) } else { has_program(&read("stat")) };
     // An ordinary user's containers may have no group of their own.
     let is_inside = crate::rootless::is_rootless() || is_in_group(&read("cgroup"), id);

@@ -74,7 +74,7 @@ pub fn processes(words: &str) -> Result<Vec<ProcessInfo>, Error> {
 /// The processes of a container that has no control group: those of the pid namespace of its first one.
 pub(super) fn in_its_namespace(found: &Found) -> Result<Vec<i32>, Error> {
     let facts = found.facts()?;
-    if facts.options.as_ref().is_some_and(|options| !options.pid.is_own()) {
+    if facts.options.as_deref().is_some_and(|options| !options.pid.is_own()) {
         return Err(Error::NoGroup { container: found.shown().to_owned() });
     }
     let first = process::first(&found.id, &found.open_cgroup()?, facts)?;

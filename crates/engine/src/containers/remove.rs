@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn remove(words: &str, force: bool, volumes: bool) -> Result<(), Error> {
     // Of two at once one waits for nothing: it is told.
     let (found, _lock) = locked(words, FlockOperation::NonBlockingLockExclusive)?;
-    let place = found.facts.as_ref().and_then(|facts| facts.options.as_ref()?.pod.as_ref());
+    let place = found.facts.as_ref().and_then(|facts| facts.options.as_deref()?.pod.as_ref());
     if let Some(place) = place.filter(|place| place.is_infra)
         && pods::exists(&place.pod)?
     {
@@ -79,7 +79,7 @@ fn remove_found(found: &Found, force: bool, volumes: bool) -> Result<(), Error> 
         Ok::<(), Error>(())
     })?;
     // What a kill leaves here `volume prune` removes.
-    let options = found.facts.as_ref().and_then(|facts| facts.options.as_ref()).filter(|_| volumes && found.stays);
+    let options = found.facts.as_ref().and_then(|facts| facts.options.as_deref()).filter(|_| volumes && found.stays);
     options.map_or(Ok(()), |options| crate::volumes::remove_unused(&options.volumes))
 }
 

@@ -86,7 +86,7 @@ fn resolve(options: &mut RunOptions) -> Result<(), Error> {
     }
     if let NamespaceMode::Container(words) = &mut options.ipc {
         let other = find(words)?;
-        let mode = other.facts()?.options.as_ref().map(|options| &options.ipc);
+        let mode = other.facts()?.options.as_deref().map(|options| &options.ipc);
         if mode.is_none_or(|mode| matches!(mode, NamespaceMode::Private | NamespaceMode::Bare)) {
             return Err(Error::NotShareable { container: other.shown().to_owned() });
         }
@@ -114,7 +114,7 @@ fn find(words: &mut String) -> Result<Found, Error> {
 pub(crate) fn users_of(words: &str) -> Result<(Option<Maps>, UserMode), Error> {
     let other = get(words)?;
     let facts = other.facts()?;
-    let said = facts.options.as_ref().map(|options| options.userns.clone());
+    let said = facts.options.as_deref().map(|options| options.userns.clone());
     Ok((facts.maps.clone(), said.unwrap_or_default()))
 }
 

@@ -207,5 +207,5 @@ pub fn restart(words: &str, order: StopOrder, note: Note<'_>) -> Result<(), Erro
 /// What it was made with.
 pub(super) fn options_of(found: &Found) -> Result<&RunOptions, Error> {
     let other_release = || Error::OtherRelease { container: found.shown().to_owned() };
-    found.facts()?.options.as_ref().ok_or_else(other_release)
+    found.facts()?.options.as_deref().ok_or_else(other_release)
 }

@@ -128,7 +128,7 @@ fn network(found: &Found) -> (u64, u64) {
     let is_own = found
         .facts
         .as_ref()
-        .and_then(|facts| facts.options.as_ref())
+        .and_then(|facts| facts.options.as_deref())
         .is_some_and(|given| given.network != NetworkMode::Host);
     let first = if is_own { alive::first(found).ok() } else { None };
     let pid = first.as_ref().and_then(alive::pid_of);

@@ -114,7 +114,7 @@ pub(super) fn below(facts: &Facts) -> Result<Option<Below>, Error> {
             }
             Ok(Some(Below { count: 1, held: vec![unpacked.dir, unpacked.guard] }))
         }
-        RootKind::Directory if facts.options.as_ref().is_some_and(|options| options.ephemeral) => {
+        RootKind::Directory if facts.options.as_deref().is_some_and(|options| options.ephemeral) => {
             let held = vec![crate::rootfs::directory(Path::new(&facts.root))?];
             Ok(Some(Below { count: 1, held }))
         }

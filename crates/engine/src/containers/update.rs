@@ -39,7 +39,7 @@ pub fn update(words: &str, order: &UpdateOrder) -> Result<(), Error> {
     let before = options.clone();
     let options = RunOptions { limits: limits.clone(), restart, ..options.clone() };
     more_limits::check(&options)?;
-    let facts = Facts { options: Some(options), ..found.facts()?.clone() };
+    let facts = Facts { options: Some(Box::new(options)), ..found.facts()?.clone() };
     let what = || format!("give {} other limits", found.shown());
     step("update-container", "it was asked for", what, || {
         let set = set(&found, &order.limits, &limits).and_then(|()| write(&found, &facts));
@@ -117,7 +117,7 @@ fn apply(found: &Found, resources: &LinuxResources) -> Result<(), Error> {
 
 fn write(found: &Found, facts: &Facts) -> Result<(), Error> {
     if !found.stays {
-        let limits = facts.options.as_ref().map(|options| options.limits.clone());
+        let limits = facts.options.as_deref().map(|options| options.limits.clone());
         return state::relimit(&found.id, limits);
     }
     created::write(&found.id, &Facts { tool_pid: None, ..facts.clone() })?;

@@ -123,8 +123,8 @@ impl Seen {
     fn of(found: &Found) -> Seen {
         let life = list::of(found);
         let last = if found.is_running { life::read(&found.id) } else { life.clone() };
-        let host = if found.is_running { cgroup::Host::detect().ok() } else { None };
-        let state = list::state(found, life.as_ref(), host.as_ref());
+        let freezer = if found.is_running { list::freezer_of_host() } else { None };
+        let state = list::state(found, life.as_ref(), freezer.as_ref());
         let health = found.facts.as_ref().and_then(|facts| health::read(&found.id, &facts.config, found.is_running));
         Seen {
             state,

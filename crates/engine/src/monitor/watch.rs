@@ -171,7 +171,7 @@ struct Ended {
 impl<'a> Monitor<'a> {
     fn new(job: &'a Job, record: &'a Record, network: &'a Network) -> Result<Monitor<'a>, Error> {
         let other_release = || Error::OtherRelease { container: job.facts.shown().to_owned() };
-        let options = job.facts.options.as_ref().ok_or_else(other_release)?;
+        let options = job.facts.options.as_deref().ok_or_else(other_release)?;
         let confines = job.facts.confines.clone().ok_or_else(other_release)?;
         let dir = state::layer_path(&job.id);
         if !job.stays {
@@ -264,7 +264,7 @@ impl<'a> Monitor<'a> {
     /// The name, the limits and the networks as they are now.
     fn changed(&self) -> (Option<String>, Limits, NetworkMode) {
         let Facts { name, options, .. } = self.facts();
-        let options = options.as_ref().unwrap_or(self.options);
+        let options = options.as_deref().unwrap_or(self.options);
         (name, options.limits.clone(), options.network.clone())
     }
 

@@ -29,7 +29,7 @@ pub(super) fn users() -> Vec<User> {
 }
 
 fn user(id: &Id, facts: &Facts, is_running: bool) -> Option<User> {
-    let mode = &facts.options.as_ref()?.network;
+    let mode = &facts.options.as_deref()?.network;
     let endpoints = if let NetworkMode::Named(endpoints) = mode { &endpoints[..] } else { &[] };
     let macs = endpoints.iter().filter_map(|one| Some((one.network.clone(), one.mac?))).collect();
     Some(User { id: id.as_str().to_owned(), shown: facts.shown().to_owned(), is_running, networks: mode.names(), macs })

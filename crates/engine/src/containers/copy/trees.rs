@@ -32,7 +32,7 @@ pub(super) fn open(found: &Found, what_for: Use) -> Result<OpenTree, Error> {
         let top = restricted(copy, what_for == Use::Read)?;
         return Ok(OpenTree { maps: maps_of(found, facts), ..OpenTree::plain(top) });
     }
-    let read_only = what_for == Use::Read || facts.options.as_ref().is_some_and(|options| options.read_only);
+    let read_only = what_for == Use::Read || facts.options.as_deref().is_some_and(|options| options.read_only);
     let shown = Path::new(&facts.root);
     if let Some(mounted) = super::super::mount::copy(&found.id)? {
         return Ok(OpenTree { maps: facts.maps.clone(), ..OpenTree::plain(restricted(mounted, read_only)?) });

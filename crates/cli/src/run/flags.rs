@@ -70,10 +70,13 @@ const LOG_DRIVER: Flag<Request> = value(
     |r, v| r.options.log.set_driver(v),
 );
 
-const LOG_OPT: Flag<Request> =
-    value("log-opt", None, "NAME=VALUE", "labels, env, -regex of both, tag; of files max-size, max-file", |r, v| {
-        r.options.log.add_option(v)
-    });
+const LOG_OPT: Flag<Request> = value(
+    "log-opt",
+    None,
+    "NAME=VALUE",
+    "labels, env, -regex of both, tag; of files max-size, max-file, compress",
+    |r, v| r.options.log.add_option(v),
+);
 
 const QUIET: Flag<Request> =
     switch("quiet", Some('q'), "Do not tell how far an image is that has to be fetched", |r| &mut r.quiet);
@@ -508,7 +511,7 @@ mod tests {
         ("platform", &["linux/arm64/v8"]),
         ("label", &["a=b", "c"]),
         ("log-driver", &["k8s-file", "journald", "none"]),
-        ("log-opt", &["max-size=1m", "max-file=3", "tag={{.ID}}", "env-regex=^A", "labels-regex=^b"]),
+        ("log-opt", &["max-size=1m", "max-file=3", "compress=true", "tag={{.ID}}", "env-regex=^A", "labels-regex=^b"]),
         ("restart", &["always", "on-failure", "on-failure:3", "unless-stopped"]),
         ("stop-signal", &["RTMIN+3", "15"]),
         ("stop-timeout", &["3", "-1"]),

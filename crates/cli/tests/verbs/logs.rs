@@ -1,6 +1,6 @@
 //! `logs`: what a container has printed, by stream, from the end, of a time, with times.
 
-use crate::common::{stderr, stdout};
+use crate::common::{stderr, stdout, wait_until};
 use crate::fixtures::guest::machine;
 use crate::fixtures::has;
 use crate::fixtures::image::TestImage;
@@ -84,7 +84,7 @@ fn options_of_logs_are_held_against_the_driver() {
     }
     for (words, said) in [
         (&["--log-driver", "syslog"][..], "json-file, k8s-file, journald and none"),
-        (&["--log-opt", "compress=true"], "max-size=SIZE, max-file=NUMBER and tag=TEXT"),
+        (&["--log-opt", "compress=true"], "max-file of 2 or more, and max-size"),
         (&["--log-opt", "env-regex=a("], "it is no regular expression"),
         (&["--log-opt", "max-file=3"], "does nothing without max-size"),
         (&["--log-driver=none", "--log-opt=max-size=1m"], "nothing that the log driver none can do"),
@@ -161,4 +161,58 @@ fn what_a_container_prints_is_kept() {
     assert_eq!(peers.ours_ok(&silent), "x\n");
     assert_eq!(peers.ours_ok(&["inspect", "--format", "{{.LogPath}}", "silent"]), "\n");
     assert!(peers.ours_fails(1, &["logs", "silent"]).contains("none"));
+}
+
+#[test]
+fn full_files_are_compressed_and_read_back() {
+    if !has("full_files_are_compressed_and_read_back", &[]) {
+        return;
+    }
+    let peers = machine(TestImage::busybox());
+    let options = ["--log-opt", "max-size=20k", "--log-opt", "max-file=20", "--log-opt", "compress=true"];
+    // In bursts: a file may be full before the one before it is compressed.
+    let script =
+        "i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); [ $((i%400)) = 0 ] && sleep 0.2; done; sleep 60";
+    let words =
+        [&["run", "-d", "--name", "packs", "--network", "none"], &options[..], &["./layout", "sh", "-c", script]];
+    peers.ours_ok(&words.concat());
+    let path = peers.ours_ok(&["inspect", "--format", "{{.LogPath}}", "packs"]);
+    let id = std::path::Path::new(path.trim_end()).parent().unwrap().file_name().unwrap().to_owned();
+    let dir = peers.ours_dir().join("containers").join(id);
+    let files = || {
+        let names = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.starts_with("log.json")).collect();
+        names.sort();
+        names
+    };
+    let is_packed = || files().iter().all(|name| name == "log.json" || name.ends_with(".gz")) && files().len() > 5;
+    assert!(wait_until(20, || peers.ours_ok(&["logs", "-n", "1", "packs"]) == "line 1999\n"));
+    assert!(wait_until(20, is_packed), "{:?}", files());
+    // Another reads them, too: in the order of their numbers.
+    let numbers = (1..files().len()).rev();
+    let of_peer: String = numbers
+        .map(|n| {
+            let output =
+                std::process::Command::new("gzip").arg("-dc").arg(dir.join(format!("log.json.{n}.gz"))).output();
+            stdout(&output.unwrap())
+        })
+        .chain([std::fs::read_to_string(dir.join("log.json")).unwrap()])
+        .collect();
+    let lines: Vec<String> = (0..2000).map(|n| format!("line {n}")).collect();
+    let records = of_peer.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let texts: Vec<String> = records.map(|record| record["log"].as_str().unwrap().trim_end().to_owned()).collect();
+    assert!(texts == lines, "{} lines", texts.len());
+    assert!(peers.ours_ok(&["logs", "packs"]).lines().eq(&lines));
+    assert!(peers.ours_ok(&["logs", "-n", "1500", "packs"]).lines().eq(&lines[500..]));
+    // What a monitor that was killed has left: a file that was full, a draft, both forms of one.
+    peers.ours_ok(&["stop", "-t", "0", "packs"]);
+    std::process::Command::new("gzip").arg("-dk").arg(dir.join("log.json.2.gz")).status().unwrap();
+    std::process::Command::new("gzip").arg("-d").arg(dir.join("log.json.3.gz")).status().unwrap();
+    std::fs::write(dir.join("log.json.gz.new"), "half").unwrap();
+    peers.ours_ok(&["start", "packs"]);
+    assert!(wait_until(20, is_packed), "{:?}", files());
+    assert!(peers.ours_ok(&["logs", "packs"]).lines().take(2000).eq(&lines));
+    peers.ours_ok(&["rm", "-f", "packs"]);
+    // Nothing compresses for it any more.
+    assert!(!dir.exists());
 }

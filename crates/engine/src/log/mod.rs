@@ -4,7 +4,9 @@
 //! DATA/containers/ID/
 //!   log.json  log.json.1 ...    driver json-file: a record a line, as Docker writes it (`json`)
 //!   log       log.1 ...         driver k8s-file: a record a line, as a kubelet reads it (`k8s`)
+//!   log.json.1.gz ...           the same of a file that was compressed, in its place (`packed`)
 //!   log.json.new                the file that is about to become log.json
+//!   log.json.gz.new             what a file is being compressed into
 //! ```
 //!
 //! The highest number is the oldest. What writes the log is the container's monitor, alone, with one write for all that
@@ -26,6 +28,7 @@ mod k8s;
 mod lines;
 mod options;
 mod output;
+mod packed;
 mod read;
 mod record;
 mod scan;

@@ -44,7 +44,9 @@ impl LogDriver {
     /// The names of its options.
     fn options(self) -> &'static [&'static str] {
         match self {
-            LogDriver::JsonFile => &["max-size", "max-file", "labels", "labels-regex", "env", "env-regex", "tag"],
+            LogDriver::JsonFile => {
+                &["max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag"]
+            }
             LogDriver::K8sFile => &["max-size", "max-file"],
             LogDriver::Journald => &["tag", "labels", "labels-regex", "env", "env-regex"],
             LogDriver::None => &[],
@@ -64,6 +66,9 @@ pub struct LogOptions {
     /// `--log-opt max-file`: how many files there are, with the one that is written; 1 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_file: Option<u32>,
+    /// `--log-opt compress`: whether the files that are full are compressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compress: Option<bool>,
     /// `--log-opt tag`: what the journal calls it, by default the first digits of the id; in a json-file it stands beside
     /// each line, if it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,6 +128,10 @@ impl LogOptions {
                 Ok(count) if count > 0 => self.max_file = Some(count),
                 _ => return wrong("write how many files there may be, 1 or more"),
             },
+            Some(("compress", value)) => match parse::boolean(value) {
+                Ok(is_wanted) => self.compress = Some(is_wanted),
+                Err(_) => return wrong("write compress=true or compress=false"),
+            },
             Some(("tag", value)) => self.tag = Some(tag(text, value)?),
             Some(("labels", value)) => self.labels = names(value),
             Some(("env", value)) => self.env = names(value),
@@ -131,7 +140,7 @@ impl LogOptions {
             _ => {
                 return wrong(
                     "the options of log drivers are labels=NAME,... labels-regex=EXPRESSION, env=NAME,... \
-                     env-regex=EXPRESSION, max-size=SIZE, max-file=NUMBER and tag=TEXT",
+                     env-regex=EXPRESSION, max-size=SIZE, max-file=NUMBER, compress=BOOL and tag=TEXT",
                 );
             }
         }
@@ -143,6 +152,7 @@ impl LogOptions {
         let given = [
             ("max-size", self.max_size.is_some()),
             ("max-file", self.max_file.is_some()),
+            ("compress", self.compress.is_some()),
             ("tag", self.tag.is_some()),
             ("labels", !self.labels.is_empty()),
             ("env", !self.env.is_empty()),
@@ -159,6 +169,10 @@ impl LogOptions {
         }
         if self.max_file.is_some_and(|count| count > 1) && self.max_size.is_none() {
             return Err(Error::Conflict("--log-opt max-file does nothing without max-size".to_owned()));
+        }
+        if self.compress == Some(true) && self.max_file.is_none_or(|count| count < 2) {
+            let why = "--log-opt compress=true needs files that are full: max-file of 2 or more, and max-size";
+            return Err(Error::Conflict(why.to_owned()));
         }
         Ok(())
     }
@@ -257,7 +271,14 @@ mod tests {
             ("json-file", &["max-size=0"], Err("write a size")),
             ("json-file", &["max-size=ten"], Err("write a size")),
             ("json-file", &["max-file=0"], Err("1 or more")),
-            ("json-file", &["compress=true"], Err("max-size=SIZE, max-file=NUMBER and tag=TEXT")),
+            ("json-file", &["compress=true", "max-size=1m", "max-file=2"], Ok(())),
+            ("json-file", &["compress=false"], Ok(())),
+            ("json-file", &["compress=true"], Err("max-file of 2 or more, and max-size")),
+            ("json-file", &["compress=1", "max-size=1m", "max-file=1"], Err("max-file of 2 or more")),
+            ("json-file", &["compress=true", "max-file=2"], Err("max-file does nothing without max-size")),
+            ("json-file", &["compress=yes"], Err("write compress=true or compress=false")),
+            ("k8s-file", &["compress=false"], Err("compress is nothing that the log driver k8s-file can do")),
+            ("json-file", &["compression=1"], Err("max-size=SIZE, max-file=NUMBER, compress=BOOL and tag=TEXT")),
             ("json-file", &["max-size"], Err("max-size=SIZE")),
             ("journald", &["tag={{.ImageName}}"], Err("{{.ID}}, {{.FullID}}, {{.Name}}")),
             ("journald", &["tag=a\nPRIORITY=0"], Err("one line")),

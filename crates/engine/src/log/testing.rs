@@ -34,6 +34,13 @@ impl Dir {
         std::fs::read_to_string(self.0.join(name)).unwrap()
     }
 
+    /// What becomes of a file that is compressed.
+    pub(super) fn pack(&self, name: &str) {
+        let open = |name: String| std::fs::File::create(self.0.join(name)).unwrap();
+        super::packed::pack(&std::fs::File::open(self.0.join(name)).unwrap(), open(format!("{name}.gz"))).unwrap();
+        std::fs::remove_file(self.0.join(name)).unwrap();
+    }
+
     /// Every file with its text, by name.
     pub(super) fn files(&self) -> Vec<(String, String)> {
         let names = std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

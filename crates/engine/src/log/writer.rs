@@ -79,7 +79,8 @@ impl Writer {
         name: &str,
         attributes: &Attributes,
     ) -> Result<Writer, Error> {
-        let file = |name| LogFile::open(dir, name, options.max_size, options.max_file);
+        let is_packed = options.compress == Some(true);
+        let file = |name| LogFile::open(dir, name, options.max_size, options.max_file, is_packed);
         let target = match options.driver {
             LogDriver::JsonFile => Target::Json(file(super::JSON_NAME)?),
             LogDriver::K8sFile => Target::K8s(file(super::K8S_NAME)?),
@@ -110,6 +111,21 @@ impl Writer {
         }
         unended.into_iter().for_each(|stream| self.frame(&Piece { stream, text: b"", ends: true }));
         self.write_out();
+    }
+
+    /// Can be read when there is something to be done for the files that are full: [`Writer::tend`].
+    pub(crate) fn interest(&self) -> Option<BorrowedFd<'_>> {
+        match &self.target {
+            Target::Json(file) | Target::K8s(file) => file.interest(),
+            Target::Journal(_) | Target::Nowhere => None,
+        }
+    }
+
+    /// A file that was full has been compressed: it gets its name.
+    pub(crate) fn tend(&mut self) {
+        if let Target::Json(file) | Target::K8s(file) = &mut self.target {
+            file.tend();
+        }
     }
 
     fn to(target: Target) -> Writer {

@@ -448,7 +448,7 @@ impl<'a> Monitor<'a> {
     /// Waits for one thing to happen, or for a time, and does what it asks for. True when the program has ended.
     fn turn(&mut self, container: Option<&Container>, program: &mut Program, until: Option<Instant>) -> bool {
         let (mut sources, mut ready) = (Vec::new(), Vec::new());
-        let (mut has_ended, mut has_signal, mut has_probed) = (false, false, false);
+        let (mut has_ended, mut has_signal, mut has_probed, mut has_packed) = (false, false, false, false);
         let has_settled = self.settles_at.is_some_and(|at| at <= Instant::now());
         if has_settled {
             self.settles_at = None;
@@ -468,6 +468,8 @@ impl<'a> Monitor<'a> {
             let before_clients = watched.len();
             let lines = self.clients.interests(program.takes_input());
             watched.extend(lines.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+            let before_log = watched.len();
+            watched.extend(self.log.interest().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             let time = self.time(program, until);
             if has_settled {
                 // Just before it waits: what it runs before that would be in memory again.
@@ -486,7 +488,8 @@ impl<'a> Monitor<'a> {
             has_probed |= watched[before_health..before_program].iter().any(happened);
             let mut of_program = watched[before_program..before_clients].iter();
             sources.retain(|_| of_program.next().is_some_and(happened));
-            let of_clients = watched[before_clients..].iter().map(PollFd::revents).enumerate();
+            has_packed |= watched[before_log..].iter().any(happened);
+            let of_clients = watched[before_clients..before_log].iter().map(PollFd::revents).enumerate();
             ready.extend(of_clients.filter(|(_, flags)| !flags.is_empty()));
         }
         for source in sources {
@@ -504,6 +507,9 @@ impl<'a> Monitor<'a> {
         });
         if ready.first().is_some_and(|(place, _)| *place == 0) {
             self.clients.accept(container.map(Container::pidfd));
+        }
+        if has_packed {
+            self.log.tend();
         }
         if has_signal {
             self.obey(container.map(Container::pidfd));

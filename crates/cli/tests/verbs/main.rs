@@ -30,6 +30,7 @@ mod health;
 mod healthcheck;
 mod inside;
 mod inspect;
+mod journald;
 mod kept_options;
 mod kill_stop;
 mod limits;

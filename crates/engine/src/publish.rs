@@ -51,17 +51,23 @@ fn is_each_asked_for_once(options: &RunOptions) -> Result<(), Error> {
     Ok(())
 }
 
+/// Of the ports at which a container listens those that no flag publishes: each at any port of the host.
+pub(crate) fn others(options: &RunOptions, config: &RunConfig) -> Vec<Publish> {
+    let is_published = |port: u16, protocol| {
+        options.publish.iter().any(|one| one.container.contains(&port) && one.protocol == protocol)
+    };
+    let exposed = config.exposed_ports.iter().filter_map(|text| publish::exposed(text).ok());
+    let each = exposed.flat_map(|(ports, protocol)| ports.map(move |port| (port, protocol)));
+    let others = each.filter(|(port, protocol)| !is_published(*port, *protocol));
+    let anywhere = |(port, protocol)| Publish { address: None, host: None, container: port..=port, protocol };
+    others.map(anywhere).collect()
+}
+
 /// What shall be published when the container starts, each once.
 pub(crate) fn wishes(options: &RunOptions, config: &RunConfig) -> Vec<Wish> {
     let mut wishes: Vec<Wish> = options.publish.iter().flat_map(wishes_of).collect();
     if options.publish_all {
-        let is_wished = |port: u16, protocol| wishes.iter().any(|wish| wish.port == port && wish.protocol == protocol);
-        let exposed = config.exposed_ports.iter().filter_map(|text| publish::exposed(text).ok());
-        let each = exposed.flat_map(|(ports, protocol)| ports.map(move |port| (port, protocol)));
-        let others: Vec<(u16, Protocol)> = each.filter(|(port, protocol)| !is_wished(*port, *protocol)).collect();
-        let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let anywhere = |(port, protocol)| Wish { protocol, address, and_six: true, host_ports: 0..=0, port };
-        wishes.extend(others.into_iter().map(anywhere));
+        wishes.extend(others(options, config).iter().flat_map(wishes_of));
     }
     let mut once: Vec<Wish> = Vec::with_capacity(wishes.len());
     let mut known: HashMap<_, usize> = HashMap::new();

@@ -216,6 +216,16 @@ fn a_pod_that_is_made_with_its_first_container() {
     assert_eq!(l.pod("web")["InfraConfig"]["PortBindings"]["90/tcp"][0]["HostPort"], "9090");
     assert_eq!(l.ok(&["exec", "one", "hostname"]), "named");
     assert_eq!(l.ok(&words(&["run", "--rm"], "web", &[], "hostname")), "named");
+    // All ports of its container, which the pod itself has no image to name.
+    l.detached("new:all", &["--name", "listens", "-P", "--expose", "90-91", "--expose", "92/udp", "-p", "9092:91"]);
+    let bound = l.pod("all")["InfraConfig"]["PortBindings"].clone();
+    let ports: Vec<&str> = bound.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        (ports, &bound["91/tcp"][0]["HostPort"]),
+        (vec!["90/tcp", "91/tcp", "92/udp"], &"9092".into()),
+        "{bound}"
+    );
+    l.ok(&["pod", "rm", "-f", "all"]);
     // --replace makes room, and what is not shared is each container's own.
     let scratch = Scratch::new("pod");
     let file = scratch.path("id");

@@ -10,7 +10,7 @@ use crate::overlay::Layer;
 use crate::pods;
 use crate::rootfs::{self, Meant};
 use crate::state::{self, Facts, Id, MadeBy, data_dir};
-use crate::{names, networks, run, userns, volumes};
+use crate::{image_config, names, networks, publish, run, userns, volumes};
 use image::{Events, Making};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
@@ -35,6 +35,8 @@ pub struct CreateOptions {
 
 /// Makes a container; its id, and what went wrong beside it.
 pub fn create(options: &CreateOptions, events: &dyn Events) -> Result<(String, Vec<String>), Error> {
+    let named = with_ports_of_pod(options, events)?;
+    let options = named.as_ref().unwrap_or(options);
     let resolved = resolved(options)?;
     let options = resolved.as_ref().unwrap_or(options);
     let made = create_resolved(options, events).inspect_err(|_| pods::unmake(&options.run))?;
@@ -55,6 +57,25 @@ fn create_resolved(options: &CreateOptions, events: &dyn Events) -> Result<Made,
     created::sync(&made.id)?;
     drop((making, pod));
     Ok(made)
+}
+
+/// What is made, with `--publish-all` read for a pod that is made with it: its ports are the pod's, which has no image to
+/// say which these are. None where there is nothing to be read.
+pub(super) fn with_ports_of_pod(options: &CreateOptions, events: &dyn Events) -> Result<Option<CreateOptions>, Error> {
+    let is_of_new = options.run.pod.as_ref().is_some_and(|place| place.pod.starts_with("new:"));
+    if !is_of_new || !options.run.publish_all {
+        return Ok(None);
+    }
+    run::check(&options.run)?;
+    let image = match rootfs::resolve(&options.run, events)? {
+        Meant::Image(_, image) => Some(image),
+        _ => None,
+    };
+    let config = image_config::of_container(&options.run, image.as_ref().map(|image| &image.config));
+    let mut all = options.clone();
+    all.run.publish_all = false;
+    all.run.publish.extend(publish::others(&options.run, &config));
+    Ok(Some(all))
 }
 
 /// What is made, with what it names of others looked up: namespaces and volumes of containers, pods, and networks. None if it names nothing.

@@ -182,7 +182,7 @@ fn listed(found: Found, freezer: Option<&Freezer>) -> Listed {
         public_ports: published.iter().map(|one| format!("{}/{}", one.host.port(), one.protocol)).collect(),
         private_ports: if is_reached { facts.config.exposed_ports.into_iter().collect() } else { Vec::new() },
         networks: facts.options.as_deref().map(|options| options.network.names()).unwrap_or_default(),
-        mounts: facts.options.as_deref().map(|options| mounts(options)).unwrap_or_default(),
+        mounts: facts.options.as_deref().map(mounts).unwrap_or_default(),
         pod: facts.options.and_then(|options| options.pod).map(|place| place.pod),
         health,
         ..nothing

@@ -4,7 +4,9 @@
 //! the three. One that goes when it ends is not written to disk: its record is all there is of it.
 
 use super::StopOrder;
-use super::create::{CreateOptions, Made, hold_image, in_full, make, resolve, resolved, write_cidfile};
+use super::create::{
+    CreateOptions, Made, hold_image, in_full, make, resolve, resolved, with_ports_of_pod, write_cidfile,
+};
 use super::{AttachOrder, Found, facts, get, locked, stop};
 use crate::attach::{self, Attachment, Note};
 use crate::confines::Confines;
@@ -53,6 +55,8 @@ pub enum Ran {
 /// Runs a container. In the foreground one that goes when it ends is this process's own, unless something is asked for that
 /// only a monitor does. Tells `note` at the start what is worth knowing of it, but of one of this process's own at the end.
 pub fn run(order: &RunOrder, events: &dyn Events, note: Note<'_>) -> Result<Ran, Error> {
+    let named = with_ports_of_pod(&order.create, events)?.map(|create| RunOrder { create, ..order.clone() });
+    let order = named.as_ref().unwrap_or(order);
     match resolved(&order.create)? {
         None => run_resolved(order, events, note),
         Some(create) => {

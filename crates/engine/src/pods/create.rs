@@ -258,6 +258,7 @@ fn order_of(name: &str, options: &mut RunOptions, made_by: &[String]) -> Result<
     let infra = RunOptions {
         network: std::mem::take(&mut options.network),
         publish: std::mem::take(&mut options.publish),
+        expose: std::mem::take(&mut options.expose),
         hostname: options.hostname.take(),
         add_hosts: std::mem::take(&mut options.add_hosts),
         dns: std::mem::take(&mut options.dns),

@@ -40,7 +40,7 @@ fn main() {
         ["hold", dir, id, netns, ref wishes @ ..] => hold(dir, id, netns, wishes),
         ["ports", dir, id] => ports(dir, id),
         ["remove", dir] => remove(dir),
-        ["reload", dir] => Network::open(Path::new(dir)).reload().map(|_| ()).map_err(Failure::from),
+        ["reload", dir] => Network::open(Path::new(dir)).reload(&[]).map(|_| ()).map_err(Failure::from),
         ["release", dir, id] => all(Network::open(Path::new(dir)).release(id)),
         ["sweep", dir] => all(Network::open(Path::new(dir)).sweep()),
         ["doctor", dir, resolv_conf] => doctor(dir, resolv_conf, "[]"),

@@ -9,6 +9,7 @@ use crate::shortcut;
 use crate::socket::Netlink;
 use crate::subnet::{self, Subnet};
 use crate::sysctl;
+use crate::uses::Use;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use step::step;
 
@@ -85,6 +86,11 @@ pub(crate) fn plan(netlink: &Netlink, config: &Config, made: fn() -> Vec<Cidr>) 
         None => uplink_mtu(netlink, &routes)?,
     };
     Ok(Plan { name, subnet, six: config.ipv6, mtu, has_shortcut, found, is_ready: false })
+}
+
+/// The plan of a bridge that was there and that somebody has deleted: as it was, with the MTU that its cables have.
+pub(crate) fn again(one: &Use, mtu: u32, has_shortcut: bool) -> Plan {
+    Plan { name: one.bridge.clone(), subnet: one.subnet, six: one.six, mtu, has_shortcut, found: None, is_ready: false }
 }
 
 /// This host's addresses of IPv6. [proc_net(5), if_inet6]

@@ -122,6 +122,13 @@ pub(crate) fn create_veth(netlink: &Netlink, name: &str, bridge: u32, mtu: u32, 
     }
 }
 
+/// Puts the host's end of a cable into a bridge.
+pub(crate) fn plug(netlink: &Netlink, name: &str, bridge: u32) -> Result<(), Errno> {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Controller(bridge)];
+    one(netlink, ACK, &RouteNetlinkMessage::SetLink(up(message)))
+}
+
 /// Lets a port of the bridge have back what came in by it. Where the bridge's packets pass through the rules
 /// (`bridge-nf-call-iptables`) they are rewritten there, and then a container that asks for a port which it publishes
 /// itself is its own neighbour.

@@ -127,10 +127,11 @@ impl Network {
         self.all_on_host(|| self.sweep_here())
     }
 
-    /// Writes all rules anew, for a host whose rules somebody has flushed; nothing where no container is on a network. A
-    /// warning is for the person to read.
-    pub fn reload(&self) -> Result<Option<String>, Error> {
-        self.on_host(|| self.reload_here())
+    /// Writes all rules anew, for a host whose rules somebody has flushed, and makes the bridges anew that somebody has
+    /// deleted; nothing where no container is on a network. `made` are the networks that people made. A warning is for the
+    /// person to read.
+    pub fn reload(&self, made: &[Config]) -> Result<Option<String>, Error> {
+        self.on_host(|| self.reload_here(made))
     }
 
     /// Removes the bridge of a network that no container is on, without waiting for the janitor. False where somebody has

@@ -55,6 +55,8 @@ pub(crate) fn start(lock: &Locked, leases: &Leases, run_dir: &Path) -> Result<()
             let (dir, file) = (lock.open_again()?, leases.file().try_clone()?);
             let given = leases.head.given;
             sys::detach::spawn_detached(NAME, &[dir.as_fd(), file.as_fd()], || {
+                // Whoever ends what the maker is a part of does not end this.
+                cgroup::leave();
                 // Ends the process, so that nothing of the maker's is dropped in this copy of it.
                 let _ = wait_and_remove(&dir, &file, run_dir, given);
                 sys::fork::exit_now(0)

@@ -2,11 +2,12 @@
 //! (`connect.rs`), how it ends (`sweep.rs`), and what all networks have in common (`forwarding.rs`).
 
 use crate::bridge::{self, Bridge, mac_of};
-use crate::cable::Share;
+use crate::cable::{self, Share};
 use crate::config::{Config, Driver};
 use crate::error::Error;
 use crate::lease::{Cable, Lease, Request, leased};
 use crate::leases::{Leases, is_id};
+use crate::ports::Ports;
 use crate::route;
 use crate::rundir::Locked;
 use crate::shortcut::Joining;
@@ -162,8 +163,57 @@ impl Network {
             self.record(&uses, leases, &one)?;
         }
         let bridge = bridge::make(self.route()?, &plan)?;
+        if plan.found.is_none() {
+            self.plug_again(lock, leases, &one, bridge)?;
+        }
         self.ensure_names(config, lock.as_fd(), leases, &uses, &mut one)?;
         Ok((bridge, one))
+    }
+
+    /// The bridge of a network on which containers are, if somebody has deleted it: with them on it, and who tells names.
+    pub(crate) fn bring_back(
+        &self,
+        lock: &Locked,
+        leases: &mut Leases,
+        uses: &Uses,
+        one: &mut Use,
+        has_shortcut: bool,
+    ) -> Result<(), Error> {
+        let netlink = self.route()?;
+        let links = route::links(netlink)?;
+        if links.iter().any(|link| link.name == one.bridge) {
+            return Ok(());
+        }
+        let cable_of = |container: &str| links.iter().find(|link| link.name == one.tag.host_link(container));
+        let mtu = leases.of(one.tag).find_map(|(_, entry)| cable_of(entry.container.as_str())).map(|link| link.mtu);
+        // Of a network that nobody has a cable to any more there is no bridge to be missed.
+        let Some(mtu) = mtu else { return Ok(()) };
+        let plan = bridge::again(one, mtu, has_shortcut);
+        // As where a container starts, see there.
+        uses.remove(one.tag)?;
+        let told_names = one.names.take().is_some();
+        self.record(uses, leases, one)?;
+        let bridge = bridge::make(netlink, &plan)?;
+        self.plug_again(lock, leases, one, bridge)?;
+        if told_names { self.keep_names(one.internal, lock.as_fd(), leases, uses, one) } else { Ok(()) }
+    }
+
+    /// Puts the cables of the containers on a network into its bridge: somebody has deleted the one that they were in. One
+    /// that is gone itself comes back with its container's next start.
+    fn plug_again(&self, lock: &Locked, leases: &Leases, one: &Use, bridge: Bridge) -> Result<(), Error> {
+        let ports = Ports::open(lock.as_fd(), &self.run_dir, false)?;
+        for (_, entry) in leases.of(one.tag) {
+            let link = one.tag.host_link(entry.container.as_str());
+            match cable::plug(self.route()?, &link, bridge.index) {
+                Err(Errno::NODEV) => continue,
+                plugged => plugged.map_err(|errno| Error::Veth { link: link.clone(), source: errno.into() })?,
+            }
+            let published = ports.as_ref().map_or(Ok(Vec::new()), |ports| ports.of(entry.container.as_str()))?;
+            if !published.is_empty() {
+                self.reflect(&link)?;
+            }
+        }
+        Ok(())
     }
 
     /// Puts on record what the rules do not have yet.

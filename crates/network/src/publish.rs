@@ -6,6 +6,7 @@
 //! in the [`Network`] of the process to whose life the lease is bound.
 
 use crate::claim::{self, Claim};
+use crate::config::Config;
 use crate::error::Error;
 use crate::lease::{Cable, Lease};
 use crate::leases::Leases;
@@ -258,10 +259,11 @@ impl Network {
         )
     }
 
-    /// Puts the network's rules in place anew, with all that is published, whatever became of them, and starts who tells
-    /// names where none does any more; where no container is
-    /// on the network, nothing. What cannot be mended on this host is returned for the person to read.
-    pub(crate) fn reload_here(&self) -> Result<Option<String>, Error> {
+    /// Puts the network's rules in place anew, with all that is published, whatever became of them, makes bridges that
+    /// somebody has deleted, with the containers on them, and starts who tells names where none does any more; where no
+    /// container is on the network, nothing. `made` are the networks that people made. What cannot be mended on this host is
+    /// returned for the person to read.
+    pub(crate) fn reload_here(&self, made: &[Config]) -> Result<Option<String>, Error> {
         let Some(lock) = Locked::new(&self.run_dir, false)? else { return Ok(None) };
         let Some(mut leases) = Leases::open(lock.as_fd(), &self.run_dir, false)? else { return Ok(None) };
         let mut errors = Vec::new();
@@ -276,6 +278,11 @@ impl Network {
         let mut all = uses.all()?;
         if all.is_empty() {
             return Ok(None);
+        }
+        for one in &mut all {
+            let config = made.iter().find(|config| config.tag() == one.tag);
+            let has_shortcut = config.is_none_or(|config| !config.no_shortcut);
+            self.bring_back(&lock, &mut leases, &uses, one, has_shortcut)?;
         }
         for one in all.iter_mut().filter(|one| one.names.is_some()) {
             self.keep_names(one.internal, lock.as_fd(), &mut leases, &uses, one)?;

@@ -35,7 +35,7 @@ fn a_host_that_is_well() {
         std::fs::write(&file, WELL).unwrap();
         let said = host.ok(&format!("doctor {} '{NET}'", file.display()));
         assert!(
-            said.lines().count() == 16
+            said.lines().count() == 17
                 && said.lines().all(|line| line.starts_with("ok ") || line.contains("bridge-netfilter")),
             "{said}"
         );
@@ -50,6 +50,7 @@ fn a_host_that_is_well() {
 fn what_is_wrong_while_nothing_runs() {
     let v6 = NET.replace(r#","bridge""#, r#","ipv6":{"subnet":"fd00:9::","prefix":64,"gateway":"fd00:9::1"},"bridge""#);
     let wide = NET.replace(r#","bridge""#, r#","mtu":1500,"bridge""#);
+    let input = "nft 'table inet firewalld { chain own_input { type filter hook input priority 10;";
     let last = "nft 'table inet firewalld { chain own_forward { type filter hook forward priority 10;";
     for (name, damage, resolv_conf, networks, expected, seen) in [
         ("forwarding", "echo 0 >/proc/sys/net/ipv4/ip_forward", WELL, "[]", "note", "the first container that needs it turns it on"),
@@ -59,6 +60,11 @@ fn what_is_wrong_while_nothing_runs() {
         ("firewall", &format!("{last} iifname mycontainer0 accept; counter drop; }}; }}'"), WELL, "[]", "ok", "no chain"),
         ("firewall", &format!("{last} iifname lo drop; }}; }}'"), WELL, "[]", "ok", "no chain"),
         ("firewall", &format!("{last} drop; accept; }}; }}'"), WELL, "[]", "ok", "no chain"),
+        ("firewall-input", &format!("{input} iifname lo accept; tcp dport 22 accept; reject; }}; }}'"), WELL, NET, "note", "containers on br9 resolve no names, once there are any"),
+        ("firewall-input", &format!("{input} drop; }}; }}'"), "nameserver 127.0.0.53", "[]", "note", "on mycontainer0 resolve no names"),
+        ("firewall-input", &format!("{input} drop; }}; }}'"), WELL, "[]", "ok", "no chain of others"),
+        ("firewall-input", &format!("{input} iifname br9 accept; drop; }}; }}'"), WELL, NET, "ok", "no chain of others"),
+        ("firewall-input", "nft 'table inet own { chain i { type filter hook input priority 0; policy drop; }; }'", WELL, NET, "ok", "no chain of others"),
         (
             "reverse-path",
             "echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter; echo 1 >/proc/sys/net/ipv4/conf/up0/rp_filter

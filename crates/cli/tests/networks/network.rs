@@ -5,7 +5,7 @@
 //! and clients of busybox. Faults at single steps are in `faults.rs`, many containers at a time in `parallel.rs`.
 
 use crate::common::host::{Guest, Host, Place, Server, control_groups};
-use crate::common::{Clean, Scratch, busybox_root, can_run, kill, need, run_ok, stderr, wait_until};
+use crate::common::{Clean, Scratch, busybox_root, can_run, kill, need, run_ok, stderr, stdout, wait_until};
 use serde_json::Value;
 use std::process::Command;
 
@@ -210,6 +210,43 @@ fn a_deleted_bridge_is_made_anew_by_the_next_run() {
     host.busybox_ok(&[], "ping -c1 -W1 172.17.0.1");
     host.sh("ip link delete mycontainer0");
     host.busybox_ok(&[], "ping -c1 -W1 172.17.0.1");
+}
+
+#[test]
+fn a_deleted_bridge_comes_back_under_those_that_run() {
+    let Some(host) = Host::new("a_deleted_bridge_comes_back_under_those_that_run", "") else { return };
+    host.ours_ok(&["network", "create", "--subnet", "10.9.0.0/16", "net"]);
+    let (root, flags) = (busybox_root(), ["--network", "net", "--name"]);
+    let mut one = host.start(&[&flags[..], &["one", "-p", "8080:80"]].concat(), OBEY);
+    let mut two = host.start(&[&flags[..], &["two"]].concat(), OBEY);
+    let bridge = host.sh("ip -o link show type bridge | grep -o 'mcn[0-9a-f]*' | head -n 1").trim_end().to_owned();
+    let mut reaches = |told: &str| {
+        assert_eq!(two.ask("timeout 4 ping -c1 -W2 one"), told, "by name");
+        let gateway = format!("ping -c1 -W2 {}", one.address);
+        assert_eq!(host.try_sh(&gateway).status.success(), told == "yes", "from the host");
+    };
+    reaches("yes");
+    let look = format!(
+        "ip -o -4 address show {bridge} | sed 's/^[0-9]*//'; ip -o link show {bridge} | grep -o 'ether [0-9a-f:]*'"
+    );
+    let before = host.sh(&look);
+    for mends in [&["network", "reload"][..], &["run", "--rm", "--network", "net", root.to_str().unwrap(), "true"]] {
+        host.sh(&format!("ip link delete {bridge}"));
+        reaches("no");
+        let told = host.ours(&["network", "doctor"]);
+        let said = stdout(&told);
+        assert!(said.contains(&format!("there is no bridge {bridge}")) && said.contains("network reload"), "{said}");
+        host.ours_ok(mends);
+        reaches("yes");
+        assert_eq!(host.sh(&look), before, "{mends:?}");
+        assert!(!stdout(&host.ours(&["network", "doctor"])).contains("broken"), "{mends:?}");
+        // What it publishes it can ask itself for.
+        let cable = host.sh(&format!("bridge -d link show master {bridge} | grep -c 'hairpin on'"));
+        assert_eq!(cable, "1\n", "{mends:?}");
+    }
+    one.end_ok();
+    two.end_ok();
+    host.ours_ok(&["network", "rm", "net"]);
 }
 
 #[test]

@@ -80,13 +80,13 @@ pub struct Member {
     pub ipv6: String,
 }
 
-/// Puts the rules of the network in place anew, with all that is published: for when somebody flushed or changed the
-/// host's. What may still not work, for the person to read.
+/// Puts the rules of the network in place anew, with all that is published, and the bridges that are gone: for when somebody
+/// flushed or changed the host's. What may still not work, for the person to read.
 pub fn reload() -> Result<Option<String>, Error> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::NotRoot);
     }
-    Ok(crate::sweep::network().reload()?)
+    Ok(crate::sweep::network().reload(&all()?)?)
 }
 
 /// What on this host breaks the containers' networks, or may. Nothing is changed.

@@ -21,6 +21,7 @@ use crate::rundir::Locked;
 use crate::socket::Netlink;
 use crate::telling;
 use crate::uses::{Use, Uses};
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -90,6 +91,8 @@ struct Around<'a> {
     netfilter: Netlink,
     /// The networks on which containers have addresses.
     uses: Vec<Use>,
+    /// The host's name server that those without names of their own ask.
+    forwards_to: Option<Ipv4Addr>,
     /// Bridges of those of them on which names shall be told, and nobody does.
     silent: Vec<String>,
     /// How many containers are on the network that has most, by the name of its bridge.
@@ -102,6 +105,11 @@ struct Around<'a> {
 impl Around<'_> {
     fn bridge(&self) -> Option<&Link> {
         self.links.iter().find(|link| link.name == BRIDGE && link.kind == "bridge")
+    }
+
+    /// Whether containers on a network ask this host for names.
+    fn asks_host(&self, one: &Use) -> bool {
+        one.names.is_some() || (self.forwards_to.is_some() && !one.internal)
     }
 
     /// The links by which packets leave this host.
@@ -118,11 +126,12 @@ impl Around<'_> {
 /// Looks at everything.
 pub fn examine(patient: Patient<'_>) -> Result<Vec<Finding>, Error> {
     let netlink = Netlink::route()?;
-    let (uses, silent, fullest) = uses(patient.run_dir)?;
+    let (uses, silent, fullest, forwards_to) = uses(patient.run_dir)?;
     let around = Around {
         patient,
         netfilter: Netlink::netfilter()?,
         uses,
+        forwards_to,
         silent,
         fullest,
         links: route::links(&netlink)?,
@@ -134,6 +143,7 @@ pub fn examine(patient: Patient<'_>) -> Result<Vec<Finding>, Error> {
         settings::forwarding(&around),
         firewall::own_rules(&around),
         firewall::foreign_chains(&around),
+        firewall::questions(&around),
         firewall::legacy(&around),
         settings::reverse_path(&around),
         settings::bridge_packets(),
@@ -167,7 +177,7 @@ fn names(around: &Around<'_>) -> Option<Finding> {
     })
 }
 
-type InUse = (Vec<Use>, Vec<String>, Option<(String, usize)>);
+type InUse = (Vec<Use>, Vec<String>, Option<(String, usize)>, Option<Ipv4Addr>);
 
 fn uses(run_dir: &Path) -> Result<InUse, Error> {
     let Some(lock) = Locked::new(run_dir, false)? else { return Ok(Default::default()) };
@@ -184,5 +194,5 @@ fn uses(run_dir: &Path) -> Result<InUse, Error> {
     }
     let counted = uses.iter().map(|one| (one.bridge.clone(), leases.of(one.tag).count()));
     let fullest = counted.max_by_key(|(_, count)| *count);
-    Ok((uses, silent, fullest))
+    Ok((uses, silent, fullest, leases.head.resolver))
 }

@@ -25,8 +25,9 @@ use std::process::ExitCode;
 pub(crate) static RELOAD: Verb<()> = Verb {
     about: About {
         intro: "Puts the network's rules in place anew, with all published ports: after something has flushed or replaced\n\
-                the host's, as the reload of a firewall does. The next container that starts does so, too. Where nothing\n\
-                is on the network, nothing is changed.",
+                the host's, as the reload of a firewall does. The next container that starts does so, too. A bridge that\n\
+                somebody has deleted comes back, with the containers on it. Where nothing is on the network, nothing is\n\
+                changed.",
         ..About::new("network reload", "", "Put the rules of the network in place anew")
     },
     groups: &[],

@@ -168,6 +168,11 @@ impl Site {
     ) -> Result<Vec<Contender>> {
         let mut admitted = Vec::new();
         for mut candidate in candidates {
+            // Who was waited for in vain once is not waited for again.
+            let tool = |name: &str| name.split(' ').next().unwrap_or_default().to_owned();
+            if absent.iter().any(|one| one.why.starts_with("killed") && tool(&one.name) == tool(&candidate.name)) {
+                continue;
+            }
             let argv: Vec<String> = candidate.argv.iter().map(|word| word.replace("{}", "first")).collect();
             let stderr = self.scratch.path("stderr");
             let tried = match workers.try_once(candidate.view, &argv, &stderr)? {

@@ -108,7 +108,7 @@ bench: build
 	scripts/fetch-peers
 	$(CARGO) build -q --release -p mycontainer-bench
 	$(SUDO) target/release/mycontainer-bench --tool $(TOOL) --out docs/bench
-	$(SUDO) target/release/mycontainer-bench conditions --tool $(TOOL) --out docs/bench
+	$(SUDO) target/release/mycontainer-bench conditions --rounds 6 --tool $(TOOL) --out docs/bench
 	$(SUDO) target/release/mycontainer-bench containers --rounds 20 --tool $(TOOL) --out docs/bench
 	$(SUDO) target/release/mycontainer-bench many --tool $(TOOL) --out docs/bench
 	$(SUDO) target/release/mycontainer-bench images --rounds 2 --tool $(TOOL) --out docs/bench

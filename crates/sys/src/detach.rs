@@ -38,6 +38,13 @@ pub fn spawn_detached_with(
     spawn(name, &keep, || work(kept))
 }
 
+/// Takes those that this process has detached and that have ended: for who lives so long that it has many, which init
+/// would reap only after it. [waitpid(2), `__WCLONE`]
+pub fn reap() {
+    // SAFETY: a null status is allowed there, and nothing else is passed.
+    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WCLONE | libc::WNOHANG) } > 0 {}
+}
+
 /// Puts /dev/null behind a descriptor, whose number goes on to be used.
 pub fn let_go_of(fd: BorrowedFd<'_>) -> io::Result<()> {
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;

@@ -188,6 +188,14 @@ fn full_files_are_compressed_and_read_back() {
     let is_packed = || files().iter().all(|name| name == "log.json" || name.ends_with(".gz")) && files().len() > 5;
     assert!(wait_until(20, || peers.ours_ok(&["logs", "-n", "1", "packs"]) == "line 1999\n"));
     assert!(wait_until(20, is_packed), "{:?}", files());
+    // Who has compressed one is gone, but for the last two at most: a monitor lives for months.
+    let pid = peers.ours_ok(&["inspect", "--format", "{{.State.Pid}}", "packs"]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim_end())).unwrap();
+    let monitor = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_owned();
+    let children = std::fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
+    let has_packed = |pid: &&str| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|it| it == "mc-log\n");
+    let packers = children.split_whitespace().filter(has_packed).count();
+    assert!(packers <= 2, "{packers} of {}: {children}", files().len());
     // Another reads them, too: in the order of their numbers.
     let numbers = (1..files().len()).rev();
     let of_peer: String = numbers

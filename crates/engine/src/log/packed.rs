@@ -35,6 +35,8 @@ pub(super) fn origin(packed: &File) -> Option<String> {
 
 /// Begins to compress a file. What comes can be read when it is done: a byte if all is in the draft.
 pub(super) fn begin(file: OwnedFd, draft: OwnedFd) -> Result<OwnedFd, Errno> {
+    // Of a monitor that lives for months there is one at most that has ended.
+    sys::detach::reap();
     let (done, tell) = pipe_with(PipeFlags::CLOEXEC)?;
     let work = |kept: Vec<OwnedFd>| {
         // It has ended before this was asked for, or ends this.

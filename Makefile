@@ -98,10 +98,10 @@ test-vm-others:
 
 # One after the other: each has the processors for itself.
 soak:
-	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test faults soak_clients:: -- --ignored --nocapture
-	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test faults soak_killed:: -- --ignored --nocapture
-	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test verbs log_load:: -- --ignored --nocapture
-	$(AS_ROOT) $(CARGO) test -q -p mycontainer --test networks network_many:: -- --ignored --nocapture
+	$(AS_ROOT) $(TESTS) --test faults soak_clients:: -- --ignored --nocapture
+	$(AS_ROOT) $(TESTS) --test faults soak_killed:: -- --ignored --nocapture
+	$(AS_ROOT) $(TESTS) --test verbs log_load:: -- --ignored --nocapture
+	$(AS_ROOT) $(TESTS) --test networks network_many:: -- --ignored --nocapture
 
 bench: build
 	scripts/setup-bench

@@ -5,35 +5,15 @@
 //! Needs the binary with the feature `fault-injection`: see `faults.rs`.
 
 use crate::bundles::{Place, config, config_in, groups, id_of, in_parallel, push};
+use crate::common::faulty::fault_tool;
 use crate::common::{can_run, make_busybox_root, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-/// The binary that can be made to fail.
-fn fault_tool() -> &'static Path {
-    static TOOL: OnceLock<PathBuf> = OnceLock::new();
-    TOOL.get_or_init(|| {
-        if let Some(path) = std::env::var_os("MYCONTAINER_FAULT_BIN") {
-            return path.into();
-        }
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-        let target = workspace.join("target/fault");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "-q", "-p", "mycontainer", "--features", "fault-injection", "--target-dir"])
-            .arg(&target)
-            .current_dir(workspace)
-            .status()
-            .unwrap();
-        assert!(built.success());
-        target.join("debug/mycontainer")
-    })
-}
 
 /// What is killed: the verbs before it, and its own words. ID, BUNDLE, SOCKET, LIMITS and MOUNTS stand for what they say.
 struct Scene {

@@ -290,12 +290,16 @@ impl Game {
                 "restarting" => &[],
                 _ => &[&["start", called], &["exec", called, "true"]],
             };
-            // A signal that was sent may end it while it is tried: that is seen, and no complaint.
+            // A signal that was sent may end it, also between that list and here: that is seen, and no complaint.
             let seen = self.is_there(called);
+            let may_end = state == "running";
+            let has_ended = |seen: &Option<String>| seen.as_ref().is_none_or(|seen| !seen.starts_with(state));
             for words in tries {
                 let failed = self.soak.ok(words).err();
-                let is_as_it_was = || !crate::common::wait_until(1, || self.is_there(called) != seen);
-                found.extend(failed.filter(|_| state != "running" || is_as_it_was()));
+                let is_as_it_was = || {
+                    !has_ended(&seen) && !crate::common::wait_until(1, || self.is_there(called) != seen)
+                };
+                found.extend(failed.filter(|_| !may_end || is_as_it_was()));
             }
             found.extend(self.soak.lies_at_last());
         }

@@ -16,7 +16,7 @@ use crate::run;
 use crate::spec::{self, Parts};
 use crate::state::{self, Id};
 use crate::userns::{self, Maps, UserMode};
-use crate::{user, volumes};
+use crate::{spare, user, volumes};
 use network::{Lease, Network, Wish};
 use oci_spec::runtime::Spec;
 use runtime::{Bundle, Container, Extras, Root, Rootfs, Stdio, Tree};
@@ -62,7 +62,10 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
             return Err(Error::IsMounted { container: name.unwrap_or(id.host_name()).to_owned() });
         }
         Some(mounted) if rootfs::has_layer(meant, options) => OpenRoot::plain(Root::new(mounted)),
-        _ => rootfs::open(meant, options, &layer, maps)?,
+        _ => match spare(beginning)? {
+            Some(ready) => OpenRoot::plain(Root::new(ready)),
+            None => rootfs::open(meant, options, &layer, maps)?,
+        },
     };
     let with_volumes = with_volumes(beginning, root.tree(), &mut trees)?;
     let options = with_volumes.as_ref().unwrap_or(options);
@@ -129,6 +132,23 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
         notes.push(why.to_owned());
     }
     Ok(Begun { container, notes, held })
+}
+
+/// The overlay of a layer that another container of the image has left ready.
+fn spare(beginning: &Beginning<'_>) -> Result<Option<OwnedFd>, Error> {
+    match beginning.meant {
+        Meant::Image(images, image) if beginning.can_take_spare() && images.mounted(image).is_some() => {
+            spare::take(image, beginning.id)
+        }
+        _ => Ok(None),
+    }
+}
+
+impl Beginning<'_> {
+    /// Whether a layer does that was made for any container of the image.
+    pub(crate) fn can_take_spare(&self) -> bool {
+        !self.stays && self.maps.is_none()
+    }
 }
 
 /// What a damaged image makes impossible is not the reason to tell.

@@ -55,6 +55,7 @@ mod rootless;
 mod run;
 mod seccomp;
 mod signals;
+mod spare;
 mod spec;
 mod state;
 mod streams;

@@ -38,6 +38,12 @@ impl Layer {
         Ok(Layer { dir, path, stays: true })
     }
 
+    /// A layer that goes with its container, in a directory that is there.
+    pub(crate) fn at(path: PathBuf) -> Result<Layer, Error> {
+        let dir = open_directory(&path).map_err(Error::file("open the layer", &path))?;
+        Ok(Layer { dir, path, stays: false })
+    }
+
     /// Makes the directory of a layer that goes with its container.
     pub(crate) fn make(id: &Id) -> Result<Layer, Error> {
         let path = state::layer_path(id);
@@ -236,6 +242,7 @@ fn path(dir: &OwnedFd) -> String {
 /// Removes a container's layer, whatever the container put into it.
 pub(crate) fn remove_layer(id: &Id) -> Result<(), Error> {
     crate::containers::mount::forget(id)?;
+    crate::spare::let_go(&state::layer_path(id))?;
     let dir = match open_directory(&state::layers_dir()) {
         Ok(dir) => dir,
         Err(Errno::NOENT) => return Ok(()),

@@ -11,11 +11,12 @@ use crate::image_config;
 use crate::more_limits::{self, MoreLimits};
 use crate::options::{Limits, RunOptions};
 use crate::publish;
-use crate::relay::Signals;
+use crate::relay::{self, Signals};
 use crate::restart::RestartPolicy;
 use crate::rootfs::Meant;
 use crate::rootless;
-use crate::state::{Facts, Id, Record};
+use crate::spare;
+use crate::state::{self, Facts, Id, Record};
 use crate::streams::{self, Streams};
 use crate::sweep::network;
 use crate::tty;
@@ -99,6 +100,13 @@ fn live(beginning: &Beginning<'_>, facts: &Facts) -> Result<Outcome, Error> {
     beginning.network.take_shortcuts();
     // While the program runs, what others left behind is cleared away.
     notes.extend(crate::sweep::sweep(Some(beginning.id)).iter().map(|e| format!("cannot clean up: {e}")));
+    if let Meant::Image(images, image) = beginning.meant
+        && beginning.can_take_spare()
+    {
+        notes.extend(spare::let_go(&state::layer_path(beginning.id)).err().map(|error| error.to_string()));
+        let process = container.process();
+        spare::prepare(images, image, || relay::has_news(process));
+    }
     let relayed = foreground::attend(container.process(), options.interactive, &signals, &mut pumps);
     let outcome = finish(container, relayed, notes);
     drop(held);
@@ -127,7 +135,11 @@ pub(crate) fn oom_killed(container: &Container, exit: Exit) -> Result<bool, Erro
 /// Takes back what was made for the container, in the reverse order; goes on after an error.
 pub(crate) fn tear_down(options: &RunOptions, record: &Record, network: &Network) -> Vec<Error> {
     let mut errors = begin::end(&record.id, options, network);
-    errors.extend(crate::overlay::remove_layer(&record.id).err());
+    match spare::set_aside(&record.id) {
+        Ok(true) => {}
+        Ok(false) => errors.extend(crate::overlay::remove_layer(&record.id).err()),
+        Err(error) => errors.push(error),
+    }
     let forget = || -> Result<(), std::convert::Infallible> {
         errors.extend(record.remove());
         Ok(())

@@ -112,7 +112,13 @@ fn sweep_part(own: Option<&Id>, part_of: impl Fn(usize) -> Part) -> Vec<Error> {
     errors.extend(crate::containers::mount::sweep());
     errors.extend(network().sweep().into_iter().map(Error::from));
     match image::Images::existing(state::data_dir()) {
-        Ok(Some(images)) => errors.extend(images.sweep().into_iter().map(Error::from)),
+        Ok(Some(images)) => {
+            errors.extend(images.sweep().into_iter().map(Error::from));
+            // Who runs a container removes them when it has the time.
+            if own.is_none() {
+                errors.extend(crate::spare::sweep(&images).err());
+            }
+        }
         Ok(None) => {}
         Err(error) => errors.push(error.into()),
     }

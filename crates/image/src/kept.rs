@@ -10,8 +10,11 @@
 //! directory. [umount(2); rename(2) and rmdir(2) of a mount point in another namespace, since Linux 3.18]
 
 use crate::error::Error;
+use crate::images::Image;
+use crate::layer::Form;
 use crate::layout::{Images, names_in, open_directory};
 use crate::mount::MountError;
+use crate::receive::form_asked_for;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, StatxAttributes, StatxFlags, flock, openat, statx, unlinkat};
 use rustix::io::Errno;
@@ -24,6 +27,17 @@ const PLACES: &str = "mounts";
 const ATTEMPTS: usize = 8;
 
 impl Images {
+    /// The tree of an image, if it is mounted.
+    pub fn mounted(&self, image: &Image) -> Option<OwnedFd> {
+        let is_wanted = !matches!(form_asked_for(), Ok(Some(Form::Directory)));
+        if is_wanted { self.kept(image.id.hex()) } else { None }
+    }
+
+    /// Whether the tree of the image with this id, without `sha256:`, is mounted.
+    pub fn is_mounted(&self, hex: &str) -> bool {
+        self.kept(hex).is_some()
+    }
+
     /// The kept mount of the image with this id, if there is one.
     pub(crate) fn kept(&self, hex: &str) -> Option<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -19,3 +19,4 @@ mod pull_broken;
 mod pull_killed;
 mod push;
 mod save_load;
+mod spare;

@@ -237,7 +237,8 @@ fn nothing_that_is_needed_is_removed_meanwhile() {
         scope.spawn(move || again(stop, &|| drop(peers.ours(&["tag", &ground.name(1), "localhost/x:1"]))));
         let mine = scope.spawn(move || {
             let mut count = 0;
-            while Instant::now() < until {
+            // A few at least, however busy the machine is.
+            while Instant::now() < until || count < 4 {
                 peers.ours_ok(&["pull", "-q", &ground.name(0)]);
                 ground.assert_runs(peers, 0, "never");
                 // From its start again.
@@ -249,7 +250,7 @@ fn nothing_that_is_needed_is_removed_meanwhile() {
         let count = mine.join();
         stop.store(true, Ordering::Relaxed);
         eprintln!("{count:?} pulls");
-        assert!(count.unwrap() > 3);
+        assert!(count.is_ok());
     });
     ground.assert_right(&peers, "in the end");
     assert_ok("load", &peers.ours(&["load", "-q", "-i", &archive]));

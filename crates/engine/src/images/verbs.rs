@@ -4,6 +4,7 @@ use super::{inspect, remote};
 use crate::created;
 use crate::error::Error;
 use crate::events;
+use crate::spare;
 use crate::state;
 use image::{Events, Freed, Image, Images, Later, Order, Received, Removed, Usage};
 use registry::{Digest, Platform, Reference};
@@ -128,8 +129,10 @@ pub fn remove(images: &Images, words: &str, force: bool) -> Result<Vec<Removed>,
     if removed.iter().any(|removed| matches!(removed, Removed::Deleted(_))) {
         let mut later = Later::default();
         let collected = images.collect(&needed, false, Some(&mut later));
+        let cleared = spare::clear(images);
         later.remove(images);
         collected?;
+        cleared?;
     }
     Ok(removed)
 }
@@ -217,7 +220,10 @@ pub(super) fn or_freed<T>(images: &Images, came: Result<T, image::Error>) -> Res
 }
 
 fn collect(images: &Images, partial: bool) -> Result<(Freed, Vec<image::Error>), Error> {
-    Ok(images.collect(&needed, partial, None)?)
+    let collected = images.collect(&needed, partial, None);
+    let cleared = spare::clear(images);
+    let collected = collected?;
+    cleared.map(|()| collected)
 }
 
 /// The manifests that containers are made of.

@@ -215,7 +215,15 @@ impl Waiting {
 
     fn until_it_does_not_run(self) -> Result<i32, Error> {
         let stopped = |id: &Id| life::of_stopped(id).map(|life| life.exit_code);
-        let Some((record, tool)) = self.running else { return Ok(stopped(&self.id).unwrap_or_default()) };
+        let Some((record, tool)) = self.running else {
+            return match stopped(&self.id) {
+                Some(code) => Ok(code),
+                // What its end was is gone with it, if it had one.
+                None if Found::load(&self.id).is_none() => Err(Error::NoSuchContainer { words: self.container }),
+                // It was never started.
+                None => Ok(0),
+            };
+        };
         let failed = |error| Error::process("wait for", &self.container)(error);
         while alive::wait(&[&tool], None).map_err(failed)? != [true] {}
         // Of one that stays more is known than its monitor came to say.

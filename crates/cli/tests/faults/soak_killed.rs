@@ -296,9 +296,8 @@ impl Game {
             let has_ended = |seen: &Option<String>| seen.as_ref().is_none_or(|seen| !seen.starts_with(state));
             for words in tries {
                 let failed = self.soak.ok(words).err();
-                let is_as_it_was = || {
-                    !has_ended(&seen) && !crate::common::wait_until(1, || self.is_there(called) != seen)
-                };
+                let is_as_it_was =
+                    || !has_ended(&seen) && !crate::common::wait_until(1, || self.is_there(called) != seen);
                 found.extend(failed.filter(|_| !may_end || is_as_it_was()));
             }
             found.extend(self.soak.lies_at_last());

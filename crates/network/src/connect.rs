@@ -109,11 +109,9 @@ fn configure(lease: &Lease, is_crowded: bool) -> Result<(), Error> {
     // As the bridge, see there. A kernel without IPv6 has no such file.
     let (file, value) = if lease.six.is_some() { ("accept_ra", "0") } else { ("disable_ipv6", "1") };
     let setting = format!("net/ipv6/conf/{}/{file}", lease.interface);
-    let _ = if is_crowded {
-        sysctl::set_aside(&setting, value)
-    } else {
-        sysctl::set(&format!("/proc/sys/{setting}"), value)
-    };
+    // Aside where there are many. An ordinary user may not: a procfs is mounted by who is root over the namespace of processes.
+    let is_set = is_crowded && sysctl::set_aside(&setting, value).is_ok();
+    let _ = is_set || sysctl::set(&format!("/proc/sys/{setting}"), value).is_ok();
     let netlink = Netlink::route()?;
     let link = route::link(&netlink, &lease.interface).map_err(fail)?.ok_or(fail(Errno::NODEV))?;
     let is_behind_gateway = lease.is_way_out && !lease.is_beyond_gateways();

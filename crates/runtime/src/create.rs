@@ -166,7 +166,15 @@ fn bear(birth: &Birth<'_>, agent: Option<Agent>) -> Result<Process, Error> {
         || format!("clone3 with new {} namespaces", names(namespaces)),
         clone,
     )
-    .map_err(Error::Clone)?;
+    .map_err(|why: std::io::Error| {
+        let is_refused = why.kind() == std::io::ErrorKind::PermissionDenied && !namespaces.contains(Namespaces::USER);
+        // Who joined a user namespace is root in it.
+        if is_refused && !rustix::process::geteuid().is_root() {
+            Error::CloneWithoutRoot(why)
+        } else {
+            Error::Clone(why)
+        }
+    })?;
     drop(theirs);
     let ours = ours.ok_or(Error::Vanished)?;
     if staged { Process::of_stage(pid, pidfd, ours, agent) } else { Ok(Process::new(pid, pidfd, ours, agent)) }

@@ -26,6 +26,9 @@ pub enum Error {
     /// The process could not be cloned into its namespaces.
     #[error("cannot make the container's namespaces: {0}")]
     Clone(io::Error),
+    /// As [`Error::Clone`], of somebody who may make no others.
+    #[error("cannot make the container's namespaces: {0}: who is not root needs a user namespace with them")]
+    CloneWithoutRoot(io::Error),
     /// A new namespace could not be entered by the child itself.
     #[error("cannot make a new {kind} namespace: {source}")]
     Unshare {

@@ -24,6 +24,7 @@ use crate::status::Status;
 use crate::{credentials, exec, launch, namespaces, scheduling, terminal};
 use cgroup::Cgroup;
 use oci_spec::runtime::Spec;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, set_parent_process_death_signal};
 use std::convert::Infallible;
@@ -202,6 +203,17 @@ fn stdio(process: &oci_spec::runtime::Process, joining: &Joining) -> Result<Stdi
     launch::own_streams()
 }
 
+/// Gives this process the OOM score that one is to have from it; returns its own. Once a process has entered the container,
+/// only root may write to its score. What cannot be had is left out, see [`crate::create::set_oom_score`].
+fn lend_oom_score(score: i32) -> Option<i32> {
+    let proc = Procfs::host().ok()?;
+    let file = proc.open(&format!("{}/oom_score_adj", proc.own().ok()?), OFlags::RDWR).ok()?;
+    let mut text = [0; 16];
+    let length = rustix::io::read(&file, &mut text).ok()?;
+    rustix::io::pwrite(&file, score.to_string().as_bytes(), 0).ok()?;
+    std::str::from_utf8(&text[..length]).ok()?.trim().parse().ok()
+}
+
 /// Makes the process, has it run its program, and tells whoever is to know; when one of them fails it is ended.
 fn arrive(
     mut arrival: Arrival,
@@ -211,7 +223,9 @@ fn arrive(
     if let Some(cpus) = &arrival.process.affinity.initial {
         scheduling::set_affinity(cpus)?;
     }
-    let mut joined = match bear(&arrival, agent.clone()) {
+    let lent = arrival.process.oom_score_adj.filter(|_| arrival.rootless).and_then(lend_oom_score);
+    let born = bear(&arrival, agent.clone());
+    let mut joined = match born {
         // The container has made groups inside its own, as a systemd does, and then none may live in its own.
         // [cgroup-v2.rst "No Internal Process Constraint"]
         Err(Error::Clone(e)) if Errno::from_io_error(&e) == Some(Errno::BUSY) && !arrival.is_exact => {
@@ -220,6 +234,9 @@ fn arrive(
         }
         born => born?,
     };
+    if let Some(own) = lent {
+        lend_oom_score(own);
+    }
     let proc = Procfs::host()?;
     crate::create::set_oom_score(&proc, joined.pid(), arrival.process.oom_score_adj, arrival.rootless)?;
     if let Err(error) = joined.start().and_then(|()| tell(&joined)) {

@@ -296,8 +296,11 @@ impl Known {
     /// Every process of the container, by id, as the host sees them.
     pub fn processes(&mut self) -> Result<Vec<i32>, Error> {
         let listed = self.cgroup()?.processes()?;
-        // Without a group of its own only the first one is known.
-        if listed.is_empty() { Ok(self.living_init()?.map(|init| init.pid).into_iter().collect()) } else { Ok(listed) }
+        if !listed.is_empty() {
+            return Ok(listed);
+        }
+        // Without a group of its own those are known that are in its namespace of processes.
+        Ok(self.living_init()?.map(|init| beside(init.pid)).unwrap_or_default())
     }
 
     /// What it has used so far.
@@ -403,4 +406,15 @@ fn end(pidfd: OwnedFd, id: &str, pid: i32) -> Result<(), Error> {
             Ok(_) => return Ok(()),
         }
     }
+}
+
+/// A container's first process, and those that are with it in a namespace of processes that is not ours, as far as we may
+/// look at them.
+fn beside(first: i32) -> Vec<i32> {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let own = namespace(&first.to_string()).filter(|own| namespace("self").is_some_and(|ours| ours != *own));
+    let Some(own) = own else { return vec![first] };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| *pid == first || namespace(&pid.to_string()).as_ref() == Some(&own)).collect()
 }

@@ -15,6 +15,7 @@ use crate::procfs::Procfs;
 use oci_spec::runtime::Linux;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::os::fd::AsFd;
 use step::step;
@@ -84,6 +85,19 @@ fn write(proc: &Procfs, own: &str, offsets: &[Offset]) -> Result<(), Error> {
     let write = || {
         let file = proc.open(&format!("{own}/timens_offsets"), OFlags::WRONLY)?;
         rustix::io::write(&file, text(offsets).as_bytes()).map(drop)
+    };
+    let write = || match write() {
+        // In a user namespace of its own it has begun no program yet, and its files are root's of the host unless others may
+        // look into it: so that they may, for so long. Nothing of the container runs there, and who shares a user namespace
+        // with it has fewer capabilities, which is refused as well. [proc(5), "/proc/pid"; ptrace(2)]
+        Err(Errno::ACCESS) => {
+            let before = dumpable_behavior()?;
+            set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+            let written = write();
+            set_dumpable_behavior(before)?;
+            written
+        }
+        written => written,
     };
     let moved = || offsets.iter().map(told).collect::<String>();
     write().map_err(|source| match source {

@@ -6,7 +6,7 @@
 #![allow(dead_code, unreachable_pub)] // Each test file is a program of its own and uses a part of it.
 
 use crate::common::traces::{comm, processes_with};
-use crate::common::{Scratch, busybox_root, tool, unique, wait_until};
+use crate::common::{Scratch, add_user_namespace, busybox_root, give, tool, unique, wait_until};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -107,6 +107,7 @@ impl Place {
         let dir = Scratch::new(name);
         std::fs::create_dir(dir.0.join("outside")).unwrap();
         std::fs::write(dir.0.join("outside/secret"), "the host's\n").unwrap();
+        give(&dir.0);
         Place { dir, tool: tool.into() }
     }
 
@@ -289,7 +290,7 @@ pub fn config_in(root: &Path, args: &[&str]) -> Value {
         "CAP_SYS_CHROOT",
         "CAP_KILL"
     ]);
-    json!({
+    let mut config = json!({
         "ociVersion": "1.0.2",
         "annotations": { "id": id },
         "process": {
@@ -327,7 +328,9 @@ pub fn config_in(root: &Path, args: &[&str]) -> Value {
             "readonlyPaths": ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
                 "/proc/sysrq-trigger"],
         },
-    })
+    });
+    add_user_namespace(&mut config);
+    config
 }
 
 /// Adds to a list of a configuration, such as `/mounts`.

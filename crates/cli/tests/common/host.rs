@@ -145,6 +145,25 @@ impl Host {
         self.outside.as_ref().expect("a host made with one")
     }
 
+    /// A shell script where the containers' networks are, to its end: on the host, or in the namespace of the user that the
+    /// tool is run as, which is there as long as a container is, and five seconds more.
+    pub fn try_net(&self, script: &str) -> Output {
+        if user_of_tool().is_none() {
+            return self.try_sh(script);
+        }
+        let rootless = "/run/mycontainer/rootless";
+        let enter = format!("nsenter --net=/proc/$(cat {rootless}/holder)/root{rootless}/network -- sh -ec \"$1\"");
+        self.command("sh", &["-ec", &enter, "sh", script]).output().expect("nsenter (util-linux) is there")
+    }
+
+    /// As [`Host::try_net`], and it must succeed: its standard output.
+    #[track_caller]
+    pub fn net(&self, script: &str) -> String {
+        let output = self.try_net(script);
+        assert!(output.status.success(), "{script}: {}\n{}{}", output.status, stdout(&output), stderr(&output));
+        stdout(&output)
+    }
+
     /// All that the tool could change of this host's network, less what counts packets or is dynamic, as a carrier is.
     pub fn picture(&self) -> String {
         self.sh(

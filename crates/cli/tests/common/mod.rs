@@ -38,6 +38,12 @@ pub fn user_of_tool() -> Option<&'static str> {
     USER.get_or_init(|| std::env::var("MYCONTAINER_TEST_USER").ok()).as_deref()
 }
 
+/// Whether that user has one id only, and programs of its containers can be nobody's but root's.
+pub fn has_one_id() -> bool {
+    let set_aside = std::fs::read_to_string("/etc/subuid").unwrap_or_default();
+    user_of_tool().is_some_and(|user| !set_aside.lines().any(|line| line.split(':').next() == Some(user)))
+}
+
 /// Gives what is root's, with all that is below, to the user that the tool is run as, if it is.
 pub fn give(path: &Path) {
     if user_of_tool().is_some() {
@@ -50,6 +56,31 @@ pub fn give(path: &Path) {
 /// Whose on the host the files of a container's root are: `0:0`, or `UID:GID` of the user that the tool is run as.
 pub fn owner_of_root() -> String {
     std::env::var("MYCONTAINER_TEST_OWNER").unwrap_or_else(|_| "0:0".into())
+}
+
+/// The user namespace that a bundle must have where the tool is run as an ordinary user, as its callers have it: root is
+/// the user, and the other ids are those set aside, if there are any. A bundle that has one already keeps it.
+pub fn add_user_namespace(config: &mut serde_json::Value) {
+    let Some(user) = user_of_tool() else { return };
+    let Some(namespaces) = config.pointer_mut("/linux/namespaces").and_then(|list| list.as_array_mut()) else { return };
+    if namespaces.iter().any(|namespace| namespace["type"] == "user") {
+        return;
+    }
+    namespaces.push(serde_json::json!({ "type": "user" }));
+    let owner = owner_of_root();
+    let (uid, gid) = owner.split_once(':').expect("UID:GID");
+    for (key, own, file) in [("uidMappings", uid, "/etc/subuid"), ("gidMappings", gid, "/etc/subgid")] {
+        let map = |inside: u32, outside: &str, size: &str| {
+            let number = |text: &str| text.parse::<u32>().expect("a number");
+            serde_json::json!({ "containerID": inside, "hostID": number(outside), "size": number(size) })
+        };
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let others = text.lines().filter_map(|line| {
+            let [name, first, size] = line.split(':').collect::<Vec<_>>()[..] else { return None };
+            (name == user).then(|| map(1, first, size))
+        });
+        config["linux"][key] = [map(0, own, "1")].into_iter().chain(others.take(1)).collect();
+    }
 }
 
 /// Whether this test can run here: it needs root.

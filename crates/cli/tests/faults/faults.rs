@@ -8,7 +8,7 @@
 use crate::common::faulty::fault_tool;
 use crate::common::pty::{wait_at_most, wait_for};
 use crate::common::traces::{comm, left_of, processes_with, unique};
-use crate::common::{busybox_root, can_run, stderr, user_of_tool};
+use crate::common::{busybox_root, can_run, has_one_id, stderr, user_of_tool};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ const LIMITS: &str = "--memory 64m --pids-limit 50 --cpus 0.5 --cpu-shares 512 -
 /// The words of `run` that together take every step. ROOT is the busybox root, ARCHIVE a tar of it.
 const RUNS: &[&str] = &[
     "-p 80 -p 127.0.0.1::80/udp host true",
-    "--network none --init -t -v /etc:/mnt LIMITS --ulimit nofile=99 --sysctl kernel.msgmax=9000 --read-only --security-opt no-new-privileges -u 1000 -w /tmp host true",
+    "--network none --init -t -v /etc:/mnt LIMITS --ulimit nofile=99 --sysctl kernel.msgmax=9000 --read-only --security-opt no-new-privileges USER -w /tmp host true",
     "--network none ROOT true",
     "--network none ARCHIVE true",
 ];
@@ -46,7 +46,8 @@ fn words(run: &str) -> Vec<String> {
         word => word.to_owned(),
     };
     let limits = if user_of_tool().is_some() { "" } else { LIMITS };
-    run.replace("LIMITS", limits).split_whitespace().map(place).collect()
+    let user = if has_one_id() { "-u 0" } else { "-u 1000" };
+    run.replace("LIMITS", limits).replace("USER", user).split_whitespace().map(place).collect()
 }
 
 fn archive() -> PathBuf {

@@ -5,7 +5,9 @@
 //! and clients of busybox. Faults at single steps are in `faults.rs`, many containers at a time in `parallel.rs`.
 
 use crate::common::host::{Guest, Host, Place, Server, control_groups};
-use crate::common::{Clean, Scratch, busybox_root, can_run, kill, need, run_ok, stderr, stdout, wait_until};
+use crate::common::{
+    Clean, Scratch, busybox_root, can_run, kill, need, run_ok, stderr, stdout, user_of_tool, wait_until,
+};
 use serde_json::Value;
 use std::process::Command;
 
@@ -46,15 +48,15 @@ fn host_and_containers_reach_each_other_by_address() {
     let mut two = host.start(&[], OBEY);
     assert_eq!((one.address.as_str(), two.address.as_str()), ("172.17.0.2", "172.17.0.3"));
     // The very first packets, with less patience than the second that a lost one costs.
-    host.sh(&format!("ping -c1 -W0.5 {}", one.address));
-    host.sh(&format!("ping -c1 -W0.5 {}", two.address));
+    host.net(&format!("ping -c1 -W0.5 {}", one.address));
+    host.net(&format!("ping -c1 -W0.5 {}", two.address));
     assert_eq!(two.ask(&format!("ping -c1 -W1 {}", one.address)), "yes");
     assert_eq!(two.ask("ping -c1 -W1 172.17.0.1"), "yes");
     assert_eq!(two.ask("ping -c1 -W1 172.17.0.9"), "no", "nobody is there");
     let page = fetch(&one.address);
     assert!(wait_until(5, || two.ask(&says(&page, "a page")) == "yes"), "two containers reach each other over TCP");
-    assert_eq!(host.sh(&page), "a page\n");
-    let port = host.json(&format!("ip -j link show {}", veth(&host, &one)));
+    assert_eq!(host.net(&page), "a page\n");
+    let port = json(&host.net(&format!("ip -j link show {}", veth(&host, &one))));
     assert_eq!((&port[0]["master"], &port[0]["operstate"]), (&"mycontainer0".into(), &"UP".into()));
     one.end_ok();
     two.end_ok();
@@ -125,7 +127,8 @@ fn a_container_with_net_admin_has_no_power_over_the_hosts_network() {
     assert_eq!(said, "done\n");
     let gone = || host.picture() == before;
     assert!(wait_until(3, gone), "before:\n{before}\nnow:\n{}", host.picture());
-    assert_eq!(host.sh("cat /proc/sys/net/ipv4/ip_forward"), "1\n");
+    // A user's containers are forwarded in the user's namespace.
+    assert_eq!(host.net("cat /proc/sys/net/ipv4/ip_forward"), "1\n");
     assert_eq!(other.ask("ping -c1 -W1 172.17.0.1"), "yes", "and its neighbours do not notice");
     other.end_ok();
 }
@@ -197,7 +200,7 @@ fn a_flushed_firewall_is_mended_by_the_next_run() {
     let _server = peer_server(outside, &scratch);
     let mut old = host.start(&[], OBEY);
     assert_eq!(old.ask(&says(PEER, "203.0.113.2")), "yes");
-    host.sh("nft flush ruleset");
+    host.net("nft flush ruleset");
     assert_eq!(old.ask(&says(PEER, "203.0.113.2")), "no", "without NAT the answer does not find the way back");
     assert_eq!(host.busybox_ok(&[], PEER), "203.0.113.2\n");
     assert_eq!(old.ask(&says(PEER, "203.0.113.2")), "yes", "also for those that run");
@@ -208,7 +211,7 @@ fn a_flushed_firewall_is_mended_by_the_next_run() {
 fn a_deleted_bridge_is_made_anew_by_the_next_run() {
     let Some(host) = Host::new("a_deleted_bridge_is_made_anew_by_the_next_run", "") else { return };
     host.busybox_ok(&[], "ping -c1 -W1 172.17.0.1");
-    host.sh("ip link delete mycontainer0");
+    host.net("ip link delete mycontainer0");
     host.busybox_ok(&[], "ping -c1 -W1 172.17.0.1");
 }
 
@@ -219,29 +222,29 @@ fn a_deleted_bridge_comes_back_under_those_that_run() {
     let (root, flags) = (busybox_root(), ["--network", "net", "--name"]);
     let mut one = host.start(&[&flags[..], &["one", "-p", "8080:80"]].concat(), OBEY);
     let mut two = host.start(&[&flags[..], &["two"]].concat(), OBEY);
-    let bridge = host.sh("ip -o link show type bridge | grep -o 'mcn[0-9a-f]*' | head -n 1").trim_end().to_owned();
+    let bridge = host.net("ip -o link show type bridge | grep -o 'mcn[0-9a-f]*' | head -n 1").trim_end().to_owned();
     let mut reaches = |told: &str| {
         assert_eq!(two.ask("timeout 4 ping -c1 -W2 one"), told, "by name");
         let gateway = format!("ping -c1 -W2 {}", one.address);
-        assert_eq!(host.try_sh(&gateway).status.success(), told == "yes", "from the host");
+        assert_eq!(host.try_net(&gateway).status.success(), told == "yes", "from the host");
     };
     reaches("yes");
     let look = format!(
         "ip -o -4 address show {bridge} | sed 's/^[0-9]*//'; ip -o link show {bridge} | grep -o 'ether [0-9a-f:]*'"
     );
-    let before = host.sh(&look);
+    let before = host.net(&look);
     for mends in [&["network", "reload"][..], &["run", "--rm", "--network", "net", root.to_str().unwrap(), "true"]] {
-        host.sh(&format!("ip link delete {bridge}"));
+        host.net(&format!("ip link delete {bridge}"));
         reaches("no");
         let told = host.ours(&["network", "doctor"]);
         let said = stdout(&told);
         assert!(said.contains(&format!("there is no bridge {bridge}")) && said.contains("network reload"), "{said}");
         host.ours_ok(mends);
         reaches("yes");
-        assert_eq!(host.sh(&look), before, "{mends:?}");
+        assert_eq!(host.net(&look), before, "{mends:?}");
         assert!(!stdout(&host.ours(&["network", "doctor"])).contains("broken"), "{mends:?}");
         // What it publishes it can ask itself for.
-        let cable = host.sh(&format!("bridge -d link show master {bridge} | grep -c 'hairpin on'"));
+        let cable = host.net(&format!("bridge -d link show master {bridge} | grep -c 'hairpin on'"));
         assert_eq!(cable, "1\n", "{mends:?}");
     }
     one.end_ok();
@@ -259,16 +262,22 @@ fn the_network_goes_with_its_last_container() {
     first.end_ok();
     // Longer than the janitor waits: while one is left, all stays.
     std::thread::sleep(std::time::Duration::from_millis(2500));
-    assert_eq!(host.json("ip -j address show mycontainer0")[0]["addr_info"][0]["local"], "172.17.0.1");
-    host.sh("nft list table inet mycontainer");
-    host.sh(&format!("ping -c1 -W1 {}", last.address));
+    assert_eq!(json(&host.net("ip -j address show mycontainer0"))[0]["addr_info"][0]["local"], "172.17.0.1");
+    host.net("nft list table inet mycontainer");
+    host.net(&format!("ping -c1 -W1 {}", last.address));
     assert_eq!(host.sh("ip rule; ip -6 rule; ip route show table 77"), rules, "the host's ip rules are its own");
-    assert!(!control_groups(&last.id).is_empty(), "where its control groups are looked for, they are");
+    let has_groups = user_of_tool().is_none();
+    assert_eq!(!control_groups(&last.id).is_empty(), has_groups, "where its control groups are looked for, they are");
     last.end_ok();
     assert_eq!(control_groups(&first.id).len() + control_groups(&last.id).len(), 0);
     host.until_idle();
-    host.sh("! ip link show mycontainer0 2>/dev/null; ! nft list table inet mycontainer 2>/dev/null");
-    host.sh("test ! -e /run/mycontainer/network/leases; ! ip route | grep 172.17");
+    // A user's namespace is there for some seconds more: it is empty before it goes.
+    let is_gone = || {
+        host.net("ip link show mycontainer0 || nft list table inet mycontainer || ip route | grep 172.17 || echo gone")
+            == "gone\n"
+    };
+    assert!(wait_until(4, is_gone), "the network stays");
+    host.sh("test ! -e /run/mycontainer/network/leases");
 }
 
 // --- the subnet ------------------------------------------------------------------------------------------------------
@@ -310,13 +319,22 @@ fn without_a_free_subnet_it_says_so_and_leaves_nothing() {
 
 #[test]
 fn a_link_that_has_the_bridges_name_is_not_touched() {
-    let setup = "ip link add mycontainer0 type veth peer name other0
-                 ip addr add 10.1.1.1/24 dev mycontainer0; ip link set mycontainer0 up";
-    let Some(host) = Host::new("a_link_that_has_the_bridges_name_is_not_touched", setup) else { return };
+    let Some(host) = Host::new("a_link_that_has_the_bridges_name_is_not_touched", "") else { return };
+    // As long as one runs a user's namespace is there, too.
+    let mut one = host.start(&["--network", "none"], "read x; true");
+    host.net(
+        "ip link add mycontainer0 type veth peer name other0
+         ip addr add 10.1.1.1/24 dev mycontainer0; ip link set mycontainer0 up",
+    );
+    let look = "ip -o address show mycontainer0; ip -o link show mycontainer0";
+    let before = host.net(look);
     let output = host.run(&[busybox_root().to_str().unwrap(), "true"]);
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(125), "{said}");
     assert!(said.contains("mycontainer0") && said.lines().count() <= 2, "{said}");
+    assert_eq!(host.net(look), before);
+    host.net("ip link delete mycontainer0");
+    one.end_ok();
     host.until_idle();
 }
 
@@ -445,7 +463,7 @@ fn what_a_killed_tool_held_goes_with_the_next_command_and_its_neighbours_stay() 
     };
     assert!(wait_until(5, || !left().contains(&id)), "{}", left());
     assert!(wait_until(5, || control_groups(&id).is_empty()), "{:?}", control_groups(&id));
-    assert!(wait_until(5, || !host.try_sh(&format!("ip link show {link}")).status.success()), "{link} is left");
+    assert!(wait_until(5, || !host.try_net(&format!("ip link show {link}")).status.success()), "{link} is left");
     assert_eq!(next.ask(&format!("ping -c1 -W1 {}", neighbour.address)), "yes");
     assert_eq!(neighbour.ask(&format!("ping -c1 -W1 {}", next.address)), "yes");
     next.end_ok();
@@ -504,9 +522,13 @@ fn web_server() -> String {
 /// The host's end of a container's cable.
 fn veth(host: &Host, guest: &Guest) -> String {
     let prefix = format!("mc{}", guest.id);
-    let links = host.json("ip -j link");
+    let links = json(&host.net("ip -j link"));
     let found = names(&links).into_iter().find(|name| name.starts_with(&prefix));
     found.unwrap_or_else(|| panic!("a link {prefix}...: {links}"))
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
 }
 
 fn names(links: &Value) -> Vec<String> {

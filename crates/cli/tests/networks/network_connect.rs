@@ -127,10 +127,10 @@ fn names_are_told_again_when_who_told_them_was_killed() {
 
 /// The process of a host that tells names.
 fn telling(host: &Host) -> Option<u32> {
-    let netns = std::fs::read_link(format!("/proc/{}/ns/net", host.keeper())).unwrap();
+    let netns = host.net("readlink /proc/self/ns/net");
     let is_it = |pid: &u32| {
         std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "mc-names\n")
-            && std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|of| of == netns)
+            && std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|of| of.as_os_str() == netns.trim_end())
     };
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
     pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_it)
@@ -225,7 +225,7 @@ fn who_has_an_address_and_no_link_can_be_connected_once_more() {
     let _web = detached(&host, "web", &["--network", "one"], SLEEP);
     host.ours_ok(&["network", "connect", "two", "web"]);
     let bridge = host.ours_ok(&["network", "inspect", "-f", "{{.Id}}", "two"]);
-    host.sh(&format!(
+    host.net(&format!(
         "ip -o link show master mcn{} | sed 's/^[0-9]*: //; s/@.*//' | xargs -n1 ip link del",
         &bridge[..12]
     ));

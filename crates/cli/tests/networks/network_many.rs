@@ -27,7 +27,7 @@ fn a_network_of_500_is_filled_and_emptied() {
 fn filled_and_emptied(test: &str, bits: u8, count: usize) {
     let Some(host) = Host::new(test, "") else { return };
     let mounts = || std::fs::read_to_string(format!("/proc/{}/mountinfo", host.keeper())).unwrap().lines().count();
-    let links = || host.sh("ip -o link").lines().filter(|line| line.contains(": mc")).count();
+    let links = || host.net("ip -o link").lines().filter(|line| line.contains(": mc")).count();
     let start = |n: usize| {
         ["run", "-d", "--network", "net", "--name"].map(str::to_owned).into_iter().chain([
             format!("full-{n}"),

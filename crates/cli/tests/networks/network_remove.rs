@@ -56,11 +56,11 @@ fn one_that_was_just_used_can_be_made_again_at_once() {
         for _ in 0..3 {
             host.ours_ok(&["network", "create", "--subnet", "10.9.0.0/24", "-o", name, "net"]);
             host.run_ok(&["--network", "net", root, "ping", "-c1", "-W2", "10.9.0.1"]);
-            host.sh("ip link show br9");
+            host.net("ip link show br9");
             host.ours_ok(&["network", "rm", "net"]);
-            assert!(!host.try_sh("ip link show br9 2>/dev/null").status.success(), "alone: {is_alone}");
+            assert!(!host.try_net("ip link show br9 2>/dev/null").status.success(), "alone: {is_alone}");
             assert_eq!(host.try_sh("grep -l br9 /run/mycontainer/network/nets/*").stdout, b"");
-            assert!(is_alone || !host.sh("nft list table inet mycontainer").contains("br9"));
+            assert!(is_alone || !host.net("nft list table inet mycontainer").contains("br9"));
         }
         if !is_alone {
             host.ours_ok(&["exec", "other", "ping", "-c1", "-W2", "172.18.0.1"]);

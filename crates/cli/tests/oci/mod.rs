@@ -7,7 +7,7 @@
 pub mod receive;
 
 use crate::common::traces::processes_with;
-use crate::common::{Scratch, busybox_root, can_run, stderr, stdout, tool, wait_until};
+use crate::common::{Scratch, add_user_namespace, busybox_root, can_run, stderr, stdout, tool, wait_until};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Read;
@@ -380,10 +380,11 @@ pub fn make_root(root: &Path) {
 
 /// Writes the configuration, with a word in the environment by which its processes are known.
 pub fn write_config(dir: &Path, config: &Config, tag: &str) {
-    let config = match config.0["process"]["env"].is_array() {
+    let mut config = match config.0["process"]["env"].is_array() {
         true => config.clone().push("/process/env", json!(format!("MCTEST={tag}"))),
         false => config.clone(),
     };
+    add_user_namespace(&mut config.0);
     std::fs::write(dir.join("config.json"), format!("{:#}", config.0)).unwrap();
 }
 

@@ -492,3 +492,25 @@ fn one_id_is_no_user_namespace() {
     let said = user.fails(125, "mycontainer run --rm --network none --userns keep-id ./root true");
     assert!(said.contains("no ids are set aside for you") && said.contains("usermod --add-subuids"), "{said}");
 }
+
+/// As an OCI runtime: the bundle says what it needs, and one of root's is refused with the reason.
+#[test]
+fn a_bundle_of_the_users_own() {
+    for ids in [IDS, 0] {
+        let Some(user) = User::new("a_bundle_of_the_users_own", ids) else { return };
+        user.sh(
+            "mkdir b; ln -s ../root b/rootfs; mycontainer runtime spec --rootless -b b
+             sed -i 's/\"terminal\": true/\"terminal\": false/; s/\"sh\"/\"sh\", \"-c\", \"id -u; hostname; sleep 0.1\"/' b/config.json",
+        );
+        assert_eq!(user.sh("mycontainer runtime run -b b one"), "0\nmycontainer\n", "{ids} ids");
+        user.sh("sed -i 's/sleep 0.1/sleep 1000/' b/config.json
+             mycontainer runtime create -b b two > out; mycontainer runtime state two | grep -q created
+             mycontainer runtime start two; mycontainer runtime exec two sh -c 'echo joined' | grep -q joined
+             mycontainer runtime kill two KILL; mycontainer runtime delete --force two");
+        user.sh("mkdir c; ln -s ../root c/rootfs; mycontainer runtime spec -b c");
+        user.sh("sed -i 's/\"terminal\": true/\"terminal\": false/' c/config.json");
+        let said = user.fails(1, "mycontainer runtime run -b c three");
+        assert!(said.contains("who is not root needs a user namespace"), "{said}");
+        assert_eq!(user.sh("mycontainer runtime list -q"), "");
+    }
+}

@@ -1,6 +1,6 @@
 //! The OCI runtime's verbs of a container's life: create, start, run, state, list, kill, delete, pause, resume.
 
-use crate::common::{code, stderr, stdout, wait_until};
+use crate::common::{add_user_namespace, code, stderr, stdout, wait_until};
 use crate::oci::{Config, Runtime};
 use serde_json::{Value, json};
 
@@ -265,7 +265,9 @@ fn files_and_directories_that_the_caller_names() {
     let container = runtime.create_with(&bundle, &["--pid-file", &pid_file]);
     assert_eq!(std::fs::read_to_string(&pid_file).unwrap(), container.pid().to_string());
     // A configuration elsewhere, with a root that is relative to the bundle.
-    let other = runtime.scratch.file("other.json", format!("{}", Config::sh("echo other").0), 0o600);
+    let mut other = Config::sh("echo other").0;
+    add_user_namespace(&mut other);
+    let other = runtime.scratch.file("other.json", other.to_string(), 0o600);
     let output = runtime.run_bundle(&bundle, &["--config", &other]);
     assert_eq!(stdout(&output), "other\n", "{}", stderr(&output));
     // The bundle is the current directory, when none is named.

@@ -6,7 +6,7 @@
 
 use crate::bundles::{Place, config, config_in, groups, id_of, in_parallel, push};
 use crate::common::faulty::fault_tool;
-use crate::common::{can_run, make_busybox_root, wait_until};
+use crate::common::{can_run, make_busybox_root, user_of_tool, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixListener;
@@ -76,6 +76,8 @@ impl Stage {
         let mut config = config(if kind == "short" { &["true"] } else { &["sleep", "1000"] });
         match kind {
             "terminal" => config["process"]["terminal"] = json!(true),
+            // A user's has one always.
+            "user" if user_of_tool().is_some() => {}
             "user" => {
                 push(&mut config, "/linux/namespaces", json!({ "type": "user" }));
                 let map = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
@@ -87,8 +89,10 @@ impl Stage {
                 config["hooks"] = json!({ "createRuntime": hook, "createContainer": hook, "startContainer": hook,
                     "poststart": hook, "poststop": hook });
                 config["linux"]["sysctl"] = json!({ "kernel.msgmax": "9000" });
-                config["linux"]["resources"]["memory"] = json!({ "limit": 100_000_000 });
-                config["linux"]["resources"]["pids"] = json!({ "limit": 100 });
+                if user_of_tool().is_none() {
+                    config["linux"]["resources"]["memory"] = json!({ "limit": 100_000_000 });
+                    config["linux"]["resources"]["pids"] = json!({ "limit": 100 });
+                }
                 config["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 99, "hard": 99 }]);
                 config["process"]["noNewPrivileges"] = json!(true);
                 config["process"]["oomScoreAdj"] = json!(100);

@@ -199,6 +199,6 @@ fn its_address_is_the_one_that_it_has() {
     assert_eq!(ask("{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"), format!("{address}\n"));
     assert_eq!(ask("{{.NetworkSettings.Gateway}}"), "172.17.0.1\n");
     let mac = ask("{{.NetworkSettings.MacAddress}}");
-    host.sh(&format!("ping -c1 -W1 {address}; ip neigh show {address} | grep -q {mac}"));
+    host.net(&format!("ping -c1 -W1 {address}; ip neigh show {address} | grep -q {mac}"));
     box_.end_ok();
 }

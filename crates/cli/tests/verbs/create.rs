@@ -1,14 +1,19 @@
 //! `create` and `rm`: containers that stay, whatever happens, and go when they are told to.
 
-use crate::common::{stderr, stdout};
+use crate::common::{has_one_id, stderr, stdout};
 use crate::fixtures::guest::{Guest, machine};
 use crate::fixtures::has;
 use crate::fixtures::image::TestImage;
 use serde_json::{Value, json};
 use std::process::Stdio;
 
+/// Of the image.
+fn user() -> &'static str {
+    if has_one_id() { "root" } else { "ann" }
+}
+
 fn image() -> TestImage {
-    TestImage::busybox().env("A=image").env("B=image").user("ann").label("of", "image").working_dir("/tmp")
+    TestImage::busybox().env("A=image").env("B=image").user(user()).label("of", "image").working_dir("/tmp")
 }
 
 fn record(peers: &crate::fixtures::peers::Peers, id: &str) -> Value {
@@ -37,7 +42,7 @@ fn a_container_stays_until_it_is_removed() {
         ("/command", json!(["echo", "hi"])),
         ("/labels", json!({ "of": "image", "a": "b" })),
         ("/config/Env", json!(["PATH=/usr/bin:/bin", "A=image", "B=own"])),
-        ("/config/User", json!("ann")),
+        ("/config/User", json!(user())),
         ("/config/WorkingDir", json!("/srv")),
     ] {
         assert_eq!(facts.pointer(pointer), Some(&expected), "{pointer} of {facts:#}");

@@ -35,12 +35,12 @@ fn two_hundred_containers_started_sixteen_at_a_time_have_two_hundred_addresses()
     let addresses: HashSet<&str> = guests.iter().map(|guest| guest.address.as_str()).collect();
     assert_eq!(addresses.len(), 200, "{:?}", guests.iter().map(|guest| &guest.address).collect::<Vec<_>>());
     assert!(addresses.iter().all(|address| address.starts_with("172.17.0.")), "{addresses:?}");
-    let count = |script: &str| host.sh(script).trim().to_owned();
+    let count = |script: &str| host.net(script).trim().to_owned();
     assert_eq!(count("ls /var/lib/mycontainer/names | wc -l"), "200");
     assert_eq!(count("ip -br link show master mycontainer0 | grep -c ' UP '"), "200");
     assert_eq!(count("grep -c '^172.17.0' /run/mycontainer/network/leases"), "200");
     for guest in [&guests[0], &guests[99], &guests[199]] {
-        host.sh(&format!("ping -c1 -W1 {}", guest.address));
+        host.net(&format!("ping -c1 -W1 {}", guest.address));
     }
     let ids: Vec<String> = guests.iter().map(|guest| guest.id.clone()).collect();
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 200);

@@ -281,7 +281,7 @@ fn it_has_an_address_again_each_time() {
         life.ok(&["restart", "-t", "0", "mm"]);
         let address = life.field("mm", "NetworkSettings.IPAddress");
         assert_eq!(leases().lines().filter(|line| line.contains(&id)).count(), 1, "{}", leases());
-        life.host.sh(&format!("ping -c1 -W1 {address}"));
+        life.host.net(&format!("ping -c1 -W1 {address}"));
         assert!(life.ok(&["exec", "mm", "ip", "-4", "-o", "addr", "show", "eth0"]).contains(&address));
     }
     life.ok(&["stop", "-t", "0", "mm"]);

@@ -73,7 +73,7 @@ fn what_goes_over_its_network_is_counted() {
     let ask =
         || host.sh(&format!("{} stats --no-stream --format '{{{{.NetIO}}}}' {}", crate::common::tool(), guest.id));
     // 20 packets of a thousand bytes, and as many answers.
-    host.sh(&format!("ping -q -c20 -i0.01 -s1000 -W1 {}", guest.address));
+    host.net(&format!("ping -q -c20 -i0.01 -s1000 -W1 {}", guest.address));
     let text = ask();
     let size = |text: &str| text.trim().strip_suffix("kB").unwrap().parse::<f64>().unwrap();
     let (received, sent) = text.split_once(" / ").unwrap();

@@ -558,6 +558,50 @@ fn user_is_as_the_flags_say() {
     }
 }
 
+/// What a day has, with control groups that are not there and with none asked for.
+#[test]
+fn user_serves_a_port_with_groups_and_without() {
+    let test = "user_serves_a_port_with_groups_and_without";
+    let Some(podman) = Podman::as_user(test) else { return };
+    let tun = podman.place.sh("[ ! -e /dev/net/tun ] || echo there");
+    if !need(test, tun == "there\n", "slirp4netns needs /dev/net/tun") {
+        return;
+    }
+    let server =
+        "trap 'echo hung up' HUP; echo up; echo page > /tmp/page; httpd -p 80 -h /tmp; while :; do sleep 0.1; done";
+    // crun has it, runc has not.
+    let help = stdout(&podman.place.run(&[&podman.place.runtime(), "--help"]));
+    let has_none = need(test, help.contains("cgroup-manager"), "its second part needs --cgroup-manager");
+    let ways = [(&[][..], "8080"), (&["--cgroups", "disabled"], "8081")];
+    for (flags, port) in ways.into_iter().take(if has_none { 2 } else { 1 }) {
+        let ports = format!("{port}:80");
+        let container = podman.detach(&[flags, &["-p", &ports]].concat(), server);
+        container.until_logged("up\n");
+        assert_eq!(podman.ok(&["port", &container.name]), format!("80/tcp -> 0.0.0.0:{port}\n"));
+        let page = || {
+            let asked = format!("busybox wget -q -O - http://127.0.0.1:{port}/page || true");
+            wait_until(10, || podman.place.sh(&asked) == "page\n")
+        };
+        assert!(page(), "{flags:?}: {}", container.logs());
+        podman.ok(&["kill", "-s", "HUP", &container.name]);
+        container.until_logged("hung up\n");
+        // The port and the log are there again with the second start.
+        podman.ok(&["restart", "-t", "0", &container.name]);
+        assert!(page(), "{flags:?}: {}", container.logs());
+        assert!(wait_until(10, || container.logs() == "up\nhung up\nup\n"), "{:?}", container.logs());
+        assert_eq!(container.exec(&["-u", "1000"], &["id", "-u"]), "1000\n");
+        let mut session = podman.on_terminal(&["exec", "-it", &container.name, "sh"]);
+        session.expect("/ # ");
+        session.send("tty; echo size $(stty size)\r");
+        session.expect("/dev/pts/0\r\n");
+        session.expect("size 24 80\r\n");
+        session.send("exit 3\r");
+        assert_eq!(session.status(), 3);
+        podman.ok(&["stop", "-t", "0", &container.name]);
+        assert_eq!(container.inspect("{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
+    }
+}
+
 /// Counts into a file in memory, which is in the images.
 const COUNTER: &str = "i=0; while :; do i=$((i+1)); echo $i >>/dev/shm/count; sleep 0.1; done";
 

@@ -8,8 +8,8 @@ use crate::lease;
 use crate::remove::remove_tree;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    FlockOperation, Mode, OFlags, RenameFlags, fdatasync, flock, fsync, mkdirat, openat, renameat, renameat_with,
-    syncfs,
+    FlockOperation, IFlags, Mode, OFlags, RenameFlags, fdatasync, flock, fsync, ioctl_getflags, ioctl_setflags,
+    mkdirat, openat, renameat, renameat_with, syncfs,
 };
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -40,6 +40,7 @@ impl<'a> Draft<'a> {
     /// A new empty directory of mode 0777, for a tree that others could enter if they could come here.
     pub(crate) fn directory(images: &'a Images) -> Result<Draft<'a>, Error> {
         Draft::new(images, true, |dir, name| {
+            spread(dir);
             mkdirat(dir, name, Mode::from_raw_mode(0o777))?;
             open_directory(dir, Path::new(name))
         })
@@ -92,6 +93,21 @@ impl<'a> Draft<'a> {
             Err(error) => return Err(failed(error)),
         }
         sync_directory(self.images, name).map_err(failed)
+    }
+}
+
+/// Tells the file system that the trees in `new/` have nothing to do with each other: ext2 to ext4 then put each where
+/// the disk is emptiest (elsewhere it is an error, and of no consequence). Several that are written at once are out of
+/// each other's way; and without a journal, ext4 passes over every inode that was freed in the last minutes, one by one,
+/// for each file that it makes: where a layer of 13,000 files had just been removed, each file of the next cost 0.9 ms
+/// instead of 0.04.
+fn spread(dir: BorrowedFd<'_>) {
+    /// `FS_TOPDIR_FL` of the kernel's headers. [chattr(1), T]
+    const TOP: IFlags = IFlags::from_bits_retain(0x0002_0000);
+    let Ok(new) = open_directory(dir, Path::new("new")) else { return };
+    let Ok(flags) = ioctl_getflags(&new) else { return };
+    if !flags.contains(TOP) {
+        let _ = ioctl_setflags(&new, flags | TOP);
     }
 }
 
@@ -167,5 +183,27 @@ fn sweep_one(images: &Images, name: &str) -> Result<(), Error> {
             || remove(images, name),
         ),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trees_are_spread_over_the_disk() {
+        const EXT4: i64 = 0xef53;
+        let data = std::env::temp_dir().join(format!("image-draft-{}", std::process::id()));
+        let images = Images::open(&data).unwrap();
+        let new = open_directory(images.dir.as_fd(), Path::new("new")).unwrap();
+        for _ in 0..2 {
+            let draft = Draft::directory(&images).unwrap();
+            let draft = ioctl_getflags(&draft.file).unwrap_or(IFlags::empty()).bits();
+            assert_eq!(draft & 0x2_0000, 0, "what belongs to one tree stays together");
+            if rustix::fs::fstatfs(&new).unwrap().f_type == EXT4 {
+                assert_ne!(ioctl_getflags(&new).unwrap().bits() & 0x2_0000, 0);
+            }
+        }
+        std::fs::remove_dir_all(&data).unwrap();
     }
 }

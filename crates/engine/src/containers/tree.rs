@@ -183,6 +183,19 @@ pub(super) fn of_running(id: &Id, facts: &Facts, mounted: Mounted) -> Result<Own
     })
 }
 
+/// Enters the mount namespace of a container, whose first process this is. The kernel refuses that to who shares root and
+/// working directory with another, and a thread that was waited for may have them a moment longer. [setns(2), EINVAL]
+fn enter_alone(init: &OwnedFd) -> Result<(), std::io::Error> {
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
+    for _ in 0..100 {
+        match sys::fork::enter(init.as_fd(), Namespaces::MOUNT) {
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    sys::fork::enter(init.as_fd(), Namespaces::MOUNT)
+}
+
 /// Does something in the mount namespace of a container, whose first process this is, and comes back. For a process of one
 /// thread.
 pub(super) fn in_mounts_of<T>(init: &OwnedFd, work: impl FnOnce() -> T) -> Result<T, Error> {
@@ -193,7 +206,7 @@ pub(super) fn in_mounts_of<T>(init: &OwnedFd, work: impl FnOnce() -> T) -> Resul
     let here = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let here = here.map_err(Error::file("open", "the working directory"))?;
     // By its pidfd: were the process gone, this would fail, and never lead to another one's.
-    sys::fork::enter(init.as_fd(), Namespaces::MOUNT).map_err(|e| failed("enter")(system(e)))?;
+    enter_alone(init).map_err(|e| failed("enter")(system(e)))?;
     let done = work();
     move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Mount)).map_err(failed("leave"))?;
     rustix::process::fchdir(&here).map_err(Error::file("go back to", "the working directory"))?;

@@ -242,7 +242,6 @@ fn path(dir: &OwnedFd) -> String {
 /// Removes a container's layer, whatever the container put into it.
 pub(crate) fn remove_layer(id: &Id) -> Result<(), Error> {
     crate::containers::mount::forget(id)?;
-    crate::spare::let_go(&state::layer_path(id))?;
     let dir = match open_directory(&state::layers_dir()) {
         Ok(dir) => dir,
         Err(Errno::NOENT) => return Ok(()),
@@ -252,6 +251,7 @@ pub(crate) fn remove_layer(id: &Id) -> Result<(), Error> {
     if layer.is_err_and(|errno| errno == Errno::NOENT) {
         return Ok(());
     }
+    crate::spare::let_go(&state::layer_path(id))?;
     let what = || format!("remove {}", state::layer_path(id).display());
     step("remove-layer", "nothing written stays", what, || {
         image::remove_tree(dir.as_fd(), std::ffi::OsStr::new(id.as_str())).map_err(Error::from)

@@ -135,10 +135,12 @@ pub(crate) fn oom_killed(container: &Container, exit: Exit) -> Result<bool, Erro
 /// Takes back what was made for the container, in the reverse order; goes on after an error.
 pub(crate) fn tear_down(options: &RunOptions, record: &Record, network: &Network) -> Vec<Error> {
     let mut errors = begin::end(&record.id, options, network);
-    match spare::set_aside(&record.id) {
-        Ok(true) => {}
-        Ok(false) => errors.extend(crate::overlay::remove_layer(&record.id).err()),
-        Err(error) => errors.push(error),
+    let is_set_aside = spare::set_aside(&record.id).unwrap_or_else(|error| {
+        errors.push(error);
+        false
+    });
+    if !is_set_aside {
+        errors.extend(crate::overlay::remove_layer(&record.id).err());
     }
     let forget = || -> Result<(), std::convert::Infallible> {
         errors.extend(record.remove());

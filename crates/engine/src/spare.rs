@@ -21,13 +21,13 @@
 //! outlive the machine, and are mounted in another way.
 
 use crate::base;
+use crate::containers::mount::is_mounted;
 use crate::error::Error;
 use crate::overlay::{self, Layer};
 use crate::state::{self, Id};
 use image::{Image, Images};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, RenameFlags, StatxAttributes, StatxFlags, flock, openat,
-    renameat_with, statx, unlinkat,
+    AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::{
@@ -72,7 +72,7 @@ pub(crate) fn take(image: &Image, id: &Id) -> Result<Option<OwnedFd>, Error> {
         Err(error) => return Err(Error::file("take the layer", &ready)(error)),
     }
     let root = layer.join(ROOT);
-    if !is_mounted(CWD, &root) {
+    if !is_mounted(&root) {
         // The machine was started anew.
         overlay::remove_layer(id)?;
         return Ok(None);
@@ -258,11 +258,4 @@ fn make(spare: &OwnedFd, new: &str, tree: OwnedFd, ready: &str) -> Result<(), Er
 fn remove(spare: &OwnedFd, name: &str) -> Result<(), Error> {
     let_go(&directory().join(name))?;
     Ok(image::remove_tree(spare.as_fd(), OsStr::new(name))?)
-}
-
-/// [statx(2): STATX_ATTR_MOUNT_ROOT, since Linux 5.8]
-fn is_mounted(at: impl AsFd, path: &Path) -> bool {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    statx(at, path, flags, StatxFlags::empty())
-        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }

@@ -290,15 +290,20 @@ impl Game {
                 "restarting" => &[],
                 _ => &[&["start", called], &["exec", called, "true"]],
             };
-            // A signal that was sent may end it, also between that list and here: that is seen, and no complaint.
+            // A signal that was sent may end it while it is tried: that is seen, and no complaint.
             let seen = self.is_there(called);
-            let may_end = state == "running";
-            let has_ended = |seen: &Option<String>| seen.as_ref().is_none_or(|seen| !seen.starts_with(state));
+            // Also between that list and here; then the list must say so, too.
+            if state == "running" && seen.as_ref().is_none_or(|seen| seen.starts_with("exited")) {
+                let listed = || self.soak.ok(&["ps", "-q", "--no-trunc"]).unwrap_or_default();
+                if !crate::common::wait_until(1, || !listed().contains(&id)) {
+                    found.push(format!("ps says that {called} runs, and inspect {seen:?}"));
+                }
+                continue;
+            }
             for words in tries {
                 let failed = self.soak.ok(words).err();
-                let is_as_it_was =
-                    || !has_ended(&seen) && !crate::common::wait_until(1, || self.is_there(called) != seen);
-                found.extend(failed.filter(|_| !may_end || is_as_it_was()));
+                let is_as_it_was = || !crate::common::wait_until(1, || self.is_there(called) != seen);
+                found.extend(failed.filter(|_| state != "running" || is_as_it_was()));
             }
             found.extend(self.soak.lies_at_last());
         }

@@ -241,14 +241,18 @@ fn executes(podman: &Podman) {
     container.exec(&["-d"], &["touch", "/tmp/by-exec"]);
     assert!(wait_until(10, || podman.run(&["exec", &container.name, "test", "-e", "/tmp/by-exec"]).status.success()));
 
-    let mut session = podman.on_terminal(&["exec", "-it", &container.name, "sh"]);
+    execs_on_a_terminal(podman, &container.name);
+    assert_eq!(container.inspect("{{.State.Running}}"), "true");
+}
+
+fn execs_on_a_terminal(podman: &Podman, name: &str) {
+    let mut session = podman.on_terminal(&["exec", "-it", name, "sh"]);
     session.expect("/ # ");
     session.send("tty; echo size $(stty size)\r");
     session.expect("/dev/pts/0\r\n");
     session.expect("size 24 80\r\n");
     session.send("exit 3\r");
     assert_eq!(session.status(), 3);
-    assert_eq!(container.inspect("{{.State.Running}}"), "true");
 }
 
 fn stops_and_kills(podman: &Podman) {
@@ -590,13 +594,7 @@ fn user_serves_a_port_with_groups_and_without() {
         assert!(page(), "{flags:?}: {}", container.logs());
         assert!(wait_until(10, || container.logs() == "up\nhung up\nup\n"), "{:?}", container.logs());
         assert_eq!(container.exec(&["-u", "1000"], &["id", "-u"]), "1000\n");
-        let mut session = podman.on_terminal(&["exec", "-it", &container.name, "sh"]);
-        session.expect("/ # ");
-        session.send("tty; echo size $(stty size)\r");
-        session.expect("/dev/pts/0\r\n");
-        session.expect("size 24 80\r\n");
-        session.send("exit 3\r");
-        assert_eq!(session.status(), 3);
+        execs_on_a_terminal(&podman, &container.name);
         podman.ok(&["stop", "-t", "0", &container.name]);
         assert_eq!(container.inspect("{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
     }

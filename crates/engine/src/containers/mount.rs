@@ -114,7 +114,8 @@ fn place(id: &Id) -> PathBuf {
     directory().join(id.as_str())
 }
 
-fn is_mounted(path: &Path) -> bool {
+/// Whether something is mounted there. [statx(2): STATX_ATTR_MOUNT_ROOT, since Linux 5.8]
+pub(crate) fn is_mounted(path: &Path) -> bool {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     statx(CWD, path, flags, StatxFlags::empty())
         .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))

@@ -137,7 +137,7 @@ pub(crate) fn begin(beginning: &Beginning<'_>, stdio: Stdio) -> Result<Begun, Er
 /// The overlay of a layer that another container of the image has left ready.
 fn spare(beginning: &Beginning<'_>) -> Result<Option<OwnedFd>, Error> {
     match beginning.meant {
-        Meant::Image(images, image) if beginning.can_take_spare() && images.mounted(image).is_some() => {
+        Meant::Image(images, image) if beginning.takes_spare() && images.mounted(image).is_some() => {
             spare::take(image, beginning.id)
         }
         _ => Ok(None),
@@ -145,9 +145,9 @@ fn spare(beginning: &Beginning<'_>) -> Result<Option<OwnedFd>, Error> {
 }
 
 impl Beginning<'_> {
-    /// Whether a layer does that was made for any container of the image.
-    pub(crate) fn can_take_spare(&self) -> bool {
-        !self.stays && self.maps.is_none()
+    /// Whether a layer does that was made for any container of its image.
+    pub(crate) fn takes_spare(&self) -> bool {
+        !self.stays && self.maps.is_none() && matches!(self.meant, Meant::Image(..))
     }
 }
 

@@ -69,13 +69,19 @@ pub(crate) fn run(options: &RunOptions, meant: &Meant) -> Result<Outcome, Error>
         stays: false,
         maps: facts.maps.as_ref(),
     };
+    let takes_spare = beginning.takes_spare();
     let ran = live(&beginning, &facts).map_err(|error| begin::or_damaged(error, meant));
     record.ended(ran.as_ref().map_or_else(|error| error.exit_code().into(), |outcome| outcome.exit_code));
     let facts = record.facts(facts);
     if let Ok(outcome) = &ran {
         events::died(&facts, outcome.exit_code, outcome.oom_killed);
     }
-    let mut notes: Vec<String> = tear_down(options, &record, &network).iter().map(ToString::to_string).collect();
+    let mut errors = begin::end(&id, options, &network);
+    if takes_spare {
+        errors.extend(spare::set_aside(&id).err());
+    }
+    errors.extend(forget(&record));
+    let mut notes: Vec<String> = errors.iter().map(ToString::to_string).collect();
     events::container("destroy", &facts, &[]);
     let mut outcome = ran?;
     outcome.notes.append(&mut notes);
@@ -101,7 +107,7 @@ fn live(beginning: &Beginning<'_>, facts: &Facts) -> Result<Outcome, Error> {
     // While the program runs, what others left behind is cleared away.
     notes.extend(crate::sweep::sweep(Some(beginning.id)).iter().map(|e| format!("cannot clean up: {e}")));
     if let Meant::Image(images, image) = beginning.meant
-        && beginning.can_take_spare()
+        && beginning.takes_spare()
     {
         notes.extend(spare::let_go(&state::layer_path(beginning.id)).err().map(|error| error.to_string()));
         let process = container.process();
@@ -135,13 +141,13 @@ pub(crate) fn oom_killed(container: &Container, exit: Exit) -> Result<bool, Erro
 /// Takes back what was made for the container, in the reverse order; goes on after an error.
 pub(crate) fn tear_down(options: &RunOptions, record: &Record, network: &Network) -> Vec<Error> {
     let mut errors = begin::end(&record.id, options, network);
-    let is_set_aside = spare::set_aside(&record.id).unwrap_or_else(|error| {
-        errors.push(error);
-        false
-    });
-    if !is_set_aside {
-        errors.extend(crate::overlay::remove_layer(&record.id).err());
-    }
+    errors.extend(forget(record));
+    errors
+}
+
+/// Removes what it wrote, unless that was [set aside](spare::set_aside), and last its record.
+fn forget(record: &Record) -> Vec<Error> {
+    let mut errors: Vec<Error> = crate::overlay::remove_layer(&record.id).err().into_iter().collect();
     let forget = || -> Result<(), std::convert::Infallible> {
         errors.extend(record.remove());
         Ok(())

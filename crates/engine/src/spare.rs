@@ -141,22 +141,23 @@ fn remove_used(spare: &OwnedFd, name: &str, called_away: impl Fn() -> bool) -> b
     true
 }
 
-/// Sets the layer of a container aside that has ended, to be removed by whoever has the time, if there is nothing in it. False
-/// if there is.
-pub(crate) fn set_aside(id: &Id) -> Result<bool, Error> {
+/// Sets the layer of a container aside that has ended, to be removed by whoever has the time, if there is nothing in it and
+/// not too many wait already.
+pub(crate) fn set_aside(id: &Id) -> Result<(), Error> {
     let layer = state::layer_path(id);
-    let Ok(dir) = open_directory(CWD, &layer) else { return Ok(false) };
+    let Ok(dir) = open_directory(CWD, &layer) else { return Ok(()) };
     let is_bare = |names: Vec<String>| names.iter().all(|name| ["upper", "work", ROOT].contains(&name.as_str()));
     let is_empty = |name| open_directory(&dir, name).is_ok_and(|dir| names_in(&dir).is_empty());
     let is_room = || open().is_ok_and(|spare| names_in(&spare).len() < WAITING);
     if !is_bare(names_in(&dir)) || !is_empty("upper") || !is_room() {
-        return Ok(false);
+        return Ok(());
     }
     let_go(&layer)?;
-    match rustix::fs::rename(&layer, directory().join(format!("{USED}{}", id.as_str()))) {
-        Ok(()) => Ok(true),
+    let what = || format!("move {} to those that a later run removes", layer.display());
+    let used = || directory().join(format!("{USED}{}", id.as_str()));
+    match step("set-layer-aside", "nothing was written", what, || rustix::fs::rename(&layer, used())) {
         // Nobody has made one here.
-        Err(Errno::NOENT) => Ok(false),
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(Error::file("set aside the layer", &layer)(error)),
     }
 }

@@ -88,6 +88,22 @@ fn it_goes_with_its_image() {
     }
 }
 
+/// There is no next container of a directory that would remove it.
+#[test]
+fn what_a_directory_had_is_removed_at_once() {
+    let script = r#"
+        slowly :; spares
+        steps() { run --explain "$@" 2>&1 | grep -o 'set-layer-aside\|remove-layer'; }
+        # It gets the places that things are mounted on, which would be written otherwise.
+        run $PWD/root sh -c :
+        steps --ephemeral $PWD/root sh -c :
+        steps one sh -c :
+        "#;
+    if let Some(said) = said("what_a_directory_had_is_removed_at_once", script) {
+        assert_eq!(said, "ready used remove-layer\nset-layer-aside\n");
+    }
+}
+
 /// Of many images it is the latest few that have one.
 #[test]
 fn there_are_few() {

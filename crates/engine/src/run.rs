@@ -103,7 +103,6 @@ fn live(beginning: &Beginning<'_>, facts: &Facts) -> Result<Outcome, Error> {
     };
     let Begun { container, mut notes, held } = begin::begin(beginning, stdio)?;
     events::container("start", facts, &[]);
-    beginning.network.take_shortcuts();
     // While the program runs, what others left behind is cleared away.
     notes.extend(crate::sweep::sweep(Some(beginning.id)).iter().map(|e| format!("cannot clean up: {e}")));
     if let Meant::Image(images, image) = beginning.meant

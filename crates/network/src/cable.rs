@@ -1,7 +1,7 @@
 //! The link that joins a container to a network, over rtnetlink: made, and given what it needs. As `route.rs`, without policy.
 
 use crate::error::Error;
-use crate::route::{LOOPBACK, Net, address_of, address6_of, by_index, get_link, one, up};
+use crate::route::{LOOPBACK, Link, Net, address_of, address6_of, by_index, get_link, one, parse_link, up};
 use crate::socket::{Netlink, Refused};
 use crate::wire::{ACK, Batch, CREATE, EXCLUSIVE};
 use netlink_packet_route::link::{
@@ -82,10 +82,16 @@ pub(crate) fn create_shared(
     one(netlink, ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewLink(message))
 }
 
-/// Makes a veth pair in one batch: the host's end up and a port of the bridge, its peer, still down, directly in
-/// the container's namespace. The host's end has no address, of IPv6 neither: else the kernel would make it one, with a
+/// Makes a veth pair in one batch: the host's end is a port of the bridge, its peer is directly in the container's namespace,
+/// and both are down. The host's end, which comes back, has no address, of IPv6 neither: else the kernel would make it one, with a
 /// route among those of all other such links, and announce it to the container.
-pub(crate) fn create_veth(netlink: &Netlink, name: &str, bridge: u32, mtu: u32, peer: &Peer<'_>) -> Result<(), Errno> {
+pub(crate) fn create_veth(
+    netlink: &Netlink,
+    name: &str,
+    bridge: u32,
+    mtu: u32,
+    peer: &Peer<'_>,
+) -> Result<Link, Errno> {
     let Peer { interface, mac, netns } = *peer;
     let mut peer = LinkMessage::default();
     peer.attributes = vec![
@@ -94,11 +100,6 @@ pub(crate) fn create_veth(netlink: &Netlink, name: &str, bridge: u32, mtu: u32, 
         LinkAttribute::Mtu(mtu),
         LinkAttribute::NetNsFd(netns.as_raw_fd()),
     ];
-    let named = |attribute: Option<LinkAttribute>| {
-        let mut message = LinkMessage::default();
-        message.attributes = [LinkAttribute::IfName(name.to_owned())].into_iter().chain(attribute).collect();
-        message
-    };
     let mut message = LinkMessage::default();
     message.attributes = vec![
         LinkAttribute::IfName(name.to_owned()),
@@ -110,14 +111,18 @@ pub(crate) fn create_veth(netlink: &Netlink, name: &str, bridge: u32, mtu: u32, 
         ]),
     ];
     let no_address = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+    let mut addressless = LinkMessage::default();
+    addressless.attributes =
+        vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::AfSpecUnspec(vec![no_address])];
     let mut batch = Batch::default();
     batch
         .route(ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewLink(message))
-        .route(ACK, &RouteNetlinkMessage::SetLink(named(Some(LinkAttribute::AfSpecUnspec(vec![no_address])))))
-        .route(ACK, &RouteNetlinkMessage::SetLink(up(named(None))));
-    match netlink.exchange(&batch, |_| ()) {
+        .route(ACK, &RouteNetlinkMessage::SetLink(addressless))
+        .route(ACK, &get_link(name));
+    let mut made = None;
+    match netlink.exchange(&batch, |message| made = parse_link(message)) {
         // A kernel without IPv6 has nothing of it to set.
-        Ok(()) | Err(Refused { request: 1, errno: Errno::AFNOSUPPORT }) => Ok(()),
+        Ok(()) | Err(Refused { request: 1, errno: Errno::AFNOSUPPORT }) => made.ok_or(Errno::NODEV),
         Err(refused) => Err(refused.errno),
     }
 }

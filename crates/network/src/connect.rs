@@ -13,7 +13,6 @@ use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::PoisonError;
 use step::step;
 
 impl Network {
@@ -49,29 +48,14 @@ impl Network {
         let Cable::Veth { link, bridge, .. } = &lease.cable else { return Ok(()) };
         let fail = |errno| Error::Veth { link: link.clone(), source: Cause::of(errno, "veth") };
         // In this order: the bridge has a carrier when a port of it has one.
-        let settled = route::settle_carriers(self.route()?, [link, bridge]).map_err(fail)?;
-        if let Ok([cable, bridge]) = <[Link; 2]>::try_from(settled) {
-            let joining = Joining { bridge, cable, mac: lease.mac };
-            self.cables.lock().unwrap_or_else(PoisonError::into_inner).push(joining);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn take_shortcuts_here(&self) {
-        let cables = std::mem::take(&mut *self.cables.lock().unwrap_or_else(PoisonError::into_inner));
-        for joining in &cables {
-            // It is open since the cable was made.
-            if let Ok(route) = self.route() {
-                shortcut::join(route, joining);
-            }
-        }
+        route::settle_carriers(self.route()?, [link, bridge]).map_err(fail)
     }
 
     fn make_veth(&self, cable: &Cable, peer: &Peer<'_>) -> Result<(), Error> {
-        let Cable::Veth { link, bridge_index, mtu, .. } = cable else { return Ok(()) };
+        let Cable::Veth { link, bridge, bridge_index, mtu } = cable else { return Ok(()) };
         let fail = |errno| Error::Veth { link: link.clone(), source: Cause::of(errno, "veth") };
         let make = || cable::create_veth(self.route()?, link, *bridge_index, *mtu, peer).map_err(fail);
-        match make() {
+        let made = match make() {
             // Of the same container, which was started before, and whose namespace is not quite gone yet.
             Err(Error::Veth { source: Cause { errno: Errno::EXIST, .. }, .. }) => {
                 route::delete_link(self.route()?, link)?;
@@ -79,6 +63,14 @@ impl Network {
             }
             made => made,
         }?;
+        // An ordinary user's bridges are in a namespace of theirs, and no program may be there.
+        if self.host.is_none() {
+            shortcut::join(
+                self.route()?,
+                &Joining { bridge, bridge_index: *bridge_index, cable: &made, mac: peer.mac },
+            );
+        }
+        route::set_up(self.route()?, made.index).map_err(fail)?;
         if self.publishes.load(std::sync::atomic::Ordering::Relaxed) { self.reflect(link) } else { Ok(()) }
     }
 

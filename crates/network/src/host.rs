@@ -80,15 +80,6 @@ impl Network {
         self.on_host(|| self.connect_here(lease, netns))
     }
 
-    /// What other containers of its networks send a container that was connected goes by no bridge from here on, where that
-    /// can be (`shortcut.rs`). It goes by the bridge until then; so nobody has to wait for this.
-    pub fn take_shortcuts(&self) {
-        // An ordinary user's bridges are in a namespace of theirs, and no program may be there.
-        if self.host.is_none() {
-            self.take_shortcuts_here();
-        }
-    }
-
     /// Takes a container off a network, while it runs: its link, its names, its lease. What it publishes is led to the other
     /// of its leases, or nowhere until it has one. Where nothing is left of it there, there is nothing to do.
     pub fn disconnect(&self, lease: &Lease, others: &[Lease], netns: BorrowedFd<'_>) -> Result<(), Error> {

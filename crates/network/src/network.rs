@@ -10,7 +10,6 @@ use crate::leases::{Leases, is_id};
 use crate::ports::Ports;
 use crate::route;
 use crate::rundir::Locked;
-use crate::shortcut::Joining;
 use crate::socket::Netlink;
 use crate::subnet::{Pool, Subnet};
 use crate::sweep::every_gone;
@@ -42,14 +41,12 @@ pub struct Network {
     pub(crate) loopback: Option<IpAddr>,
     /// There are more than [`MANY`] leases.
     pub(crate) is_crowded: AtomicBool,
-    /// The cables that were made and do not have the shortcut yet.
-    pub(crate) cables: Mutex<Vec<Joining>>,
 }
 
 impl Network {
     /// The network whose state is in `run_dir`, by custom /run/mycontainer/network. Touches nothing.
     pub fn open(run_dir: &Path) -> Network {
-        let (route, netfilter, claims, publishes, is_crowded, cables) = Default::default();
+        let (route, netfilter, claims, publishes, is_crowded) = Default::default();
         Network {
             run_dir: run_dir.to_owned(),
             route,
@@ -57,7 +54,6 @@ impl Network {
             claims,
             publishes,
             is_crowded,
-            cables,
             host: None,
             loopback: None,
         }

@@ -82,13 +82,10 @@ pub(crate) fn link(netlink: &Netlink, name: &str) -> Result<Option<Link>, Errno>
 /// Makes the kernel finish changes of these links' carriers that it has noted but not yet acted upon, in this order: to
 /// ask for a link does so (Linux 6.8 and later). Without that a new veth drops packets, and a bridge that got its first
 /// port drops what the host sends, until a kernel worker gets round to it, and a lost ARP request costs a whole second.
-/// The links as they are then.
-pub(crate) fn settle_carriers(netlink: &Netlink, names: [&str; 2]) -> Result<Vec<Link>, Errno> {
+pub(crate) fn settle_carriers(netlink: &Netlink, names: [&str; 2]) -> Result<(), Errno> {
     let mut batch = Batch::default();
     batch.route(ACK, &get_link(names[0])).route(ACK, &get_link(names[1]));
-    let mut links = Vec::new();
-    netlink.exchange(&batch, |message| links.extend(parse_link(message))).map_err(|refused| refused.errno)?;
-    Ok(links)
+    netlink.exchange(&batch, |_| ()).map_err(|refused| refused.errno)
 }
 
 /// All links.
@@ -377,7 +374,7 @@ const AF_INET: u8 = 2;
 /// A route the kernel has for each address of its own; the addresses are looked at themselves.
 const RT_TABLE_LOCAL: u8 = 255;
 
-fn parse_link(message: &Message) -> Option<Link> {
+pub(crate) fn parse_link(message: &Message) -> Option<Link> {
     if message.kind != RTM_NEWLINK {
         return None;
     }

@@ -42,29 +42,27 @@ pub(crate) fn install(netlink: &Netlink, bridge: &Link) {
     let _ = step("install-shortcut", "what one container sends another need not go through the bridge", what, install);
 }
 
-/// A container on its bridge, by the host's end of its cable.
-#[derive(Debug)]
-pub(crate) struct Joining {
-    pub(crate) bridge: Link,
-    pub(crate) cable: Link,
+/// A container that comes to a bridge, by the host's end of its cable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Joining<'a> {
+    pub(crate) bridge: &'a str,
+    pub(crate) bridge_index: u32,
+    /// Still down: a link that is up drops what it is to send while filters come to it, and a container whose first packet
+    /// asks for an address would wait a second until it asks again. [net/sched/sch_api.c, qdisc_graft]
+    pub(crate) cable: &'a Link,
     pub(crate) mac: [u8; 6],
 }
 
-/// Where the bridge keeps a program: the container takes the shortcut to others, and they to it. That takes 0.1 ms, and a
-/// whole one where the kernel is busy with links; so its program runs already.
-pub(crate) fn join(netlink: &Netlink, Joining { bridge, cable, mac }: &Joining) {
-    let Some(program) = program_of(netlink, bridge.index) else { return };
+/// Where the bridge keeps a program: the container takes the shortcut to others, and they to it.
+pub(crate) fn join(netlink: &Netlink, Joining { bridge, bridge_index, cable, mac }: &Joining<'_>) {
+    let Some(program) = program_of(netlink, *bridge_index) else { return };
     let join = || -> Result<(), Errno> {
         AddressMap::of(program)?.set(*mac, cable.index)?;
         let mut batch = Batch::default();
-        share_filters(&mut batch, cable.index, bridge.index);
-        match netlink.exchange(&batch, |_| ()) {
-            // The container has ended, and its cable with it.
-            Err(refused) if refused.errno == Errno::NODEV => Ok(()),
-            taken => taken.map_err(|refused| refused.errno),
-        }
+        share_filters(&mut batch, cable.index, *bridge_index);
+        netlink.exchange(&batch, |_| ()).map_err(|refused| refused.errno)
     };
-    let what = || format!("the program of {} on {} too", bridge.name, cable.name);
+    let what = || format!("the program of {bridge} on {} too", cable.name);
     let _ = step("join-shortcut", "what other containers send it need not go through the bridge", what, join);
 }
 

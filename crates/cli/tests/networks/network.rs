@@ -207,6 +207,20 @@ fn a_flushed_firewall_is_mended_by_the_next_run() {
     old.end_ok();
 }
 
+/// What a container sends first is answered: whoever must ask twice for an address waits a second.
+#[test]
+fn the_first_packet_arrives() {
+    let Some(host) = Host::new("the_first_packet_arrives", "") else { return };
+    for nth in 0..40 {
+        let sent = "ping -c1 -W5 172.17.0.1 >/dev/null; cat /sys/class/net/eth0/statistics/tx_packets";
+        assert_eq!(
+            host.busybox_ok(&[], sent),
+            "2\n",
+            "packets of the {nth}th: who has 172.17.0.1, and an echo request"
+        );
+    }
+}
+
 #[test]
 fn a_deleted_bridge_is_made_anew_by_the_next_run() {
     let Some(host) = Host::new("a_deleted_bridge_is_made_anew_by_the_next_run", "") else { return };

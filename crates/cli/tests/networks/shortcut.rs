@@ -41,10 +41,10 @@ impl<'a> Detached<'a> {
         self.host.sh(&format!("ip -o link | sed -n 's/^{}: \\([^@:]*\\).*/\\1/p'", index.trim())).trim().to_owned()
     }
 
-    /// Waits until its cable has the program, which comes when it runs already.
+    /// Its cable has the program.
     fn settled(self) -> Detached<'a> {
-        let has_program = || self.host.sh(&format!("tc qdisc show dev {}", self.link())).contains("ingress_block");
-        assert!(wait_until(10, has_program), "{} has no shortcut", self.name);
+        let has_program = self.host.sh(&format!("tc qdisc show dev {}", self.link())).contains("ingress_block");
+        assert!(has_program, "{} has no shortcut", self.name);
         self
     }
 

@@ -197,7 +197,6 @@ fn join(found: &Found, options: &RunOptions, network: &Network, name: &str) -> R
         let _ = network.disconnect(&lease, &before, netns);
     }
     let (lease, all) = joined?;
-    network.take_shortcuts();
     let mut notes: Vec<String> = lease.warning.clone().into_iter().collect();
     notes.extend(tell(found, &running, options, &before, &all));
     Ok(notes)

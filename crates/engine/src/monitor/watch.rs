@@ -357,7 +357,6 @@ impl<'a> Monitor<'a> {
         self.life =
             Life { started: Some(started), boot: Some(life::boot()), restarts: self.life.restarts, ..Life::default() };
         self.write_life();
-        self.network.take_shortcuts();
         if self.life.restarts == 0 {
             self.tidy();
         }

@@ -170,9 +170,9 @@ fn signal_tree(dir: BorrowedFd<'_>, signal: i32, depth: usize) -> Result<usize, 
         }
     }
     for name in inner_groups(dir)? {
-        match open_dir(dir, &name) {
-            Ok(inner) => count += signal_tree(inner.as_fd(), signal, depth + 1)?,
-            Err(Errno::NOENT) => {}
+        match open_dir(dir, &name).and_then(|inner| signal_tree(inner.as_fd(), signal, depth + 1)) {
+            Ok(inner) => count += inner,
+            Err(Errno::NOENT | Errno::NODEV) => {}
             Err(errno) => return Err(errno),
         }
     }

@@ -78,7 +78,8 @@ impl Leg {
         let path = format!("{}/tasks", self.path);
         self.tasks = match file::open_for_writing(&path) {
             Ok(fd) => Some(fd),
-            Err(Errno::NOENT) => None,
+            // ENODEV of a group that is removed at this moment.
+            Err(Errno::NOENT | Errno::NODEV) => None,
             Err(source) => return Err(Error::Open { path: path.into(), source }),
         };
         Ok(())
@@ -529,5 +530,36 @@ mod tests {
         // Device rules are a limit too.
         let rules = crate::devices::tests::rules(&["+c 1:3 rwm"]).unwrap();
         assert!(Groups::create(&host, "x", &LinuxResources::default(), &rules).is_err());
+    }
+
+    #[test]
+    fn a_group_that_is_being_removed_is_none() {
+        let root = "/sys/fs/cgroup/memory";
+        let path = format!("{root}/mycontainer-test-{}", std::process::id());
+        if std::fs::create_dir(&path).is_err() {
+            println!("skipped a_group_that_is_being_removed_is_none: no hierarchy of v1 to write to");
+            return;
+        }
+        let churn = || {
+            for _ in 0..2000 {
+                let _ = std::fs::remove_dir(&path);
+                let _ = std::fs::create_dir(&path);
+            }
+            let _ = std::fs::remove_dir(&path);
+        };
+        std::thread::scope(|threads| {
+            let churning = threads.spawn(churn);
+            while !churning.is_finished() {
+                let mut leg = Leg {
+                    controllers: vec!["memory".into()],
+                    root: root.into(),
+                    path: path.clone(),
+                    tasks: None,
+                    wanted: false,
+                    made: false,
+                };
+                leg.open_tasks().unwrap();
+            }
+        });
     }
 }

@@ -418,18 +418,19 @@ pub enum Error {
         /// Name or id.
         container: String,
     },
-    /// Its output is not kept, or not by us.
+    /// Its output is not kept.
     #[error(
         "cannot show what the container {container} has printed: its log driver, {driver}, does not support reading"
     )]
     LogUnreadable {
         /// Name or id.
         container: String,
-        /// In full.
-        id: String,
         /// As it is typed.
         driver: &'static str,
     },
+    /// systemd's journal, which keeps its output, cannot be read.
+    #[error("cannot read the journal with journalctl: {0}")]
+    Journal(String),
     /// A record that cannot be understood.
     #[error("cannot understand {path}: {source}")]
     BadRecord {
@@ -533,10 +534,11 @@ impl Error {
         let hint = match self {
             Error::Image(error) => return image_hint(error),
             Error::NotStarted { hint, .. } => return hint.clone(),
-            Error::LogUnreadable { id, driver: "journald", .. } => {
-                return Some(format!("the journal has it: `journalctl CONTAINER_ID_FULL={id}`"));
-            }
             Error::LogUnreadable { .. } => "nothing of it was kept: start it with another --log-driver",
+            Error::Journal(_) => {
+                "a container with `--log-driver journald` has its log there; root may read it, and who is in \
+                                  the group systemd-journal"
+            }
             Error::Copy(error) => return error.hint(),
             Error::Network(network::Error::PortTaken { .. }) => {
                 "`ss -tulnp` and `mycontainer ps` show whose it is; -p PORT, without one of the host, takes any"

@@ -1,13 +1,13 @@
 //! `--log-driver journald` beside systemd's own journal, which runs in a mount namespace of the test's and keeps what it is
 //! told below the test's /run.
 
-use crate::common::wait_until;
+use crate::common::{stderr, stdout, tool, user_of_tool, wait_until};
 use crate::fixtures::guest::machine;
 use crate::fixtures::has;
 use crate::fixtures::image::TestImage;
 use crate::fixtures::peers::Peers;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Stdio};
 
 const JOURNALD: &str = "/lib/systemd/systemd-journald";
 /// Of the machine whose journal it is.
@@ -96,12 +96,7 @@ fn the_journal_has_what_a_container_prints() {
     assert!(!is_part(last) && !parts.is_empty() && parts.iter().all(|part| is_part(part)), "{parts:?}");
     let long: String = parts.iter().chain([last]).map(|record| record["MESSAGE"].as_str().unwrap()).collect();
     assert_eq!(long, format!("no newline{}", "x".repeat(40_000)));
-    // `logs` says who has it, and that is true.
-    let said = peers.ours_fails(1, &["logs", "says"]);
-    assert!(said.contains(&format!("`journalctl CONTAINER_ID_FULL={id}`")), "{said}");
-    let dir = format!("/run/log/journal/{MACHINE}");
-    let count = peers.ok(&["journalctl", "-D", &dir, "-o", "json", "--no-pager", &format!("CONTAINER_ID_FULL={id}")]);
-    assert_eq!(count.lines().count(), all.len());
+    shows_what_was_printed(&peers, &id);
     // While it is started anew nothing is lost.
     drop(journald);
     peers.ours_ok(&["exec", "says", "touch", "/go"]);
@@ -110,8 +105,52 @@ fn the_journal_has_what_a_container_prints() {
     let _journald = Journald::start(&peers);
     let is_last = |text: &str| messages(&peers, "says").last().is_some_and(|last| last == text);
     assert!(wait_until(20, || is_last("later")), "{:?}", messages(&peers, "says"));
+    let following = peers.command(&[tool(), "logs", "-f", "-n", "1", "says"]).stdout(Stdio::piped()).spawn().unwrap();
     peers.ours_ok(&["exec", "says", "touch", "/stop"]);
     assert_eq!(peers.ours_ok(&["wait", "says"]), "0\n");
     assert!(wait_until(20, || is_last("last")));
+    let followed = following.wait_with_output().unwrap();
+    if user_of_tool().is_none() {
+        assert_eq!((followed.status.code(), &*stdout(&followed)), (Some(0), "later\nlast"));
+        assert!(peers.ours_ok(&["logs", "says"]).ends_with("end\nlater\nlast"));
+    }
     peers.ours_ok(&["rm", "says"]);
+}
+
+/// What `logs` shows is what the container has printed, to the time.
+fn shows_what_was_printed(peers: &Peers, id: &str) {
+    let logs = |flags: &[&str]| peers.ours(&[&["logs"], flags, &["says"]].concat());
+    if user_of_tool().is_some() {
+        // What it keeps in memory is root's.
+        let said = logs(&[]);
+        assert_eq!(said.status.code(), Some(1));
+        assert!(stderr(&said).contains("cannot read the journal with journalctl"), "{}", stderr(&said));
+        return;
+    }
+    let long = format!("no newline{}\n", "x".repeat(40_000));
+    let all = format!("out\n\u{fffd}\n{long}end\n");
+    // Anybody may tell the journal that it is of a container.
+    let forged = format!(
+        "printf 'MESSAGE=forged\\nPRIORITY=6\\nCONTAINER_ID_FULL={id}\\nCONTAINER_NAME=forged\\n' | \
+                          setpriv --reuid=65534 --clear-groups logger --journald"
+    );
+    peers.sh(&forged);
+    assert!(wait_until(20, || messages(peers, "forged") == ["forged"]));
+    let cases: [(&[&str], &str); 5] = [
+        (&[], &all),
+        (&["-n", "1"], "end\n"),
+        (&["-n", "0"], ""),
+        (&["--until", "1h"], ""),
+        (&["--since", "1h", "-n", "1", "--details"], "COM_EXAMPLE_ROLE=a+db end\n"),
+    ];
+    for (flags, expected) in cases {
+        let said = logs(flags);
+        assert_eq!((said.status.code(), &*stdout(&said)), (Some(0), expected), "{flags:?}: {}", stderr(&said));
+        if flags.is_empty() {
+            assert_eq!(stderr(&said), "wrong\n");
+        }
+    }
+    let said = stdout(&logs(&["-t", "-n", "1"]));
+    let (time, rest) = said.split_once(' ').unwrap();
+    assert!(time.len() == 30 && time.starts_with("20") && time.ends_with("000Z") && rest == "end\n", "{said}");
 }

@@ -2,10 +2,9 @@
 
 use super::{Found, alive, get};
 use crate::error::Error;
-use crate::log::{self, LogDriver, LogOptions, LogQuery, Source};
-use crate::state;
+use crate::log::{self, JournalSource, LogDriver, LogOptions, LogQuery, Source};
+use crate::state::{self, Id};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 
 /// Writes what a container, running or not, has printed to this process's standard output and standard error; tells of
 /// records that cannot be read.
@@ -15,8 +14,8 @@ pub fn logs(words: &str, query: &LogQuery, note: &mut dyn FnMut(&str)) -> Result
 
 /// The log of a container.
 pub(crate) struct LogSource {
-    dir: PathBuf,
-    is_k8s: bool,
+    id: Id,
+    driver: LogDriver,
     /// Who writes it.
     tool: Option<OwnedFd>,
 }
@@ -28,12 +27,11 @@ impl LogSource {
         }
         let found = get(words)?;
         let driver = log_options(&found)?.driver;
-        if matches!(driver, LogDriver::Journald | LogDriver::None) {
-            let container = found.shown().to_owned();
-            return Err(Error::LogUnreadable { container, id: found.id.as_str().to_owned(), driver: driver.name() });
+        if driver == LogDriver::None {
+            return Err(Error::LogUnreadable { container: found.shown().to_owned(), driver: driver.name() });
         }
         let tool = writer(&found)?;
-        Ok(LogSource { dir: state::layer_path(&found.id), is_k8s: driver == LogDriver::K8sFile, tool })
+        Ok(LogSource { id: found.id, driver, tool })
     }
 
     /// Writes it to these two; tells of records that cannot be read.
@@ -44,7 +42,11 @@ impl LogSource {
         note: &mut dyn FnMut(&str),
     ) -> Result<(), Error> {
         let ended = self.tool.as_ref().map(AsFd::as_fd);
-        log::read(&Source { dir: &self.dir, is_k8s: self.is_k8s, ended }, query, to, note)
+        if self.driver == LogDriver::Journald {
+            return log::read_journal(&JournalSource { id: self.id.as_str(), ended }, query, to);
+        }
+        let (dir, is_k8s) = (state::layer_path(&self.id), self.driver == LogDriver::K8sFile);
+        log::read(&Source { dir: &dir, is_k8s, ended }, query, to, note)
     }
 }
 

@@ -22,6 +22,7 @@ mod blocks;
 mod file;
 mod files;
 mod fuzzing;
+mod journal;
 mod journald;
 mod json;
 mod k8s;
@@ -37,6 +38,7 @@ mod testing;
 mod writer;
 
 pub use fuzzing::{texts_of_log, through_log};
+pub(crate) use journal::{JournalSource, read_journal};
 pub(crate) use options::{Attributes, Subject};
 pub use options::{LogDriver, LogOptions};
 pub use read::LogQuery;

@@ -61,7 +61,7 @@ impl Default for LogQuery {
 }
 
 impl LogQuery {
-    fn shows(&self, stream: Stream) -> bool {
+    pub(super) fn shows(&self, stream: Stream) -> bool {
         match stream {
             Stream::Stdout => self.stdout,
             Stream::Stderr => self.stderr,

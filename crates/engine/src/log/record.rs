@@ -121,7 +121,7 @@ pub(super) fn details(format: Format, line: &[u8]) -> String {
 }
 
 /// [Go, url.QueryEscape]
-fn in_query(text: &str) -> String {
+pub(super) fn in_query(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {

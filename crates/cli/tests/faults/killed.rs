@@ -314,8 +314,10 @@ fn a_monitor_killed_while_its_container_ends() {
         for step in ["remove-cgroup", "release-address"] {
             let name = unique("killed");
             let root = busybox_root().to_str().unwrap();
-            let words =
-                ["run", "-d", "--name", &name, "-e", &format!("MARK={name}"), root, "sh", "-c", "sleep 0.2; exit 4"];
+            // Started again it goes on, so that it can be seen to run.
+            let script = "[ -e /again ] && exec sleep 100; touch /again; sleep 0.2; exit 4";
+            let mark = format!("MARK={name}");
+            let words = ["run", "-d", "--ephemeral", "--name", &name, "-e", &mark, root, "sh", "-c", script];
             let fault = format!("self:{when}:{step}");
             let mut command = life.host.command(fault_tool().to_str().unwrap(), &words);
             let output = command.env("MYCONTAINER_FAULT", &fault).output().unwrap();

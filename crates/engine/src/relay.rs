@@ -237,14 +237,6 @@ impl HangUp {
     }
 }
 
-/// Whether the process has ended, or its terminal something to show: what [`run`] would see first.
-pub(crate) fn has_news(process: &Process) -> bool {
-    let fds = [Some(process.pidfd()), process.terminal()];
-    let mut watched: Vec<PollFd<'_>> =
-        fds.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-    !matches!(poll(&mut watched, Some(&Timespec::default())), Ok(0))
-}
-
 /// Runs the relays until the container's first process has ended and all that it wrote has been passed on, or until the
 /// keys are typed that leave it.
 pub(crate) fn run(

@@ -11,7 +11,7 @@ use crate::image_config;
 use crate::more_limits::{self, MoreLimits};
 use crate::options::{Limits, RunOptions};
 use crate::publish;
-use crate::relay::{self, Signals};
+use crate::relay::Signals;
 use crate::restart::RestartPolicy;
 use crate::rootfs::Meant;
 use crate::rootless;
@@ -109,8 +109,7 @@ fn live(beginning: &Beginning<'_>, facts: &Facts) -> Result<Outcome, Error> {
         && beginning.takes_spare()
     {
         notes.extend(spare::let_go(&state::layer_path(beginning.id)).err().map(|error| error.to_string()));
-        let process = container.process();
-        spare::prepare(images, image, || relay::has_news(process));
+        spare::prepare(images, image);
     }
     let relayed = foreground::attend(container.process(), options.interactive, &signals, &mut pumps);
     let outcome = finish(container, relayed, notes);

@@ -2,10 +2,10 @@
 //!
 //! To make a writable layer, to mount an overlay over it and to remove both is most of what a container of an image costs
 //! more than one of a directory: on a file system that tells its device about each directory that it frees (`discard`,
-//! without a journal) a millisecond and more, most of it waiting. The tool has nothing to do while a program runs in its
-//! foreground. So it does both then: the next container finds its layer ready, and one that has written nothing leaves its
-//! own to the next. What was written is removed at once, as ever, and no layer is used a second time: somebody may hold the
-//! overlay of the first.
+//! without a journal) milliseconds, most of them waiting. So a small process does both, `mc-spare`, forked without exec when
+//! the program has begun, as the network's janitor is: the next container finds its layer ready, and one that has written
+//! nothing leaves its own to the next such process. It lives for as long as that takes, and nobody waits for it. What was
+//! written is removed at once, as ever, and no layer is used a second time: somebody may hold the overlay of the first.
 //!
 //! ```text
 //! DATA/spare/ready-IMAGE/{upper,work,root}   on root is the overlay over the image, in no other place
@@ -26,14 +26,12 @@ use crate::error::Error;
 use crate::overlay::{self, Layer};
 use crate::state::{self, Id};
 use image::{Image, Images};
-use rustix::fs::{
-    AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat_with, unlinkat,
-};
+use rustix::fs::{AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat_with};
 use rustix::io::Errno;
 use rustix::mount::{
     MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount, open_tree, unmount,
 };
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use step::step;
@@ -45,22 +43,10 @@ const USED: &str = "used-";
 const ROOT: &str = "root";
 /// Of how many images there is one. Each is a mount of the host, and a container's start copies all those.
 const MOST: usize = 8;
-/// How many used ones a run removes. It leaves one itself.
-const REMOVED: usize = 2;
 /// How many used ones wait at most.
 const WAITING: usize = 64;
-/// What a used one consists of: the innermost first, and whether it is a directory. The kernel makes what is in `work`, and
-/// `dirty` says there that nothing of the layer is synced.
-const PARTS: [(&str, bool); 8] = [
-    ("/work/work/incompat/volatile/dirty", false),
-    ("/work/work/incompat/volatile", true),
-    ("/work/work/incompat", true),
-    ("/work/work", true),
-    ("/work", true),
-    ("/root", true),
-    ("/upper", true),
-    ("", true),
-];
+/// The process's name in `ps`.
+const NAME: &CStr = c"mc-spare";
 
 /// The overlay of a layer that was ready, which is the container's from here on. None if there is none.
 pub(crate) fn take(image: &Image, id: &Id) -> Result<Option<OwnedFd>, Error> {
@@ -95,50 +81,32 @@ pub(crate) fn let_go(layer: &Path) -> Result<(), Error> {
     }
 }
 
-/// While a container of this image runs: makes the layer of the next, and removes a few of those before for as long as it is
-/// not `called_away`. That this fails takes nothing from anybody; what was begun is removed by the next.
-pub(crate) fn prepare(images: &Images, image: &Image, called_away: impl Fn() -> bool) {
-    let Ok(spare) = open_locked() else { return };
-    let names = names_in(&spare);
-    make_missing(images, image, &spare, &names);
-    let used = names.iter().filter(|name| name.starts_with(USED)).take(REMOVED);
-    for name in used {
-        if !remove_used(&spare, name, &called_away) {
-            return;
-        }
-    }
-}
-
-fn make_missing(images: &Images, image: &Image, spare: &OwnedFd, names: &[String]) {
-    let ready = format!("{READY}{}", image.id.hex());
-    let Some(tree) = images.mounted(image) else { return };
-    if names.contains(&ready) || make_room(images, spare, names).is_err() {
-        return;
-    }
-    let what = || format!("make {}", directory().join(&ready).display());
-    let _ = step("make-spare", "the next container of this image has its layer ready", what, || {
-        let new = format!("{NEW}{}", image.id.hex());
-        make(spare, &new, tree, &ready).inspect_err(|_| drop(remove(spare, &new)))
+/// While a container of this image runs: has the layer of the next made, and those removed that were set aside, unless
+/// somebody is at it. That this fails takes nothing from anybody; what was begun is removed by the next.
+pub(crate) fn prepare(images: &Images, image: &Image) {
+    let (Some(tree), Ok(spare)) = (images.mounted(image), open_locked()) else { return };
+    let what = || "process mc-spare".to_owned();
+    let why = "it makes the layer of the image's next container, and removes what such had that wrote nothing";
+    let _ = step("start-spare", why, what, || {
+        sys::detach::spawn_detached_with(NAME, vec![tree, spare], &[images.as_fd()], |kept| {
+            let Ok([tree, spare]) = <[OwnedFd; 2]>::try_from(kept) else { return };
+            let names = names_in(&spare);
+            let _ = make_missing(images, image, &spare, &names, tree);
+            let used = names.iter().filter(|name| name.starts_with(USED));
+            used.for_each(|name| drop(remove(&spare, name)));
+            // Ends the process, so that nothing of the maker's is dropped in this copy of it.
+            sys::fork::exit_now(0)
+        })
     });
 }
 
-/// Removes one part after the other, each of which may wait for the disk. False if it was called away.
-fn remove_used(spare: &OwnedFd, name: &str, called_away: impl Fn() -> bool) -> bool {
-    for (part, is_directory) in PARTS {
-        if called_away() {
-            return false;
-        }
-        let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        match unlinkat(spare, format!("{name}{part}"), flags) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            // There is something else in it, of a kernel that does it in another way.
-            Err(_) => {
-                let _ = image::remove_tree(spare.as_fd(), OsStr::new(name));
-                return true;
-            }
-        }
+fn make_missing(images: &Images, image: &Image, spare: &OwnedFd, names: &[String], tree: OwnedFd) -> Result<(), Error> {
+    let (new, ready) = (format!("{NEW}{}", image.id.hex()), format!("{READY}{}", image.id.hex()));
+    if names.contains(&ready) {
+        return Ok(());
     }
-    true
+    make_room(images, spare, names)?;
+    make(spare, &new, tree, &ready).inspect_err(|_| drop(remove(spare, &new)))
 }
 
 /// Sets the layer of a container aside that has ended, to be removed by whoever has the time, if there is nothing in it and

@@ -62,6 +62,13 @@ pub struct Images {
 /// A blob's digest, and what was read in its place.
 type Read = (Digest, Vec<u8>);
 
+/// The store's directory, for a process of ours that goes on with it.
+impl AsFd for Images {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
 impl Images {
     /// The store in `data_dir`, if there is one yet.
     pub fn existing(data_dir: &Path) -> Result<Option<Images>, Error> {

@@ -76,7 +76,8 @@ fn an_end_is_seen_though_it_is_started_again_at_once() {
     let words = ["wait", "--condition", "removed", "--condition", "running", "again"];
     assert_eq!(life.ok(&words), "-1");
     waits(&mut over);
-    let removed = wait("removed");
+    let mut removed = wait("removed");
+    waits(&mut removed);
     life.ok(&["rm", "-f", "again"]);
     assert_eq!(ended(over), ("137\n".into(), 0));
     assert_eq!(ended(removed), ("137\n".into(), 0));

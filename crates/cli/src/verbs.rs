@@ -50,6 +50,7 @@ pub(crate) static ALL: Verbs = &[
             known(&containers::EXPORT),
             known(&containers::COMMIT),
             known(&containers::RM),
+            known(&containers::PRUNE),
         ],
     ),
     (

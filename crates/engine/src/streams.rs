@@ -1,12 +1,13 @@
 //! Which descriptors a container's program gets as its standard streams.
 //!
-//! A file or a pipe is handed over as it is: nothing is copied, so nothing can be slow or torn. A terminal is never
+//! A pipe or a device is handed over as it is: nothing is copied, so nothing can be slow or torn. A terminal is never
 //! handed over without `-t`: a program that holds one can read what is typed later, or type into it (TIOCSTI), so
-//! it gets a pipe and the bytes are relayed. A directory would be a way out of the root and is refused.
+//! it gets a pipe and the bytes are relayed. So it does for a file: by /proc/self/fd root in the container could open it
+//! anew, read what it is to write, or write what it is to read. A directory would be a way out of the root and is refused.
 
 use crate::error::Error;
 use crate::relay::{Pump, Way};
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -21,8 +22,14 @@ pub(crate) struct Streams {
 pub(crate) fn choose(interactive: bool) -> Result<Streams, Error> {
     let mut pumps = Vec::new();
     let input = if interactive { input_of(&mut pumps)? } else { null(OFlags::RDONLY)? };
-    let output = output_of(rustix::stdio::stdout(), "output", &mut pumps)?;
-    let error = output_of(rustix::stdio::stderr(), "error", &mut pumps)?;
+    let (stdout, stderr) = (rustix::stdio::stdout(), rustix::stdio::stderr());
+    let output = output_of(stdout, "output", &mut pumps)?;
+    // By one pipe where both go to one file, so that it has the order in which they were written.
+    let error = if is_one_file(stdout, stderr)? {
+        output.try_clone().map_err(|source| Error::Terminal { what: "duplicate a standard stream", source })?
+    } else {
+        output_of(stderr, "error", &mut pumps)?
+    };
     Ok(Streams { fds: [input, output, error], pumps })
 }
 
@@ -38,8 +45,7 @@ fn null(way: OFlags) -> Result<OwnedFd, Error> {
 
 fn input_of(pumps: &mut Vec<Pump>) -> Result<OwnedFd, Error> {
     let stdin = rustix::stdio::stdin();
-    refuse_directory(stdin, "input")?;
-    if !rustix::termios::isatty(stdin) {
+    if !is_relayed(stdin, "input")? {
         return duplicate(stdin);
     }
     let (reader, writer) = pipe()?;
@@ -48,8 +54,7 @@ fn input_of(pumps: &mut Vec<Pump>) -> Result<OwnedFd, Error> {
 }
 
 fn output_of(stream: BorrowedFd<'_>, name: &'static str, pumps: &mut Vec<Pump>) -> Result<OwnedFd, Error> {
-    refuse_directory(stream, name)?;
-    if !rustix::termios::isatty(stream) {
+    if !is_relayed(stream, name)? {
         return duplicate(stream);
     }
     let (reader, writer) = pipe()?;
@@ -57,12 +62,24 @@ fn output_of(stream: BorrowedFd<'_>, name: &'static str, pumps: &mut Vec<Pump>) 
     Ok(writer)
 }
 
-fn refuse_directory(stream: BorrowedFd<'_>, name: &'static str) -> Result<(), Error> {
-    let stat = rustix::fs::fstat(stream).map_err(Error::terminal("look at a standard stream"))?;
-    match FileType::from_raw_mode(stat.st_mode) {
+/// Whether the container may not have it itself.
+fn is_relayed(stream: BorrowedFd<'_>, name: &'static str) -> Result<bool, Error> {
+    match FileType::from_raw_mode(look(stream)?.st_mode) {
         FileType::Directory => Err(Error::StreamIsDirectory(name)),
-        _ => Ok(()),
+        FileType::RegularFile => Ok(true),
+        FileType::CharacterDevice => Ok(rustix::termios::isatty(stream)),
+        _ => Ok(false),
     }
+}
+
+fn is_one_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool, Error> {
+    let (one, other) = (look(one)?, look(other)?);
+    let is_file = FileType::from_raw_mode(one.st_mode) == FileType::RegularFile;
+    Ok(is_file && (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
+fn look(stream: BorrowedFd<'_>) -> Result<Stat, Error> {
+    rustix::fs::fstat(stream).map_err(Error::terminal("look at a standard stream"))
 }
 
 /// A descriptor for writing to one of our streams. A terminal is opened anew: so it can be told not to block without

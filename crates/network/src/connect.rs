@@ -1,5 +1,6 @@
 //! A container's link to a network: made, configured, and removed.
 
+use crate::bridge::mac_of;
 use crate::cable::{self, Peer, Settings, Share};
 use crate::error::{Cause, Error};
 use crate::lease::{Cable, Lease};
@@ -26,7 +27,7 @@ impl Network {
                 "make-veth",
                 "a cable: one end in the bridge, the other is the container's",
                 || format!("{link} on {bridge}, peer {} {}", lease.interface, mac_text(lease.mac)),
-                || self.make_veth(&lease.cable, &peer),
+                || self.make_veth(lease, &peer),
             ),
             Cable::Shared { parent, share, mtu } => step(
                 "make-link",
@@ -51,8 +52,8 @@ impl Network {
         route::settle_carriers(self.route()?, [link, bridge]).map_err(fail)
     }
 
-    fn make_veth(&self, cable: &Cable, peer: &Peer<'_>) -> Result<(), Error> {
-        let Cable::Veth { link, bridge, bridge_index, mtu } = cable else { return Ok(()) };
+    fn make_veth(&self, lease: &Lease, peer: &Peer<'_>) -> Result<(), Error> {
+        let Cable::Veth { link, bridge, bridge_index, mtu } = &lease.cable else { return Ok(()) };
         let fail = |errno| Error::Veth { link: link.clone(), source: Cause::of(errno, "veth") };
         let make = || cable::create_veth(self.route()?, link, *bridge_index, *mtu, peer).map_err(fail);
         let made = match make() {
@@ -65,10 +66,9 @@ impl Network {
         }?;
         // An ordinary user's bridges are in a namespace of theirs, and no program may be there.
         if self.host.is_none() {
-            shortcut::join(
-                self.route()?,
-                &Joining { bridge, bridge_index: *bridge_index, cable: &made, mac: peer.mac },
-            );
+            // One that a person gave it may be another's, too.
+            let mac = Some(lease.mac).filter(|mac| *mac == mac_of(lease.address));
+            shortcut::join(self.route()?, &Joining { bridge, bridge_index: *bridge_index, cable: &made, mac });
         }
         route::set_up(self.route()?, made.index).map_err(fail)?;
         if self.publishes.load(std::sync::atomic::Ordering::Relaxed) { self.reflect(link) } else { Ok(()) }

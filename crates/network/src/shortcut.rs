@@ -50,14 +50,17 @@ pub(crate) struct Joining<'a> {
     /// Still down: a link that is up drops what it is to send while filters come to it, and a container whose first packet
     /// asks for an address would wait a second until it asks again. [net/sched/sch_api.c, qdisc_graft]
     pub(crate) cable: &'a Link,
-    pub(crate) mac: [u8; 6],
+    /// By which others may reach it past the bridge.
+    pub(crate) mac: Option<[u8; 6]>,
 }
 
 /// Where the bridge keeps a program: the container takes the shortcut to others, and they to it.
 pub(crate) fn join(netlink: &Netlink, Joining { bridge, bridge_index, cable, mac }: &Joining<'_>) {
     let Some(program) = program_of(netlink, *bridge_index) else { return };
     let join = || -> Result<(), Errno> {
-        AddressMap::of(program)?.set(*mac, cable.index)?;
+        if let Some(mac) = mac {
+            AddressMap::of(program)?.set(*mac, cable.index)?;
+        }
         let mut batch = Batch::default();
         share_filters(&mut batch, cable.index, *bridge_index);
         netlink.exchange(&batch, |_| ()).map_err(|refused| refused.errno)

@@ -59,8 +59,8 @@ pub(crate) static PRUNE: Verb<Request> = Verb {
 /// `mycontainer system prune`.
 pub(crate) static SYSTEM_PRUNE: Verb<Request> = Verb {
     about: About {
-        outro: "These are networks that no container names, images, layers and what was begun to be fetched. Containers that\n\
-                were created stay: `rm` removes them.",
+        outro: "These are containers that do not run, networks that no container names then, images, layers and what was\n\
+                begun to be fetched.",
         ..About::new("system prune", "", "Remove all that nobody needs")
     },
     groups: &[
@@ -73,15 +73,20 @@ pub(crate) static SYSTEM_PRUNE: Verb<Request> = Verb {
     act: |request, _| {
         let what = if request.all { "all images without at least one container" } else { "all dangling images" };
         let volumes = if request.volumes { "  - anonymous volumes not used by at least one container\n" } else { "" };
+        let containers = "  - all stopped containers";
         let networks = "  - all networks not used by at least one container";
         let layers = "  - layers and downloads that no image needs";
-        agree(&request, &format!("WARNING! This will remove:\n{networks}\n{volumes}  - {what}\n{layers}\n"))?;
-        let mut code = crate::networks::delete(&request.filters)?;
-        let mut bytes = 0;
+        agree(
+            &request,
+            &format!("WARNING! This will remove:\n{containers}\n{networks}\n{volumes}  - {what}\n{layers}\n"),
+        )?;
+        let (mut bytes, of_containers) = crate::containers::delete(&request.filters)?;
+        let of_networks = crate::networks::delete(&request.filters)?;
+        let mut code = if of_networks == ExitCode::SUCCESS { of_containers } else { of_networks };
         if request.volumes {
             let labels: Vec<Filter> = request.filters.iter().filter(|filter| filter.key == "label").cloned().collect();
             let (freed, of_volumes) = crate::volumes::delete(false, &labels)?;
-            bytes = freed;
+            bytes += freed;
             code = if of_volumes == ExitCode::SUCCESS { code } else { of_volumes };
         }
         prune(&request, bytes, code)

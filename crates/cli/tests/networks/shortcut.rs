@@ -173,3 +173,18 @@ fn a_stolen_hardware_address_gets_nothing() {
     one.pings(&two.address(), PINGS);
     assert!(received() - before < PINGS / 2, "{} packets", received() - before);
 }
+
+/// Nor does one that a person gives another's.
+#[test]
+fn a_hardware_address_given_twice_cuts_nobody_off() {
+    let Some(host) = Host::new("a_hardware_address_given_twice_cuts_nobody_off", "") else { return };
+    host.ours_ok(&["network", "create", "--subnet", "10.9.0.0/24", "net"]);
+    let one = Detached::start(&host, "one", &["--network", "net"]).settled();
+    let two = Detached::start(&host, "two", &["--network", "net"]).settled();
+    let mac = two.inside("cat /sys/class/net/eth0/address");
+    let other = Detached::start(&host, "other", &["--network", "net", "--mac-address", mac.trim()]).settled();
+    assert_eq!(other.inside("cat /sys/class/net/eth0/address"), mac);
+    one.pings(&two.address(), PINGS);
+    drop(other);
+    one.pings(&two.address(), PINGS);
+}

@@ -133,3 +133,35 @@ fn what_would_keep_it_is_refused() {
     life.ok(&["stop", "-t", "0", "pp"]);
     assert_gone(&life, &id);
 }
+
+#[test]
+fn what_does_not_run_is_pruned() {
+    let Some(life) = Life::new("what_does_not_run_is_pruned") else { return };
+    let root = busybox_root().to_str().unwrap();
+    let create = |flags: &[&str]| life.ok(&[&["create"], flags, &[root, "true"]].concat()).trim().to_owned();
+    let old = create(&["--label", "a=b"]);
+    let other = create(&["--name", "other"]);
+    let runs = life.detached(&["--name", "runs"], "exec sleep 1000");
+    let ids = || {
+        let listed = life.ok(&["ps", "-aq", "--no-trunc"]);
+        let mut ids: Vec<String> = listed.lines().map(str::to_owned).collect();
+        ids.sort();
+        ids
+    };
+    let sorted = |ids: &[&String]| {
+        let mut ids: Vec<String> = ids.iter().map(|id| id.trim().to_owned()).collect();
+        ids.sort();
+        ids
+    };
+    // Who does not agree keeps all.
+    assert_eq!(code(life.tool(&["container", "prune"]).status), 1);
+    assert_eq!(ids(), sorted(&[&old, &other, &runs]));
+    life.ok(&["container", "prune", "-f", "--filter", "until=1h"]);
+    assert_eq!(ids(), sorted(&[&old, &other, &runs]));
+    let said = life.ok(&["container", "prune", "-f", "--filter", "label=a=b"]);
+    assert_eq!(said, format!("Deleted Containers:\n{old}\n\nTotal reclaimed space: 0B"));
+    assert_eq!(ids(), sorted(&[&other, &runs]));
+    life.ok(&["system", "prune", "-f"]);
+    assert_eq!(ids(), sorted(&[&runs]));
+    life.ok(&["rm", "-f", "runs"]);
+}

@@ -1,6 +1,7 @@
 //! `exec`: one more program in a container, which has what the container has and no more.
 
-use crate::common::{code, pty, stderr, stdout, wait_until};
+use crate::common::life::Life;
+use crate::common::{busybox_root, code, pty, stderr, stdout, wait_until};
 use crate::fixtures::guest::{Guest, machine};
 use crate::fixtures::has;
 use crate::fixtures::image::TestImage;
@@ -535,4 +536,40 @@ fn one_that_is_being_made_is_entered_when_it_is_whole_or_not_at_all() {
         let _ = tool.wait();
     }
     assert!(early > 0, "none came too early");
+}
+
+/// Root in a container can open anew what its standard streams are; a file of the host's must not be among that.
+#[test]
+fn a_file_behind_a_stream_is_out_of_reach() {
+    let Some(life) = Life::new("a_file_behind_a_stream_is_out_of_reach") else { return };
+    life.detached(&["--name", "one"], "exec sleep 1000");
+    let root = busybox_root().to_str().unwrap();
+    let run = ["run", "--rm", "-i", "--network", "none", root];
+    let dir = std::env::temp_dir().join(format!("mctest-streams-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = |name: &str| dir.join(name);
+    for before in [&["exec", "-i", "one"][..], &run] {
+        let with = |script: &str, stdin: &str, stdout: &str, stderr: &str| {
+            let file = |name: &str| std::fs::OpenOptions::new().append(true).create(true).open(path(name)).unwrap();
+            let mut command = life.command(&[before, &["sh", "-c", script][..]].concat());
+            command.stdin(std::fs::File::open(path(stdin)).unwrap()).stdout(file(stdout)).stderr(file(stderr));
+            assert_eq!(code(command.status().unwrap()), 0, "{script}");
+        };
+        let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+        std::fs::write(path("in"), "typed\n").unwrap();
+        std::fs::write(path("err"), "of before\n").unwrap();
+        let _ = std::fs::remove_file(path("out"));
+        // What is opened anew is a pipe, at which a reader waits for ever.
+        let script =
+            "read line; echo got $line; echo changed >/proc/self/fd/0; timeout 0.2 head -c 3 /proc/self/fd/2; :";
+        with(script, "in", "out", "err");
+        assert_eq!((read("in"), read("out")), ("typed\n".into(), "got typed\n".into()), "{before:?}");
+        assert!(read("err").starts_with("of before\n"), "{before:?}");
+        // In one file the order is that in which they were written.
+        std::fs::remove_file(path("out")).unwrap();
+        with("for n in 1 2 3 4 5; do echo out $n; echo err $n >&2; done", "in", "out", "out");
+        let both: String = (1..=5).map(|n| format!("out {n}\nerr {n}\n")).collect();
+        assert_eq!(read("out"), both, "{before:?}");
+    }
+    let _ = std::fs::remove_dir_all(dir);
 }

@@ -99,7 +99,7 @@ fn all_of_the_system() {
     let output = answered(&peers, &["system", "prune"], "y\n");
     assert!(
         stdout(&output).contains(
-            "WARNING! This will remove:\n  - all networks not used by at least one container\n  - all dangling images\n"
+            "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n  - all dangling images\n"
         ),
         "{}",
         stdout(&output)

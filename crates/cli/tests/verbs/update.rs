@@ -114,3 +114,13 @@ fn what_cannot_be_beside_the_other_limits_is_refused() {
     life.ok(&["update", "--memory", "64m", "pp"]);
     life.ok(&["start", "-a", "pp"]);
 }
+
+/// A group that was made for a limit of an update goes with the others.
+#[test]
+fn a_limit_of_another_controller_leaves_nothing() {
+    let Some(life) = Life::new("a_limit_of_another_controller_leaves_nothing") else { return };
+    let id = life.detached(&["--name", "one"], "exec sleep 1000");
+    life.ok(&["update", "--cpuset-cpus", "0", "one"]);
+    life.ok(&["rm", "-f", "one"]);
+    life.assert_at_rest(id.trim());
+}

@@ -557,3 +557,15 @@ fn has_flag_up(link: &Value) -> bool {
 fn squeezed(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+#[test]
+fn a_new_name_is_in_its_hosts_file_from_the_next_start_on() {
+    let Some(host) = Host::new("a_new_name_is_in_its_hosts_file_from_the_next_start_on", "") else { return };
+    let root = busybox_root().to_str().unwrap();
+    host.ours_ok(&["run", "-d", "--name", "old", root, "sleep", "1000"]);
+    host.ours_ok(&["rename", "old", "young"]);
+    host.ours_ok(&["restart", "-t", "0", "young"]);
+    let hosts = host.ours_ok(&["exec", "young", "cat", "/etc/hosts"]);
+    host.ours_ok(&["rm", "-f", "young"]);
+    assert!(hosts.ends_with(" young\n") && !hosts.contains("old"), "{hosts}");
+}

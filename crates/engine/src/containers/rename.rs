@@ -42,7 +42,11 @@ fn take(found: &Found, name: &str) -> Result<(), Error> {
     }
     state::take_name(name, &found.id)?;
     let renamed = if found.stays {
-        let facts = Facts { name: Some(name.to_owned()), tool_pid: None, ..facts.clone() };
+        let mut facts = Facts { name: Some(name.to_owned()), tool_pid: None, ..facts.clone() };
+        // By which its own /etc/hosts knows it, from the next start on.
+        if let Some(options) = &mut facts.options {
+            options.name = Some(name.to_owned());
+        }
         let written = created::write(&found.id, &facts).and_then(|()| created::sync(&found.id));
         written.and_then(|()| old.map_or(Ok(()), |old| state::give_up_name(old, &found.id)))
     } else {

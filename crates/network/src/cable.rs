@@ -82,9 +82,9 @@ pub(crate) fn create_shared(
     one(netlink, ACK | CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewLink(message))
 }
 
-/// Makes a veth pair in one batch: the host's end is a port of the bridge, its peer is directly in the container's namespace,
-/// and both are down. The host's end, which comes back, has no address, of IPv6 neither: else the kernel would make it one, with a
-/// route among those of all other such links, and announce it to the container.
+/// Makes a veth pair in one batch: the host's end is a port of the bridge, its peer is directly in the container's
+/// namespace, and both are down. The host's end, which comes back, has no address, of IPv6 neither: else the kernel would
+/// make it one, with a route among those of all other such links, and announce it to the container.
 pub(crate) fn create_veth(
     netlink: &Netlink,
     name: &str,

@@ -30,11 +30,7 @@ pub(crate) static PRUNE: Verb<Request> = Verb {
                 "KEY=VALUE",
                 "Only those that are as until=24h, label=NAME[=VALUE] or label!=... say",
                 |r: &mut Request, v| {
-                    let filter = Filter::parse(v, &["until", "label"])?;
-                    if filter.key == "until" {
-                        shown::until(&filter)?;
-                    }
-                    r.filters.push(filter);
+                    r.filters.push(shown::old_or_labelled(v)?);
                     Ok(())
                 },
             ),

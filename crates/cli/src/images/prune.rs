@@ -33,11 +33,7 @@ const OF_IMAGES: Group<Request> = Group {
             "KEY=VALUE",
             "Only those that are as until=24h, label=NAME[=VALUE] or label!=... say",
             |r, v| {
-                let filter = Filter::parse(v, &["until", "label"])?;
-                if filter.key == "until" {
-                    shown::until(&filter)?;
-                }
-                r.filters.push(filter);
+                r.filters.push(shown::old_or_labelled(v)?);
                 Ok(())
             },
         ),

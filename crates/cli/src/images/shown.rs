@@ -20,6 +20,15 @@ pub(crate) fn at(created: &str) -> String {
     Time::parse(created).map_or_else(|| "N/A".into(), Time::listed)
 }
 
+/// A filter of what may be removed.
+pub(crate) fn old_or_labelled(text: &str) -> Result<Filter, ParseError> {
+    let filter = Filter::parse(text, &["until", "label"])?;
+    if filter.key == "until" {
+        until(&filter)?;
+    }
+    Ok(filter)
+}
+
 /// The time that `until` gives.
 pub(crate) fn until(filter: &Filter) -> Result<Time, ParseError> {
     Time::parse_loosely(&filter.value, Time::now())

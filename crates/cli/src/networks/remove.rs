@@ -57,11 +57,7 @@ pub(crate) static PRUNE: Verb<Prune> = Verb {
                 "KEY=VALUE",
                 "Only those that are as until=24h, label=NAME[=VALUE] or label!=... say",
                 |r: &mut Prune, v| {
-                    let filter = Filter::parse(v, &["until", "label"])?;
-                    if filter.key == "until" {
-                        shown::until(&filter)?;
-                    }
-                    r.filters.push(filter);
+                    r.filters.push(shown::old_or_labelled(v)?);
                     Ok(())
                 },
             ),
